@@ -1,0 +1,1 @@
+//! The daemon's hands: kernel, network, clock and files. What to do is decided in `model`.

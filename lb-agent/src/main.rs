@@ -1,0 +1,2 @@
+//! lb-agent
+fn main() {}

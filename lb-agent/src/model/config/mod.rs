@@ -1,0 +1,205 @@
+//! The configuration as the agent uses it: checked, with every default filled in.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use lb_common::api::BackendState;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[agent]`
+    pub agent: Agent,
+    /// `[api]`
+    pub api: Api,
+    /// `[metrics]`
+    pub metrics: Metrics,
+    /// `[datapath]`
+    pub datapath: Datapath,
+    /// `[[service]]`, in the file's order; names are unique, and so are (address, port, protocol).
+    pub services: Vec<Service>,
+}
+
+/// `[agent]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// Name of this director.
+    pub node: String,
+    /// What becomes of the packet path when the agent stops.
+    pub shutdown: Shutdown,
+    /// Where the overlay is kept.
+    pub state_dir: PathBuf,
+}
+
+/// What becomes of the packet path when the agent stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Programs stay attached and go on forwarding.
+    Keep,
+    /// Programs, pins and managed addresses are removed.
+    Detach,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// Its permission bits.
+    pub socket_mode: u32,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    /// Address of `/metrics`, `/livez` and `/readyz`; `None`: not served.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[datapath]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Datapath {
+    /// Interfaces to attach to; at least one.
+    pub interfaces: Vec<String>,
+    /// Folder on a BPF file system for maps, program and links.
+    pub pin_path: PathBuf,
+    /// Whether the VIPs are put on the interface, and their other ports closed.
+    pub manage_addresses: bool,
+    /// How to attach.
+    pub xdp_mode: XdpMode,
+    /// Flows that the flow table is made for.
+    pub max_flows: u32,
+    /// Idle timeouts.
+    pub timeouts: Timeouts,
+}
+
+/// How to attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver if it can, else generic.
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the kernel's generic hook.
+    Generic,
+}
+
+/// Idle timeouts of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP, before both sides have been heard.
+    pub tcp_syn: Duration,
+    /// TCP, open.
+    pub tcp_established: Duration,
+    /// TCP, after a FIN or RST.
+    pub tcp_fin: Duration,
+    /// UDP.
+    pub udp: Duration,
+}
+
+/// `[[service]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// VIPs and ports.
+    pub listen: Vec<SocketAddr>,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// How packets reach the backend.
+    pub forward: Forward,
+    /// How a backend is chosen for a new flow.
+    pub scheduler: Scheduler,
+    /// How backends are checked; `None`: all are taken for healthy.
+    pub health_check: Option<HealthCheck>,
+    /// What becomes of the open flows of a dead backend.
+    pub on_backend_down: OnBackendDown,
+    /// Backends in the file's order; names are unique within the service.
+    pub backends: Vec<Backend>,
+}
+
+/// Transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+/// How packets reach the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// Destination rewritten, the client's address preserved, replies rewritten back.
+    Nat,
+}
+
+/// How a backend is chosen for a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduler {
+    /// In turn; weights other than 0 count alike.
+    RoundRobin,
+    /// In turn, by weight, smoothly interleaved.
+    WeightedRoundRobin,
+}
+
+/// What becomes of the open flows of a dead backend. UDP flows always move on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBackendDown {
+    /// TCP clients are sent a reset on their next packet.
+    Reset,
+    /// They are left to the backend.
+    Keep,
+}
+
+/// `[[service.backend]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// At most one address per family, at least one.
+    pub address: Vec<SocketAddr>,
+    /// 0 to 65,535; 0 takes no new flows.
+    pub weight: u32,
+    /// What the operator wants.
+    pub state: BackendState,
+    /// Whether it serves only when no other does.
+    pub backup: bool,
+}
+
+/// `[health_check.NAME]` or an inline table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// Its name; `None` for an inline table.
+    pub name: Option<String>,
+    /// What a probe does.
+    pub kind: CheckKind,
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// After which a probe has failed; at most the interval.
+    pub timeout: Duration,
+    /// Share of the interval by which it is varied, 0.0 to 0.5.
+    pub jitter: f64,
+    /// Successes in a row that make a backend that was down healthy.
+    pub rise: u32,
+    /// Failures in a row that make a healthy backend down.
+    pub fall: u32,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// Opens a connection.
+    Tcp,
+    /// Sends `GET path` over HTTP/1.1.
+    Http {
+        /// The request target.
+        path: String,
+        /// The `Host` header; `None`: the address.
+        host: Option<String>,
+        /// Status codes that count as healthy.
+        expect_status: Vec<RangeInclusive<u16>>,
+    },
+}

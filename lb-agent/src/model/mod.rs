@@ -1,0 +1,9 @@
+//! The daemon's mind: pure state machines. Events go in, effects come out; time is an argument.
+//!
+//! ```text
+//! configuration, API command, probe result, next hop, flow count, timer
+//!       -> Event -> Agent::handle(now, event) -> Vec<Effect>
+//! ```
+
+pub mod config;
+pub mod tables;

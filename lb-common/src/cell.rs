@@ -1,0 +1,178 @@
+//! A cell of the flow table: what the balancer remembers of a flow, in one word.
+//!
+//! ```text
+//! 63            36 35           16 15      4 3      0
+//! |   tag (28)    | backend (20)  | age (12)| state  |
+//! ```
+//!
+//! A cell is only ever read and written whole, by a 64-bit compare-and-swap from the value read. The
+//! lowest three bits of the state are a [`State`]; the fourth is set in the cell of the reply direction.
+//! An empty cell is zero.
+
+/// How many bits of the flow hash a cell keeps.
+pub const TAG_BITS: u32 = 28;
+
+/// Length of a tick: 2^32 ns of the monotonic clock, 4.295 s.
+///
+/// With 12 bits of age, half of the wrap is 2 h 26 min, which is the longest idle timeout.
+pub const TICK_SHIFT: u32 = 32;
+
+/// Longest idle timeout in ticks: half of the wrap of the age.
+pub const MAX_TIMEOUT_TICKS: u16 = 2_047;
+
+const AGE_MASK: u64 = 0xfff;
+const REPLY: u64 = 8;
+
+/// Where a flow stands. The numbers index [`Settings::timeouts`](crate::layout::Settings::timeouts).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// TCP: the client's SYN was forwarded.
+    Syn = 1,
+    /// TCP, in reply cells: the backend has answered.
+    SynAck = 2,
+    /// TCP: both sides have been heard after the SYN.
+    Established = 3,
+    /// TCP: a FIN or RST was seen.
+    Closing = 4,
+    /// UDP.
+    Udp = 5,
+}
+
+impl State {
+    /// The state with this number, if there is one.
+    #[must_use]
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Option<Self> {
+        Some(match number {
+            1 => Self::Syn,
+            2 => Self::SynAck,
+            3 => Self::Established,
+            4 => Self::Closing,
+            5 => Self::Udp,
+            _ => return None,
+        })
+    }
+}
+
+/// The word of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell(pub u64);
+
+impl Cell {
+    /// A cell that holds no flow.
+    pub const EMPTY: Self = Self(0);
+
+    /// Packs a cell; `tag` and `tick` are cut to their width.
+    #[must_use]
+    #[inline(always)]
+    pub const fn new(tag: u64, backend: u32, tick: u64, state: State, reply: bool) -> Self {
+        let reply = if reply { REPLY } else { 0 };
+        Self(
+            (tag << (64 - TAG_BITS))
+                | ((backend as u64 & 0xf_ffff) << 16)
+                | ((tick & AGE_MASK) << 4)
+                | reply
+                | state as u64,
+        )
+    }
+
+    /// Whether no flow is held.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The bits of the flow hash.
+    #[must_use]
+    #[inline(always)]
+    pub const fn tag(self) -> u64 {
+        self.0 >> (64 - TAG_BITS)
+    }
+
+    /// The backend id.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "20 bits")]
+    pub const fn backend(self) -> u32 {
+        ((self.0 >> 16) & 0xf_ffff) as u32
+    }
+
+    /// Number of the state; 0 where the cell is empty.
+    #[must_use]
+    #[inline(always)]
+    pub const fn state_number(self) -> u64 {
+        self.0 & 7
+    }
+
+    /// The state; `None` where the cell is empty.
+    #[must_use]
+    #[inline(always)]
+    pub const fn state(self) -> Option<State> {
+        State::from_number(self.state_number())
+    }
+
+    /// Whether the cell is of the direction from backend to client.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_reply(self) -> bool {
+        self.0 & REPLY != 0
+    }
+
+    /// Ticks since the last packet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn idle_ticks(self, tick: u64) -> u64 {
+        tick.wrapping_sub(self.0 >> 4) & AGE_MASK
+    }
+
+    /// Whether the flow has been idle for longer than the timeout of its state.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_expired(self, tick: u64, timeouts: &[u16; 8]) -> bool {
+        self.idle_ticks(tick) > timeouts[(self.0 & 7) as usize] as u64
+    }
+
+    /// The same flow, seen at `tick` in `state`.
+    #[must_use]
+    #[inline(always)]
+    pub const fn seen(self, tick: u64, state: State) -> Self {
+        Self((self.0 & !((AGE_MASK << 4) | 7)) | ((tick & AGE_MASK) << 4) | state as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_gives_back_what_was_packed() {
+        let cell = Cell::new(0xabc_def1, 0xf_fffe, 0x1234_5678, State::Udp, true);
+        assert_eq!(cell.tag(), 0xabc_def1);
+        assert_eq!(cell.backend(), 0xf_fffe);
+        assert_eq!(cell.state(), Some(State::Udp));
+        assert!(cell.is_reply());
+        assert_eq!(cell.idle_ticks(0x1234_5679), 1);
+    }
+
+    #[test]
+    fn age_wraps_without_a_jump() {
+        let cell = Cell::new(1, 1, 0xfff, State::Syn, false);
+        assert_eq!(cell.idle_ticks(0x1001), 2);
+    }
+
+    #[test]
+    fn a_seen_cell_keeps_flow_and_direction() {
+        let cell = Cell::new(5, 6, 7, State::Syn, true).seen(9, State::Established);
+        assert_eq!(cell, Cell::new(5, 6, 9, State::Established, true));
+    }
+
+    #[test]
+    fn a_flow_expires_after_its_timeout_and_not_at_it() {
+        let cell = Cell::new(5, 6, 7, State::Udp, false);
+        let timeouts = [0, 0, 0, 0, 0, 3, 0, 0];
+        assert!(!cell.is_expired(10, &timeouts));
+        assert!(cell.is_expired(11, &timeouts));
+    }
+}

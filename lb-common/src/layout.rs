@@ -1,0 +1,246 @@
+//! Keys and values of the kernel's maps.
+//!
+//! Every type is `repr(C)`, free of padding (the `zerocopy` derives prove it at compile time) and, where
+//! it matters, one cache line. Addresses and ports are kept in network byte order, as in the packet, so
+//! that the packet path compares and copies words without turning them.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Cells in a bucket of the flow table: one cache line.
+pub const CELLS_PER_BUCKET: usize = 8;
+
+/// A bucket of the flow table.
+pub type Bucket = [u64; CELLS_PER_BUCKET];
+
+/// An IP address as the packet holds it: network order, IPv4 in the first word and the others zero.
+pub type Address = [u32; 4];
+
+/// What is the same for all packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Settings {
+    /// Secret key of the flow hash; drawn once, kept as long as the flow table lives.
+    pub hash_key: [u64; 2],
+    /// Number of buckets of the flow table, less one; the number is a power of two.
+    pub bucket_mask: u32,
+    /// [`LAYOUT_VERSION`](crate::LAYOUT_VERSION) of whoever created the maps.
+    pub layout: u32,
+    /// Idle timeout in ticks by [`State`](crate::cell::State) number; index 0 is unused.
+    pub timeouts: [u16; 8],
+}
+
+/// Key of an IPv4 listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ListenerKeyV4 {
+    /// VIP, network order.
+    pub address: u32,
+    /// Port, network order.
+    pub port: u16,
+    /// IP protocol number: 6 (TCP) or 17 (UDP).
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// Key of an IPv6 listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ListenerKeyV6 {
+    /// VIP, network order.
+    pub address: [u32; 4],
+    /// Port, network order.
+    pub port: u16,
+    /// IP protocol number: 6 (TCP) or 17 (UDP).
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// What holds for all of a VIP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Vip {
+    /// 1 where the address belongs to Sluice alone and every port without a listener is closed.
+    pub closed: u32,
+}
+
+/// One VIP, port and protocol; where its flows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Listener {
+    /// Where the slots are: [`run`]. Swapped by one 64-bit store.
+    pub run: u64,
+    /// Index of the round-robin cursor; listeners of one service may share it.
+    pub cursor: u32,
+    /// How an index is drawn: a [`Scheduler`] number.
+    pub scheduler: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Port, network order.
+    pub port: u16,
+    /// VIP.
+    pub address: Address,
+    /// 4 or 6; 0 where the entry is free.
+    pub family: u8,
+    /// Zero.
+    pub reserved: [u8; 31],
+}
+
+/// Packs the first slot and the number of slots of a run.
+#[must_use]
+pub const fn run(base: u32, length: u32) -> u64 {
+    ((base as u64) << 32) | length as u64
+}
+
+/// First slot and number of slots of a run.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
+pub const fn run_parts(run: u64) -> (u32, u32) {
+    ((run >> 32) as u32, run as u32)
+}
+
+/// How the index of a slot is drawn for a new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Scheduler {
+    /// Each new flow takes the next slot.
+    RoundRobin = 0,
+}
+
+/// Number of a backend's [`Backend::state`] in which it is served as usual.
+pub const BACKEND_UP: u8 = 1;
+/// The backend is dead or gone, and its open flows are left to it.
+pub const BACKEND_DOWN_KEEP: u8 = 2;
+/// The backend is dead or gone, and its open TCP flows are reset on their next packet.
+pub const BACKEND_DOWN_RESET: u8 = 3;
+
+/// A backend as one listener sees it.
+///
+/// A server behind two listeners has two backend ids, so that an id names both the server and the VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Backend {
+    /// Where packets of clients go.
+    pub address: Address,
+    /// The VIP, which replies come from.
+    pub vip: Address,
+    /// Id of the listener that the backend serves.
+    pub listener: u32,
+    /// Interface of the next hop; 0 while it is not resolved.
+    pub interface: u32,
+    /// MAC address of the next hop, then of the interface.
+    pub macs: [u8; 12],
+    /// Port of the backend, network order.
+    pub port: u16,
+    /// Port of the VIP, network order.
+    pub vip_port: u16,
+    /// Ones' complement sum that, added to the complement of an IPv4 header checksum, turns the VIP into
+    /// the backend's address (RFC 1624); 0 for IPv6.
+    pub address_delta: u16,
+    /// The same for a TCP or UDP checksum: address and port.
+    pub transport_delta: u16,
+    /// [`BACKEND_UP`], [`BACKEND_DOWN_KEEP`] or [`BACKEND_DOWN_RESET`]; 0 where the entry is free.
+    pub state: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// Zero.
+    pub reserved: u8,
+}
+
+/// The round-robin cursor of a service, on a cache line of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(64))]
+pub struct Cursor {
+    /// Number of flows drawn so far.
+    pub drawn: u64,
+    /// Zero.
+    pub reserved: [u64; 7],
+}
+
+/// What a cell of the flow table stands for, in full: the packet's own 5-tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Detail {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Source port, network order.
+    pub source_port: u16,
+    /// Destination port, network order.
+    pub destination_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// Source port that full NAT gave the flow, network order; 0 elsewhere.
+    pub nat_port: u16,
+    /// Added to the backend's sequence numbers; 0 unless a SYN cookie opened the flow.
+    pub sequence_delta: u32,
+    /// Added to the backend's timestamps; 0 unless a SYN cookie opened the flow.
+    pub timestamp_delta: u32,
+}
+
+/// Packets and bytes (of whole frames) with one verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Count {
+    /// Number of packets.
+    pub packets: u64,
+    /// Number of bytes, Ethernet header included, as they arrived.
+    pub bytes: u64,
+}
+
+/// What passed through a listener or a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Traffic {
+    /// From clients to backends.
+    pub forward: Count,
+    /// From backends to clients.
+    pub reply: Count,
+    /// New flows.
+    pub flows: u64,
+    /// Packets that were dropped although they belong here.
+    pub dropped: u64,
+}
+
+macro_rules! plain_data {
+    ($($type:ty),+) => {$(
+        const _: () = {
+            const fn proved<T: FromBytes + IntoBytes + Immutable>() {}
+            proved::<$type>();
+        };
+        #[cfg(feature = "agent")]
+        // SAFETY: the derives of zerocopy, checked above, prove that any bytes are a value of the type and
+        // that it has no padding; it is `Copy` and holds no reference.
+        unsafe impl aya::Pod for $type {}
+    )+};
+}
+
+plain_data!(
+    Settings, ListenerKeyV4, ListenerKeyV6, Vip, Listener, Backend, Cursor, Detail, Count, Traffic
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hot_values_fill_whole_cache_lines() {
+        assert_eq!(size_of::<Listener>(), 64);
+        assert_eq!(size_of::<Backend>(), 64);
+        assert_eq!(size_of::<Cursor>(), 64);
+        assert_eq!(size_of::<Bucket>(), 64);
+        assert_eq!(size_of::<Detail>(), 48);
+    }
+
+    #[test]
+    fn a_run_gives_its_parts_back() {
+        assert_eq!(run_parts(run(7, 9)), (7, 9));
+        assert_eq!(run_parts(run(u32::MAX, 1)), (u32::MAX, 1));
+    }
+}

@@ -1,0 +1,67 @@
+//! What the packet path, the daemon and the command line agree on, written once.
+//!
+//! `layout` and `cell` describe the bytes in the kernel's maps, `verdict` names what can happen to a
+//! packet, `api` (feature `api`) holds the types of the HTTP API. There is no logic of either side
+//! here, and nothing allocates unless the `api` feature is on.
+#![cfg_attr(not(any(test, feature = "api")), no_std)]
+
+#[cfg(feature = "api")]
+pub mod api;
+pub mod cell;
+pub mod layout;
+pub mod verdict;
+
+/// Version of the layout of all maps; an agent never reads pinned maps of another version.
+///
+/// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Most listeners (VIP, port and protocol) that the maps hold.
+pub const MAX_LISTENERS: u32 = 16_384;
+
+/// Most backend ids; a backend takes one for each listener that it serves.
+pub const MAX_BACKENDS: u32 = 131_072;
+
+/// Most slots, over all listeners; one is taken per backend in the rotation of each listener.
+pub const MAX_SLOTS: u32 = 1_048_576;
+
+/// Most VIP addresses of one family.
+pub const MAX_VIPS: u32 = 16_384;
+
+/// Names of the maps as the object declares them and as they are pinned.
+pub mod map {
+    /// One [`Settings`](crate::layout::Settings).
+    pub const SETTINGS: &str = "SETTINGS";
+    /// IPv4 listeners: [`ListenerKeyV4`](crate::layout::ListenerKeyV4) to listener id.
+    pub const LISTENERS_V4: &str = "LISTENERS_V4";
+    /// IPv6 listeners: [`ListenerKeyV6`](crate::layout::ListenerKeyV6) to listener id.
+    pub const LISTENERS_V6: &str = "LISTENERS_V6";
+    /// IPv4 VIPs: address in network order to [`Vip`](crate::layout::Vip).
+    pub const VIPS_V4: &str = "VIPS_V4";
+    /// IPv6 VIPs: address in network order to [`Vip`](crate::layout::Vip).
+    pub const VIPS_V6: &str = "VIPS_V6";
+    /// [`Listener`](crate::layout::Listener) by listener id; memory-mappable.
+    pub const LISTENERS: &str = "LISTENERS";
+    /// Backend ids; each listener points to a run of them.
+    pub const SLOTS: &str = "SLOTS";
+    /// [`Backend`](crate::layout::Backend) by backend id.
+    pub const BACKENDS: &str = "BACKENDS";
+    /// [`Cursor`](crate::layout::Cursor) by cursor id.
+    pub const CURSORS: &str = "CURSORS";
+    /// Buckets of the flow table; memory-mappable.
+    pub const FLOWS: &str = "FLOWS";
+    /// [`Detail`](crate::layout::Detail) by cell index; memory-mappable.
+    pub const DETAILS: &str = "DETAILS";
+    /// Per CPU [`Count`](crate::layout::Count) by verdict number.
+    pub const VERDICTS: &str = "VERDICTS";
+    /// Per CPU [`Traffic`](crate::layout::Traffic) by listener id.
+    pub const LISTENER_TRAFFIC: &str = "LISTENER_TRAFFIC";
+    /// Per CPU [`Traffic`](crate::layout::Traffic) by backend id.
+    pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
+
+    /// Every map that is pinned.
+    pub const ALL: [&str; 14] = [
+        SETTINGS, LISTENERS_V4, LISTENERS_V6, VIPS_V4, VIPS_V6, LISTENERS, SLOTS, BACKENDS, CURSORS,
+        FLOWS, DETAILS, VERDICTS, LISTENER_TRAFFIC, BACKEND_TRAFFIC,
+    ];
+}

@@ -1,0 +1,118 @@
+//! What can happen to a packet. Every packet ends in exactly one named verdict.
+//!
+//! One list gives the number (index of the kernel's counters), the name (label of metrics and of
+//! `lb-ctl drops`), the kind and the help text. Numbers are never reused.
+
+/// Whether a packet went on, went to the host or ended here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Sluice sent it on.
+    Forwarded,
+    /// The host's own stack got it, unchanged.
+    Passed,
+    /// It was dropped.
+    Dropped,
+}
+
+impl Kind {
+    /// The label of metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Passed => "passed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+macro_rules! verdicts {
+    ($($number:literal $variant:ident $name:literal $kind:ident $help:literal;)+) => {
+        /// What happened to a packet.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Verdict {
+            $(#[doc = $help] $variant = $number,)+
+        }
+
+        impl Verdict {
+            /// All verdicts, by number.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// The label of metrics and of `lb-ctl drops`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// Whether the packet went on, went to the host or ended.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)+ }
+            }
+
+            /// What it means for an operator that the counter is not zero.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)+ }
+            }
+        }
+    };
+}
+
+verdicts! {
+    1 ToBackend "to_backend" Forwarded "A client's packet went to a backend.";
+    2 ToClient "to_client" Forwarded "A backend's reply went to its client.";
+    3 ToClientByHost "to_client_by_host" Forwarded "A rewritten reply was left to the host's routing, because the next hop is not known to the kernel's neighbour table yet, or the host does not forward on this interface.";
+    4 ErrorToBackend "error_to_backend" Forwarded "An ICMP error about a reply went to the flow's backend.";
+    5 ErrorToClient "error_to_client" Forwarded "An ICMP error about a forwarded packet went to the flow's client.";
+    6 ResetSent "reset_sent" Forwarded "The flow's backend is down; its client was sent a TCP reset.";
+    10 NotIp "not_ip" Passed "Neither IPv4 nor IPv6: ARP, LLDP, more than two VLAN tags and the like.";
+    11 NotOurs "not_ours" Passed "Not for a VIP and not a reply of a balanced flow.";
+    12 VipControl "vip_control" Passed "To a VIP, for the host to answer: echo requests, neighbour discovery, VRRP.";
+    13 VipHostPort "vip_host_port" Passed "To an address that the host had before Sluice, outside of its services.";
+    20 NoBackend "no_backend" Dropped "The service has no backend that could take the packet: all are down, drained or in maintenance.";
+    21 PortClosed "port_closed" Dropped "To a VIP that Sluice manages, at a port without a service.";
+    22 ProtocolClosed "protocol_closed" Dropped "To a VIP that Sluice manages, with a protocol that it does not balance.";
+    23 Fragment "fragment" Dropped "A fragment that would have to be balanced; it cannot be, as only the first fragment names the ports.";
+    24 Malformed "malformed" Dropped "Headers that contradict themselves or the frame's length.";
+    25 ExtensionHeaders "extension_headers" Dropped "To a VIP, with more IPv6 extension headers than are followed, or one that cannot be.";
+    26 TtlExceeded "ttl_exceeded" Dropped "The packet's TTL or hop limit was used up; traffic that loops shows here.";
+    27 NoNextHop "no_next_hop" Dropped "The way to the backend is not known: no route, or its neighbour does not answer ARP or neighbour discovery.";
+    28 FlowTableFull "flow_table_full" Dropped "No place in the flow table for a new flow; raise max_flows or lower the timeouts.";
+    29 ReplyConflict "reply_conflict" Dropped "The client's address and port already talk to every backend tried through another VIP, so replies could not be told apart.";
+    30 ErrorWithoutFlow "error_without_flow" Dropped "An ICMP error to a VIP about a flow that is not known.";
+}
+
+/// Entries of the array of counters: one more than the highest verdict number, with room to grow.
+pub const MAX_VERDICTS: u32 = 64;
+
+impl Verdict {
+    /// Number of the verdict: index of its counter.
+    #[must_use]
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_rise_and_fit_the_counters() {
+        assert!(Verdict::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+        assert!(Verdict::ALL.iter().all(|verdict| verdict.number() < MAX_VERDICTS));
+    }
+
+    #[test]
+    fn every_name_is_a_label_of_its_own() {
+        for (index, verdict) in Verdict::ALL.iter().enumerate() {
+            let name = verdict.name();
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+            assert!(Verdict::ALL[..index].iter().all(|other| other.name() != name), "{name}");
+            assert!(verdict.help().ends_with('.'), "{name}");
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! lb-ctl
+fn main() {}

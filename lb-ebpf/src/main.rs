@@ -1,0 +1,2 @@
+//! lb-ebpf
+fn main() {}
