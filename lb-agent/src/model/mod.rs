@@ -5,5 +5,7 @@
 //!       -> Event -> Agent::handle(now, event) -> Vec<Effect>
 //! ```
 
+pub mod agent;
 pub mod config;
+pub mod overlay;
 pub mod tables;
