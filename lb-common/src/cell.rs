@@ -8,6 +8,7 @@
 //! A cell is only ever read and written whole, by a 64-bit compare-and-swap from the value read. The
 //! lowest three bits of the state are a [`State`]; the fourth is set in the cell of the reply direction.
 //! An empty cell is zero.
+#![expect(clippy::as_conversions, reason = "fields of a word, in const functions")]
 
 /// How many bits of the flow hash a cell keeps.
 pub const TAG_BITS: u32 = 28;
@@ -94,7 +95,6 @@ impl Cell {
     /// The backend id.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "20 bits")]
     pub const fn backend(self) -> u32 {
         ((self.0 >> 16) & 0xf_ffff) as u32
     }
@@ -130,6 +130,7 @@ impl Cell {
     /// Whether the flow has been idle for longer than the timeout of its state.
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::indexing_slicing, reason = "three bits index eight timeouts")]
     pub const fn is_expired(self, tick: u64, timeouts: &[u16; 8]) -> bool {
         self.idle_ticks(tick) > timeouts[(self.0 & 7) as usize] as u64
     }

@@ -3,6 +3,7 @@
 //! Every type is `repr(C)`, free of padding (the `zerocopy` derives prove it at compile time) and, where
 //! it matters, one cache line. Addresses and ports are kept in network byte order, as in the packet, so
 //! that the packet path compares and copies words without turning them.
+#![expect(clippy::as_conversions, reason = "`From` is not const")]
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -182,10 +183,30 @@ pub struct Detail {
     pub sequence_delta: u32,
     /// Added to the backend's timestamps; 0 unless a SYN cookie opened the flow.
     pub timestamp_delta: u32,
+    /// In the cell of a reply: the interface that the client's last packet came in by.
+    pub hop_interface: u32,
+    /// The MAC address that it came from; replies go back to it.
+    pub hop_neighbour: [u8; 6],
+    /// Its VLAN tags (TCI, network order), outer first; 0: none.
+    pub hop_tags: [u16; 2],
+    /// EtherType of the outer tag, network order.
+    pub hop_tag_type: u16,
+}
+
+/// An interface that Sluice is attached to, by its index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Interface {
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Zero.
+    pub reserved: [u8; 2],
 }
 
 /// Packets and bytes (of whole frames) with one verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Count {
     /// Number of packets.
@@ -195,7 +216,9 @@ pub struct Count {
 }
 
 /// What passed through a listener or a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Traffic {
     /// From clients to backends.
@@ -222,7 +245,17 @@ macro_rules! plain_data {
 }
 
 plain_data!(
-    Settings, ListenerKeyV4, ListenerKeyV6, Vip, Listener, Backend, Cursor, Detail, Count, Traffic
+    Settings,
+    ListenerKeyV4,
+    ListenerKeyV6,
+    Vip,
+    Listener,
+    Backend,
+    Cursor,
+    Detail,
+    Interface,
+    Count,
+    Traffic
 );
 
 #[cfg(test)]
@@ -235,7 +268,7 @@ mod tests {
         assert_eq!(size_of::<Backend>(), 64);
         assert_eq!(size_of::<Cursor>(), 64);
         assert_eq!(size_of::<Bucket>(), 64);
-        assert_eq!(size_of::<Detail>(), 48);
+        assert_eq!(size_of::<Detail>(), 64);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! packet, `api` (feature `api`) holds the types of the HTTP API. There is no logic of either side
 //! here, and nothing allocates unless the `api` feature is on.
 #![cfg_attr(not(any(test, feature = "api")), no_std)]
+#![expect(clippy::inline_always, reason = "the packet path has no call that costs nothing")]
 
 #[cfg(feature = "api")]
 pub mod api;
@@ -24,6 +25,9 @@ pub const MAX_BACKENDS: u32 = 131_072;
 
 /// Most slots, over all listeners; one is taken per backend in the rotation of each listener.
 pub const MAX_SLOTS: u32 = 1_048_576;
+
+/// Most interfaces to attach to.
+pub const MAX_INTERFACES: u32 = 256;
 
 /// Most VIP addresses of one family.
 pub const MAX_VIPS: u32 = 16_384;
@@ -52,6 +56,8 @@ pub mod map {
     pub const FLOWS: &str = "FLOWS";
     /// [`Detail`](crate::layout::Detail) by cell index; memory-mappable.
     pub const DETAILS: &str = "DETAILS";
+    /// Attached interfaces: index to [`Interface`](crate::layout::Interface).
+    pub const INTERFACES: &str = "INTERFACES";
     /// Per CPU [`Count`](crate::layout::Count) by verdict number.
     pub const VERDICTS: &str = "VERDICTS";
     /// Per CPU [`Traffic`](crate::layout::Traffic) by listener id.
@@ -60,8 +66,21 @@ pub mod map {
     pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 14] = [
-        SETTINGS, LISTENERS_V4, LISTENERS_V6, VIPS_V4, VIPS_V6, LISTENERS, SLOTS, BACKENDS, CURSORS,
-        FLOWS, DETAILS, VERDICTS, LISTENER_TRAFFIC, BACKEND_TRAFFIC,
+    pub const ALL: [&str; 15] = [
+        SETTINGS,
+        LISTENERS_V4,
+        LISTENERS_V6,
+        VIPS_V4,
+        VIPS_V6,
+        LISTENERS,
+        SLOTS,
+        BACKENDS,
+        CURSORS,
+        FLOWS,
+        DETAILS,
+        INTERFACES,
+        VERDICTS,
+        LISTENER_TRAFFIC,
+        BACKEND_TRAFFIC,
     ];
 }

@@ -63,7 +63,6 @@ macro_rules! verdicts {
 verdicts! {
     1 ToBackend "to_backend" Forwarded "A client's packet went to a backend.";
     2 ToClient "to_client" Forwarded "A backend's reply went to its client.";
-    3 ToClientByHost "to_client_by_host" Forwarded "A rewritten reply was left to the host's routing, because the next hop is not known to the kernel's neighbour table yet, or the host does not forward on this interface.";
     4 ErrorToBackend "error_to_backend" Forwarded "An ICMP error about a reply went to the flow's backend.";
     5 ErrorToClient "error_to_client" Forwarded "An ICMP error about a forwarded packet went to the flow's client.";
     6 ResetSent "reset_sent" Forwarded "The flow's backend is down; its client was sent a TCP reset.";
@@ -91,6 +90,7 @@ impl Verdict {
     /// Number of the verdict: index of its counter.
     #[must_use]
     #[inline(always)]
+    #[expect(clippy::as_conversions, reason = "the number of a variant")]
     pub const fn number(self) -> u32 {
         self as u32
     }
