@@ -1,15 +1,24 @@
 //! What the kernel gives the packet path: maps, the clock and the frame.
 
-use aya_ebpf::bindings::xdp_action;
+use core::arch::asm;
+
+use aya_ebpf::bindings::{xdp_action, xdp_md};
+use aya_ebpf::helpers::generated::{
+    bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+};
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
+use lb_common::cell::TICK_SHIFT;
 use lb_common::layout::{
     Backend, Bucket, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4, ListenerKeyV6,
     Settings, Traffic, Vip,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
+use lb_ebpf::Exit;
+use lb_ebpf::packet::{Frame, Packet};
+use lb_ebpf::tables::{Entry, Tables};
 
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
@@ -46,9 +55,208 @@ static LISTENER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MA
 #[map]
 static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
 
+/// The program.
 #[xdp]
-fn sluice(_context: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn sluice(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    match lb_ebpf::process(&mut packet, &KernelTables).exit {
+        Exit::Pass => xdp_action::XDP_PASS,
+        Exit::Drop => xdp_action::XDP_DROP,
+        Exit::Transmit => xdp_action::XDP_TX,
+        Exit::Redirect(interface) => redirect(interface),
+    }
+}
+
+#[inline(always)]
+fn redirect(interface: u32) -> u32 {
+    // SAFETY: a helper without pointers.
+    unsafe { bpf_redirect(interface, 0) as u32 }
+}
+
+/// The frame behind the program's argument, with its edges as pointers.
+struct XdpFrame {
+    context: *mut xdp_md,
+    start: *mut u8,
+    end: *mut u8,
+}
+
+impl XdpFrame {
+    /// The kernel gives the edges as 32-bit words, which the compiler would go on to reckon with in 32 bits;
+    /// the verifier knows them as pointers and wants 64. Hence the two loads by hand.
+    #[inline(always)]
+    fn new(context: *mut xdp_md) -> Self {
+        let (start, end): (*mut u8, *mut u8);
+        // SAFETY: the context is valid while the program runs; `data` is its first word.
+        unsafe { asm!("{0} = *(u32 *)({1} + 0)", out(reg) start, in(reg) context) };
+        // SAFETY: `data_end` is the context's second word.
+        unsafe { asm!("{0} = *(u32 *)({1} + 4)", out(reg) end, in(reg) context) };
+        Self { context, start, end }
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    #[inline(always)]
+    fn end(&self) -> *mut u8 {
+        self.end
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the kernel's context is valid while the program runs.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn move_start(&mut self, delta: i32) -> bool {
+        // SAFETY: the context is valid; the helper refuses what does not fit.
+        let result = unsafe { bpf_xdp_adjust_head(self.context, delta) };
+        *self = Self::new(self.context);
+        result == 0
+    }
+
+    #[inline(always)]
+    fn move_end(&mut self, delta: i32) -> bool {
+        // SAFETY: the context is valid; the helper refuses what does not fit.
+        let result = unsafe { bpf_xdp_adjust_tail(self.context, delta) };
+        *self = Self::new(self.context);
+        result == 0
+    }
+}
+
+/// The maps above.
+struct KernelTables;
+
+macro_rules! entry {
+    ($map:ident, $index:expr) => {{
+        let value = $map.get_ptr_mut($index)?;
+        // SAFETY: a value of an array lives as long as the program.
+        Some(unsafe { Entry::new(value) })
+    }};
+}
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn tick(&self) -> u64 {
+        // SAFETY: a helper without pointers.
+        unsafe { bpf_ktime_get_coarse_ns() >> TICK_SHIFT }
+    }
+
+    #[inline(always)]
+    fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { LISTENERS_V4.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn listener_id_v6(&self, key: &ListenerKeyV6) -> Option<u32> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { LISTENERS_V6.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn vip_v4(&self, address: &u32) -> Option<Vip> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { VIPS_V4.get(address).copied() }
+    }
+
+    #[inline(always)]
+    fn vip_v6(&self, address: &[u32; 4]) -> Option<Vip> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { VIPS_V6.get(address).copied() }
+    }
+
+    #[inline(always)]
+    fn listener(&self, id: u32) -> Option<&Listener> {
+        LISTENERS.get(id)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<u32> {
+        SLOTS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        BACKENDS.get(id)
+    }
+
+    #[inline(always)]
+    fn draw(&self, cursor: u32) -> u64 {
+        let Some(cursor) = CURSORS.get_ptr_mut(cursor) else { return 0 };
+        // SAFETY: the word is aligned and lives as long as the program. LLVM's BPF backend returns the
+        // addend, not the old value, for weaker orderings.
+        unsafe {
+            core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
+                cursor.cast::<u64>(),
+                1,
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
+        entry!(FLOWS, index)
+    }
+
+    #[inline(always)]
+    fn search(&self, hash: u64, from: u64, tick: u64) -> u64 {
+        flow_search(hash, from, tick)
+    }
+
+    #[inline(always)]
+    fn survey(&self, bucket: u32, tick: u64) -> u64 {
+        flow_survey(u64::from(bucket), tick)
+    }
+
+    #[inline(always)]
+    fn detail(&self, index: u32) -> Option<Entry<Detail>> {
+        entry!(DETAILS, index)
+    }
+
+    #[inline(always)]
+    fn interface(&self, index: u32) -> Option<Interface> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { INTERFACES.get(&index).copied() }
+    }
+
+    #[inline(always)]
+    fn verdict_count(&self, number: u32) -> Option<Entry<Count>> {
+        entry!(VERDICTS, number)
+    }
+
+    #[inline(always)]
+    fn listener_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        entry!(LISTENER_TRAFFIC, id)
+    }
+
+    #[inline(always)]
+    fn backend_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        entry!(BACKEND_TRAFFIC, id)
+    }
+}
+
+/// A global function: the verifier proves it once, for all arguments, and not again for each caller.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_search(hash: u64, from: u64, tick: u64) -> u64 {
+    lb_ebpf::flow::search(&KernelTables, hash, from, tick)
+}
+
+/// A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_survey(bucket: u64, tick: u64) -> u64 {
+    lb_ebpf::flow::survey(&KernelTables, bucket as u32, tick)
 }
 
 #[unsafe(link_section = "license")]

@@ -1,0 +1,134 @@
+//! Ethernet, with up to two VLAN tags (IEEE 802.1Q, 802.1ad).
+
+use network_types::eth::{EthHdr, EtherType};
+
+use crate::packet::{Frame, Mac, Packet};
+use crate::verifier::forget;
+
+/// `EtherType` of IPv4, as it stands in the frame.
+pub const IPV4: u16 = EtherType::Ipv4 as u16;
+/// `EtherType` of IPv6, as it stands in the frame.
+pub const IPV6: u16 = EtherType::Ipv6 as u16;
+
+const CUSTOMER_TAG: u16 = EtherType::Ieee8021q as u16;
+const SERVICE_TAG: u16 = EtherType::Ieee8021ad as u16;
+
+/// VLAN tags of a frame, all in network order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tags {
+    /// Tag control information, outer tag first; 0 where there is none.
+    pub control: [u16; 2],
+    /// `EtherType` of the outer tag.
+    pub kind: u16,
+}
+
+impl Tags {
+    /// No tag at all.
+    pub const NONE: Self = Self { control: [0; 2], kind: 0 };
+
+    /// A tag of VLAN 0 and priority 0 says nothing: it and what it hides count as none.
+    #[inline(always)]
+    fn bytes(self) -> usize {
+        match (self.control[0], self.control[1]) {
+            (0, _) => 0,
+            (_, 0) => 4,
+            _ => 8,
+        }
+    }
+}
+
+/// What the Ethernet header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ethernet {
+    /// `EtherType` of the payload, network order.
+    pub kind: u16,
+    /// Where the payload begins.
+    pub length: usize,
+    /// VLAN tags.
+    pub tags: Tags,
+    /// Where the frame was sent to.
+    pub destination: Mac,
+    /// Where it came from.
+    pub source: Mac,
+}
+
+/// Where a frame goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Index of the interface.
+    pub interface: u32,
+    /// MAC address of the neighbour.
+    pub destination: Mac,
+    /// MAC address of the interface.
+    pub source: Mac,
+    /// VLAN tags to send with.
+    pub tags: Tags,
+    /// Where the frame is to end, if not where it ends now; 0: it stays as long as it is.
+    pub end: usize,
+}
+
+impl Hop {
+    /// No way at all.
+    pub const NONE: Self = Self {
+        interface: 0,
+        destination: Mac { first: 0, last: 0 },
+        source: Mac { first: 0, last: 0 },
+        tags: Tags::NONE,
+        end: 0,
+    };
+}
+
+/// Parses the header; `None` where the frame is too short for it.
+#[inline(always)]
+pub fn parse<F: Frame>(packet: &Packet<F>) -> Option<Ethernet> {
+    let header = packet.window::<{ EthHdr::LEN }>(0)?;
+    let mut ethernet = Ethernet {
+        kind: header.u16_at::<12>(),
+        length: EthHdr::LEN,
+        tags: Tags::NONE,
+        destination: header.mac_at::<0>(),
+        source: header.mac_at::<6>(),
+    };
+    for depth in 0..2 {
+        if !matches!(ethernet.kind, CUSTOMER_TAG | SERVICE_TAG) {
+            break;
+        }
+        let tag = packet.window::<4>(ethernet.length)?;
+        if depth == 0 {
+            ethernet.tags.kind = ethernet.kind;
+        }
+        ethernet.tags.control[depth] = tag.u16_at::<0>();
+        ethernet.kind = tag.u16_at::<2>();
+        ethernet.length += 4;
+    }
+    ethernet.length = forget(ethernet.length, u64::from(ethernet.source.first));
+    Some(ethernet)
+}
+
+/// Writes the header that the hop asks for in place of `link`; `None` where there is no room for it.
+#[inline(always)]
+pub fn write<F: Frame>(packet: &mut Packet<F>, link: &Ethernet, hop: &Hop) -> Option<()> {
+    let length = EthHdr::LEN + hop.tags.bytes();
+    if length != link.length && !packet.grow(length as i32 - link.length as i32) {
+        return None;
+    }
+    let header = packet.window::<{ EthHdr::LEN }>(0)?;
+    header.set_mac::<0>(hop.destination);
+    header.set_mac::<6>(hop.source);
+    if hop.tags.control[0] == 0 {
+        header.set_u16::<12>(link.kind);
+        return Some(());
+    }
+    header.set_u16::<12>(hop.tags.kind);
+    let tag = packet.window::<4>(EthHdr::LEN)?;
+    tag.set_u16::<0>(hop.tags.control[0]);
+    if hop.tags.control[1] == 0 {
+        tag.set_u16::<2>(link.kind);
+        return Some(());
+    }
+    tag.set_u16::<2>(CUSTOMER_TAG);
+    let tag = packet.window::<4>(EthHdr::LEN + 4)?;
+    tag.set_u16::<0>(hop.tags.control[1]);
+    tag.set_u16::<2>(link.kind);
+    Some(())
+}

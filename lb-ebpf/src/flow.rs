@@ -1,0 +1,304 @@
+//! The flow table: cells in buckets of one cache line (`lb_common::cell`).
+//!
+//! A flow has a first and a second bucket. Lookups read the second only on a miss of the first; inserts
+//! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
+
+use lb_common::cell::{Cell, State, TAG_BITS};
+use lb_common::layout::{CELLS_PER_BUCKET, Detail, Settings};
+
+use crate::family::{Family, V4, V6, mix};
+use crate::tables::Tables;
+use crate::verifier::rolled;
+
+/// Live cells from which a bucket is crowded: an insert then looks for a less loaded second one.
+const CROWDED: u64 = 6;
+
+/// Order of eviction by state number, four bits each: empty, closing, not yet established, UDP.
+const RANKS: u64 = 0x31_4220;
+/// The rank that is never evicted: established.
+const NEVER: u64 = 4;
+
+/// Cells with the flow's tag that are looked at; more than two is a chance of one in 10^12.
+const MATCHES: usize = 2;
+
+/// The position that is none.
+pub const NOWHERE: u64 = u64::MAX;
+
+/// A packet's own 5-tuple, as its words stand in the packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuple<F: Family> {
+    /// Source address.
+    pub source: F::Address,
+    /// Destination address.
+    pub destination: F::Address,
+    /// Source port, network order.
+    pub source_port: u16,
+    /// Destination port, network order.
+    pub destination_port: u16,
+    /// TCP or UDP.
+    pub protocol: u8,
+}
+
+impl<F: Family> Tuple<F> {
+    /// The keyed hash that places the flow.
+    #[inline(always)]
+    pub fn hash(&self, key: &[u64; 2]) -> u64 {
+        let rest = (u64::from(self.source_port) << 24)
+            | (u64::from(self.destination_port) << 8)
+            | u64::from(self.protocol);
+        let hash = F::mix(key[0], self.source, self.destination);
+        mix(hash ^ rest ^ key[1])
+    }
+
+    /// Writes the tuple into the detail of its cell.
+    #[inline(always)]
+    pub fn describe(&self, detail: &mut Detail) {
+        detail.source = F::to_words(self.source);
+        detail.destination = F::to_words(self.destination);
+        detail.source_port = self.source_port;
+        detail.destination_port = self.destination_port;
+        detail.protocol = self.protocol;
+        detail.family = F::NUMBER;
+        detail.nat_port = 0;
+        detail.sequence_delta = 0;
+        detail.timestamp_delta = 0;
+    }
+}
+
+/// Whether a cell with this tag may belong to the 5-tuple of the detail.
+pub fn detail_matches(key: &[u64; 2], detail: &Detail, tag: u64) -> bool {
+    fn hash<F: Family>(key: &[u64; 2], detail: &Detail) -> u64 {
+        let tuple = Tuple::<F> {
+            source: F::from_words(&detail.source),
+            destination: F::from_words(&detail.destination),
+            source_port: detail.source_port,
+            destination_port: detail.destination_port,
+            protocol: detail.protocol,
+        };
+        tuple.hash(key)
+    }
+    let hash = match detail.family {
+        4 => hash::<V4>(key, detail),
+        6 => hash::<V6>(key, detail),
+        _ => return false,
+    };
+    tag_of(hash) == tag
+}
+
+/// Where a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    bucket: u32,
+    slot: usize,
+}
+
+impl Place {
+    /// Index of the cell's detail.
+    #[inline(always)]
+    pub fn index(self) -> u32 {
+        self.bucket * CELLS_PER_BUCKET as u32 + (self.slot & (CELLS_PER_BUCKET - 1)) as u32
+    }
+}
+
+/// A cell as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Where it is.
+    pub place: Place,
+    /// What it held.
+    pub cell: Cell,
+}
+
+/// The flow table at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Flows<'t, T> {
+    /// The maps.
+    pub tables: &'t T,
+    /// What is the same for all packets.
+    pub settings: &'t Settings,
+    /// Now.
+    pub tick: u64,
+}
+
+impl<T: Tables> Flows<'_, T> {
+    /// The cell of a flow that is not expired, with what `accept` makes of it; a cell that it refuses
+    /// belongs to another flow with the same tag.
+    #[inline(always)]
+    pub fn find<A>(&self, hash: u64, accept: impl Fn(Cell) -> Option<A>) -> Option<(Found, A)> {
+        let mut from = 0;
+        for _ in 0..MATCHES {
+            let position = self.tables.search(hash, from, self.tick);
+            if position == NOWHERE {
+                return None;
+            }
+            let place = self.place(hash, position);
+            let cell = Cell(self.tables.bucket(place.bucket)?.load(place.slot));
+            if let Some(accepted) = accept(cell) {
+                return Some((Found { place, cell }, accepted));
+            }
+            from = position + 1;
+        }
+        None
+    }
+
+    /// The place of a position in the flow's two buckets, one after the other.
+    #[inline(always)]
+    fn place(&self, hash: u64, position: u64) -> Place {
+        let first = first_bucket(hash, self.settings.bucket_mask);
+        let bucket = if position < CELLS_PER_BUCKET as u64 {
+            first
+        } else {
+            second_bucket(first, hash, self.settings.bucket_mask)
+        };
+        Place { bucket, slot: position as usize }
+    }
+
+    /// Takes a place for a new flow: one that is free, or that of the least worthy flow which is not
+    /// established. `None`: there is none.
+    #[inline(always)]
+    pub fn insert(&self, hash: u64, backend: u32, state: State, reply: bool) -> Option<Place> {
+        let new = Cell::new(tag_of(hash), backend, self.tick, state, reply);
+        // The second round is for a race that was lost to another CPU.
+        for _ in 0..2 {
+            let place = self.candidate(hash)?;
+            let bucket = self.tables.bucket(place.bucket)?;
+            let old = bucket.load(place.slot);
+            if rank(Cell(old), self.tick, self.settings) < NEVER && bucket.swap(place.slot, old, new.0) {
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// Puts a new flow in the place of an old one with the same 5-tuple; says whether it could.
+    #[inline(always)]
+    pub fn replace(&self, found: &Found, backend: u32, state: State) -> bool {
+        let reply = found.cell.is_reply();
+        let new = Cell::new(found.cell.tag(), backend, self.tick, state, reply);
+        self.swap(found, new)
+    }
+
+    /// Notes that a flow was seen now, in this state.
+    #[inline(always)]
+    pub fn touch(&self, found: &Found, state: State) {
+        if !self.swap(found, found.cell.seen(self.tick, state)) {
+            self.touch_again(found, state);
+        }
+    }
+
+    /// Once more with what another CPU has written, if it is still the same flow.
+    #[inline(always)]
+    fn touch_again(&self, found: &Found, state: State) {
+        let Some(bucket) = self.tables.bucket(found.place.bucket) else { return };
+        let cell = Cell(bucket.load(found.place.slot));
+        if cell.tag() == found.cell.tag() && cell.backend() == found.cell.backend() {
+            bucket.swap(found.place.slot, cell.0, cell.seen(self.tick, state).0);
+        }
+    }
+
+    /// Frees a place that was just taken.
+    #[inline(always)]
+    pub fn remove(&self, place: Place, backend: u32) {
+        let Some(bucket) = self.tables.bucket(place.bucket) else { return };
+        let cell = Cell(bucket.load(place.slot));
+        if cell.backend() == backend {
+            bucket.swap(place.slot, cell.0, Cell::EMPTY.0);
+        }
+    }
+
+    #[inline(always)]
+    fn swap(&self, found: &Found, new: Cell) -> bool {
+        self.tables
+            .bucket(found.place.bucket)
+            .is_some_and(|bucket| bucket.swap(found.place.slot, found.cell.0, new.0))
+    }
+
+    /// The best place for a new flow.
+    #[inline(always)]
+    fn candidate(&self, hash: u64) -> Option<Place> {
+        let mask = self.settings.bucket_mask;
+        let first = first_bucket(hash, mask);
+        let survey = self.tables.survey(first, self.tick);
+        let mut best = Place { bucket: first, slot: survey as usize & 0xf };
+        let mut score = survey >> 4;
+        if score >= CROWDED {
+            let second = second_bucket(first, hash, mask);
+            let survey = self.tables.survey(second, self.tick);
+            if survey >> 4 < score {
+                best = Place { bucket: second, slot: survey as usize & 0xf };
+                score = survey >> 4;
+            }
+        }
+        (score >> 4 < NEVER).then_some(best)
+    }
+
+}
+
+/// The first position from `from` on, in the first bucket and then the second one, with a live cell of the
+/// flow's tag; [`NOWHERE`] if there is none.
+#[inline(always)]
+pub fn search<T: Tables>(tables: &T, hash: u64, from: u64, tick: u64) -> u64 {
+    let Some(settings) = tables.settings() else { return NOWHERE };
+    let mut index = first_bucket(hash, settings.bucket_mask);
+    let mut position = 0;
+    for _ in rolled(2) {
+        let Some(bucket) = tables.bucket(index) else { return NOWHERE };
+        for slot in rolled(CELLS_PER_BUCKET) {
+            let cell = Cell(bucket.load(slot));
+            if cell.tag() == tag_of(hash)
+                && position >= from
+                && !cell.is_empty()
+                && !cell.is_expired(tick, &settings.timeouts)
+            {
+                return position;
+            }
+            position += 1;
+        }
+        index = second_bucket(index, hash, settings.bucket_mask);
+    }
+    NOWHERE
+}
+
+/// The least worthy cell of a bucket: its rank, the number of live cells in the bucket and its slot, four
+/// bits each.
+#[inline(always)]
+pub fn survey<T: Tables>(tables: &T, index: u32, tick: u64) -> u64 {
+    let (Some(settings), Some(bucket)) = (tables.settings(), tables.bucket(index)) else {
+        return u64::MAX;
+    };
+    let mut lowest = u64::MAX;
+    let mut live = 0;
+    for slot in rolled(CELLS_PER_BUCKET) {
+        let rank = rank(Cell(bucket.load(slot)), tick, settings);
+        lowest = lowest.min((rank << 8) | slot as u64);
+        live += (rank + 7) >> 3;
+    }
+    lowest | (live << 4)
+}
+
+/// How much a cell is worth keeping: 0 for nothing at all.
+#[inline(always)]
+fn rank(cell: Cell, tick: u64, settings: &Settings) -> u64 {
+    if cell.is_expired(tick, &settings.timeouts) {
+        0
+    } else {
+        (RANKS >> (cell.state_number() * 4)) & 0xf
+    }
+}
+
+#[inline(always)]
+fn first_bucket(hash: u64, mask: u32) -> u32 {
+    hash as u32 & mask
+}
+
+/// Never the first one, and the second one's second is the first.
+#[inline(always)]
+fn second_bucket(first: u32, hash: u64, mask: u32) -> u32 {
+    let distance = (tag_of(hash) as u32).wrapping_mul(0x9e37_79b1) | 1;
+    (first ^ distance) & mask
+}
+
+#[inline(always)]
+fn tag_of(hash: u64) -> u64 {
+    hash >> (64 - TAG_BITS)
+}

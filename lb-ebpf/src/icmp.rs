@@ -1,0 +1,266 @@
+//! ICMP and ICMPv6: errors about balanced flows reach the party that can act on them (RFC 5508 section 4).
+//!
+//! An error quotes the packet that it is about. About a reply, the quoted source is the VIP, and the error
+//! belongs to the flow's backend; about a forwarded packet, the quoted destination is the backend, and the
+//! error belongs to the client. The quoted packet is translated back to what its sender knows.
+
+use lb_common::layout::Backend;
+use lb_common::verdict::Verdict;
+
+use crate::balance::hop_to;
+use crate::checksum::Sum;
+use crate::ethernet::Hop;
+use crate::family::{Family, Fragment, ICMP, Ip, TCP, UDP};
+use crate::flow::Tuple;
+use crate::packet::{Frame, Packet};
+use crate::reply::hop_back;
+use crate::schedule::{find_flow, find_reply};
+use crate::tables::Tables;
+use crate::transport::{TCP_CHECK, udp_checksum};
+use crate::Context;
+
+/// Length of an ICMP header, the quoted packet follows.
+const HEADER: usize = 8;
+const CHECK: usize = 2;
+
+/// What an ICMP message is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Message {
+    /// Reports a packet that it quotes.
+    Error,
+    /// For the host: echo and, in IPv6, neighbour discovery.
+    Control,
+    /// Anything else.
+    Other,
+}
+
+/// What an error quotes: the ports of a TCP or UDP packet.
+struct Quote<A: Family> {
+    ip: Ip<A>,
+    source_port: u16,
+    destination_port: u16,
+}
+
+/// Finds out what to do with a message.
+#[inline(never)]
+pub fn decide<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    context: &Context<'_, T>,
+    ip: &Ip<A>,
+    hop: &mut Hop,
+) -> Verdict {
+    let vip = A::vip(context.flows.tables, ip.destination);
+    let Some(header) = packet.window::<HEADER>(ip.payload) else {
+        return if vip.is_some() { Verdict::Malformed } else { Verdict::NotOurs };
+    };
+    let message = classify::<A>(header.u8_at::<0>());
+    let translated = if message == Message::Error {
+        translate(packet, context, ip, vip.is_some(), hop)
+    } else {
+        None
+    };
+    match (translated, vip) {
+        (Some(verdict), _) => verdict,
+        (None, None) => Verdict::NotOurs,
+        (None, Some(_)) if message == Message::Control => Verdict::VipControl,
+        (None, Some(vip)) if vip.closed == 0 => Verdict::VipHostPort,
+        (None, Some(_)) if message == Message::Error => Verdict::ErrorWithoutFlow,
+        (None, Some(_)) => Verdict::ProtocolClosed,
+    }
+}
+
+/// Translates an error about a flow of ours; `None` where it is not about one.
+#[inline(always)]
+fn translate<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    context: &Context<'_, T>,
+    ip: &Ip<A>,
+    to_vip: bool,
+    hop: &mut Hop,
+) -> Option<Verdict> {
+    let quote = quoted(packet, ip)?;
+    if to_vip {
+        to_backend(packet, context, ip, &quote, hop)
+    } else {
+        to_client(packet, context, ip, &quote, hop)
+    }
+}
+
+#[inline(always)]
+fn classify<A: Family>(kind: u8) -> Message {
+    if A::ICMP == ICMP {
+        match kind {
+            // RFC 792: unreachable (with "fragmentation needed"), time exceeded, parameter problem.
+            3 | 11 | 12 => Message::Error,
+            0 | 8 => Message::Control,
+            _ => Message::Other,
+        }
+    } else {
+        match kind {
+            // RFC 4443: unreachable, packet too big, time exceeded, parameter problem.
+            1..=4 => Message::Error,
+            // RFC 4443: echo; RFC 4861: neighbour discovery.
+            128 | 129 | 133..=137 => Message::Control,
+            _ => Message::Other,
+        }
+    }
+}
+
+/// The quoted packet, where it is one of TCP or UDP with its ports.
+#[inline(always)]
+fn quoted<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>) -> Option<Quote<A>> {
+    let quoted = A::parse(packet, ip.payload + HEADER, true).ok()?;
+    if !matches!(quoted.protocol, TCP | UDP) || quoted.fragment == Fragment::Later {
+        return None;
+    }
+    // RFC 792: at least eight bytes of the quoted payload are there.
+    let ports = packet.window::<8>(quoted.payload)?;
+    Some(Quote {
+        ip: quoted,
+        source_port: ports.u16_at::<0>(),
+        destination_port: ports.u16_at::<2>(),
+    })
+}
+
+/// An error about a reply: quoted from VIP to client.
+#[inline(always)]
+fn to_backend<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    context: &Context<'_, T>,
+    ip: &Ip<A>,
+    quote: &Quote<A>,
+    hop: &mut Hop,
+) -> Option<Verdict> {
+    let tables = context.flows.tables;
+    let (vip, protocol) = (quote.ip.source, quote.ip.protocol);
+    let listener = A::listener(tables, vip, quote.source_port, protocol)?;
+    let tuple = Tuple::<A> {
+        source: quote.ip.destination,
+        destination: vip,
+        source_port: quote.destination_port,
+        destination_port: quote.source_port,
+        protocol,
+    };
+    let hash = tuple.hash(&context.flows.settings.hash_key);
+    let (_, backend) = find_flow(&context.flows, hash, listener)?;
+    if ip.ttl <= 1 {
+        return Some(Verdict::TtlExceeded);
+    }
+    if !hop_to(context, backend, hop) {
+        return Some(Verdict::NoNextHop);
+    }
+    let address = A::from_words(&backend.address);
+    let inner = translate_source(packet, quote, backend)?;
+    A::set_destination(A::header(packet, ip.start)?, address);
+    let outer = A::change(Sum::default(), ip.destination, address);
+    finish(packet, ip, inner, outer)?;
+    Some(Verdict::ErrorToBackend)
+}
+
+/// An error about a forwarded packet: quoted from client to backend.
+#[inline(always)]
+fn to_client<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    context: &Context<'_, T>,
+    ip: &Ip<A>,
+    quote: &Quote<A>,
+    hop: &mut Hop,
+) -> Option<Verdict> {
+    let reply = Tuple::<A> {
+        source: quote.ip.destination,
+        destination: quote.ip.source,
+        source_port: quote.destination_port,
+        destination_port: quote.source_port,
+        protocol: quote.ip.protocol,
+    };
+    let hash = reply.hash(&context.flows.settings.hash_key);
+    let (found, backend) = find_reply(&context.flows, &reply, hash)?;
+    if ip.ttl <= 1 {
+        return Some(Verdict::TtlExceeded);
+    }
+    if !hop_back(context, found.place.index(), hop) {
+        return Some(Verdict::NoNextHop);
+    }
+    let inner = translate_destination(packet, quote, backend)?;
+    // An error of the backend itself comes from the VIP, as far as the client knows; one of a router on
+    // the way keeps its source.
+    let from_backend = A::same(ip.source, A::from_words(&backend.address));
+    let source = if from_backend { A::from_words(&backend.vip) } else { ip.source };
+    A::set_source(A::header(packet, ip.start)?, source);
+    let outer = A::change(Sum::default(), ip.source, source);
+    finish(packet, ip, inner, outer)?;
+    Some(Verdict::ErrorToClient)
+}
+
+/// Writes the quoted source; returns what that changes in a checksum over the quoted packet.
+#[inline(always)]
+fn translate_source<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    quote: &Quote<A>,
+    backend: &Backend,
+) -> Option<Sum> {
+    let address = A::from_words(&backend.address);
+    A::set_source(A::header(packet, quote.ip.start)?, address);
+    let ports = packet.window::<8>(quote.ip.payload)?;
+    ports.set_u16::<0>(backend.port);
+    let addresses = A::change(Sum::default(), quote.ip.source, address);
+    fix_quote(packet, quote, addresses, Sum::default().change(quote.source_port, backend.port))
+}
+
+/// Writes the quoted destination; returns what that changes in a checksum over the quoted packet.
+#[inline(always)]
+fn translate_destination<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    quote: &Quote<A>,
+    backend: &Backend,
+) -> Option<Sum> {
+    let vip = A::from_words(&backend.vip);
+    A::set_destination(A::header(packet, quote.ip.start)?, vip);
+    let ports = packet.window::<8>(quote.ip.payload)?;
+    ports.set_u16::<2>(backend.vip_port);
+    let addresses = A::change(Sum::default(), quote.ip.destination, vip);
+    fix_quote(packet, quote, addresses, Sum::default().change(quote.destination_port, backend.vip_port))
+}
+
+/// Corrects the quoted checksums, as far as they are quoted.
+#[inline(always)]
+fn fix_quote<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    quote: &Quote<A>,
+    addresses: Sum,
+    ports: Sum,
+) -> Option<Sum> {
+    let header = A::fix(A::header(packet, quote.ip.start)?, addresses);
+    let change = addresses.join(ports);
+    let transport = if quote.ip.protocol == UDP {
+        let udp = packet.window::<8>(quote.ip.payload)?;
+        let old = udp.u16_at::<6>();
+        let new = udp_checksum(old, change);
+        udp.set_u16::<6>(new);
+        Sum::default().change(old, new)
+    } else if let Some(tcp) = packet.window::<20>(quote.ip.payload) {
+        let old = tcp.u16_at::<TCP_CHECK>();
+        let new = change.applied_to(old);
+        tcp.set_u16::<TCP_CHECK>(new);
+        Sum::default().change(old, new)
+    } else {
+        Sum::default()
+    };
+    Some(change.join(header).join(transport))
+}
+
+/// Finishes the error itself: its own header and checksum.
+#[inline(always)]
+fn finish<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    ip: &Ip<A>,
+    inner: Sum,
+    outer: Sum,
+) -> Option<()> {
+    A::pass_on(A::header(packet, ip.start)?, ip.ttl, outer);
+    let header = packet.window::<HEADER>(ip.payload)?;
+    // RFC 4443 section 2.3: the checksum of ICMPv6 covers the addresses; that of ICMP does not.
+    let change = if A::ICMP == ICMP { inner } else { inner.join(outer) };
+    header.set_u16::<CHECK>(change.applied_to(header.u16_at::<CHECK>()));
+    Some(())
+}

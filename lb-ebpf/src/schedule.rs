@@ -1,0 +1,199 @@
+//! Choosing a backend for a new flow, and remembering it in both directions.
+
+use lb_common::cell::State;
+use lb_common::layout::{BACKEND_UP, Backend, Listener, run_parts};
+use lb_common::verdict::Verdict;
+
+use crate::Context;
+use crate::family::{Family, TCP};
+use crate::flow::{Flows, Found, Tuple};
+use crate::tables::Tables;
+use crate::transport::Transport;
+
+/// Backends that are tried when replies of the first ones could not be told apart.
+const TRIES: u32 = 4;
+
+/// A packet whose flow has no backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<A: Family> {
+    /// Where it was sent to.
+    pub listener: u32,
+    /// Its own 5-tuple.
+    pub tuple: Tuple<A>,
+    /// The tuple's hash.
+    pub hash: u64,
+    /// Its transport header.
+    pub transport: Transport,
+    /// The flow's cell from before, whose backend cannot serve it any more.
+    pub old: Option<Found>,
+}
+
+/// Chooses a backend and takes both cells of the flow.
+#[inline(never)]
+pub fn schedule<A: Family, T: Tables>(
+    context: &Context<'_, T>,
+    arrival: &Arrival<A>,
+) -> Result<u32, Verdict> {
+    let tables = context.flows.tables;
+    let listener = tables.listener(arrival.listener).ok_or(Verdict::NoBackend)?;
+    let (base, length) = run_parts(current_run(listener));
+    if length == 0 {
+        return Err(Verdict::NoBackend);
+    }
+    let drawn = if arrival.tuple.protocol != TCP || arrival.transport.opens() {
+        tables.draw(listener.cursor) as u32
+    } else {
+        // A connection that is not known here, as after a failover: every director makes this choice alike.
+        arrival.hash as u32 >> 8
+    };
+    for attempt in 0..TRIES {
+        let slot = base + drawn.wrapping_add(attempt) % length;
+        let id = tables.slot(slot).ok_or(Verdict::NoBackend)?;
+        let backend = tables.backend(id).ok_or(Verdict::NoBackend)?;
+        if backend.state != BACKEND_UP || backend.listener != arrival.listener {
+            return Err(Verdict::NoBackend);
+        }
+        match remember(context, arrival, id, backend) {
+            Remembered::Yes => return Ok(id),
+            Remembered::NoRoom => return Err(Verdict::FlowTableFull),
+            Remembered::Conflict => {}
+        }
+    }
+    Err(Verdict::ReplyConflict)
+}
+
+/// The run is swapped by the agent in one store; it is read in one load.
+#[inline(always)]
+fn current_run(listener: &Listener) -> u64 {
+    let run: *const u64 = &raw const listener.run;
+    // SAFETY: the pointer comes from a reference; volatile since the agent may change the word meanwhile.
+    unsafe { run.read_volatile() }
+}
+
+#[inline(always)]
+fn first_state<A: Family>(arrival: &Arrival<A>) -> State {
+    if arrival.tuple.protocol != TCP {
+        State::Udp
+    } else if arrival.transport.closes() {
+        State::Closing
+    } else {
+        State::Syn
+    }
+}
+
+enum Remembered {
+    Yes,
+    NoRoom,
+    Conflict,
+}
+
+/// Takes the cell of the reply, then that of the flow.
+#[inline(always)]
+fn remember<A: Family, T: Tables>(
+    context: &Context<'_, T>,
+    arrival: &Arrival<A>,
+    id: u32,
+    backend: &Backend,
+) -> Remembered {
+    let flows = &context.flows;
+    let state = first_state(arrival);
+    let reply = reply_tuple(&arrival.tuple, backend);
+    let hash = reply.hash(&flows.settings.hash_key);
+    let place = match find_reply(flows, &reply, hash) {
+        Some((found, _)) if is_free_for(&found, id) => {
+            flows.replace(&found, id, state).then_some(found.place)
+        }
+        Some(_) => return Remembered::Conflict,
+        None => flows.insert(hash, id, state, true),
+    };
+    let Some(place) = place else { return Remembered::NoRoom };
+    write_reply_detail(context, &reply, place.index());
+    if take_forward_cell(flows, arrival, id, state) {
+        return Remembered::Yes;
+    }
+    flows.remove(place, id);
+    Remembered::NoRoom
+}
+
+/// Whether a reply's cell may be given to the backend id: it has it already, or its flow is ending.
+#[inline(always)]
+fn is_free_for(found: &Found, id: u32) -> bool {
+    found.cell.backend() == id || matches!(found.cell.state(), Some(State::Closing))
+}
+
+#[inline(always)]
+fn take_forward_cell<A: Family, T: Tables>(
+    flows: &Flows<'_, T>,
+    arrival: &Arrival<A>,
+    id: u32,
+    state: State,
+) -> bool {
+    let place = match &arrival.old {
+        Some(old) => flows.replace(old, id, state).then_some(old.place),
+        None => flows.insert(arrival.hash, id, state, false),
+    };
+    let Some(place) = place else { return false };
+    if let Some(entry) = flows.tables.detail(place.index()) {
+        entry.update(|detail| arrival.tuple.describe(detail));
+    }
+    true
+}
+
+/// The 5-tuple of replies.
+#[inline(always)]
+pub fn reply_tuple<A: Family>(tuple: &Tuple<A>, backend: &Backend) -> Tuple<A> {
+    Tuple {
+        source: A::from_words(&backend.address),
+        destination: tuple.source,
+        source_port: backend.port,
+        destination_port: tuple.source_port,
+        protocol: tuple.protocol,
+    }
+}
+
+/// The live cell of a reply, with its backend: one whose address and port are the reply's source.
+#[inline(always)]
+pub fn find_reply<'t, A: Family, T: Tables>(
+    flows: &Flows<'t, T>,
+    reply: &Tuple<A>,
+    hash: u64,
+) -> Option<(Found, &'t Backend)> {
+    flows.find(hash, |cell| {
+        let backend = flows.tables.backend(cell.backend())?;
+        let is_source = A::same(A::from_words(&backend.address), reply.source)
+            && backend.port == reply.source_port
+            && backend.protocol == reply.protocol
+            && backend.family == A::NUMBER;
+        (cell.is_reply() && is_source).then_some(backend)
+    })
+}
+
+/// The live cell of a flow to a listener, with its backend: one that serves this listener.
+#[inline(always)]
+pub fn find_flow<'t, T: Tables>(
+    flows: &Flows<'t, T>,
+    hash: u64,
+    listener: u32,
+) -> Option<(Found, &'t Backend)> {
+    flows.find(hash, |cell| {
+        let backend = flows.tables.backend(cell.backend())?;
+        (!cell.is_reply() && backend.listener == listener).then_some(backend)
+    })
+}
+
+/// Writes what a reply's cell stands for, and the way back to the client: the one that this packet came.
+#[inline(always)]
+pub fn write_reply_detail<A: Family, T: Tables>(
+    context: &Context<'_, T>,
+    reply: &Tuple<A>,
+    index: u32,
+) {
+    let Some(entry) = context.flows.tables.detail(index) else { return };
+    entry.update(|detail| {
+        reply.describe(detail);
+        detail.hop_interface = context.interface;
+        detail.hop_neighbour = context.link.source.into();
+        detail.hop_tags = context.link.tags.control;
+        detail.hop_tag_type = context.link.tags.kind;
+    });
+}

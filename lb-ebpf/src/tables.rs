@@ -1,0 +1,125 @@
+//! What the packet path needs of the maps: the kernel's on BPF, plain memory on the host.
+
+use lb_common::layout::{
+    CELLS_PER_BUCKET, Backend, Bucket, Count, Detail, Interface, Listener, ListenerKeyV4,
+    ListenerKeyV6, Settings, Traffic, Vip,
+};
+
+use crate::verifier::masked;
+
+/// The maps, the clock and the counters.
+pub trait Tables: Sized {
+    /// What is the same for all packets.
+    fn settings(&self) -> Option<&Settings>;
+    /// The monotonic clock in ticks (`lb_common::cell::TICK_SHIFT`).
+    fn tick(&self) -> u64;
+    /// The id of an IPv4 listener.
+    fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32>;
+    /// The id of an IPv6 listener.
+    fn listener_id_v6(&self, key: &ListenerKeyV6) -> Option<u32>;
+    /// An IPv4 VIP.
+    fn vip_v4(&self, address: &u32) -> Option<Vip>;
+    /// An IPv6 VIP.
+    fn vip_v6(&self, address: &[u32; 4]) -> Option<Vip>;
+    /// A listener.
+    fn listener(&self, id: u32) -> Option<&Listener>;
+    /// The backend id in a slot.
+    fn slot(&self, index: u32) -> Option<u32>;
+    /// A backend.
+    fn backend(&self, id: u32) -> Option<&Backend>;
+    /// Takes the next number from a cursor.
+    fn draw(&self, cursor: u32) -> u64;
+    /// A bucket of the flow table.
+    fn bucket(&self, index: u32) -> Option<Entry<Bucket>>;
+    /// [`crate::flow::search`]: the kernel's maps make a function of it that is verified on its own.
+    fn search(&self, hash: u64, from: u64, tick: u64) -> u64 {
+        crate::flow::search(self, hash, from, tick)
+    }
+    /// [`crate::flow::survey`], likewise.
+    fn survey(&self, bucket: u32, tick: u64) -> u64 {
+        crate::flow::survey(self, bucket, tick)
+    }
+    /// The detail of a cell.
+    fn detail(&self, index: u32) -> Option<Entry<Detail>>;
+    /// An interface that we are attached to.
+    fn interface(&self, index: u32) -> Option<Interface>;
+    /// This CPU's counter of a verdict.
+    fn verdict_count(&self, number: u32) -> Option<Entry<Count>>;
+    /// This CPU's counters of a listener.
+    fn listener_traffic(&self, id: u32) -> Option<Entry<Traffic>>;
+    /// This CPU's counters of a backend.
+    fn backend_traffic(&self, id: u32) -> Option<Entry<Traffic>>;
+}
+
+/// A value of a map that other CPUs or the agent may change at any time.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<T>(*mut T);
+
+impl<T: Copy> Entry<T> {
+    /// Wraps the address of a value.
+    ///
+    /// # Safety
+    ///
+    /// `value` is valid for reads and writes for as long as the packet is worked on.
+    #[inline(always)]
+    pub unsafe fn new(value: *mut T) -> Self {
+        Self(value)
+    }
+
+    /// Changes the value in place; for counters of one CPU and details, whose readers check what they read.
+    #[inline(always)]
+    pub fn update(self, change: impl FnOnce(&mut T)) {
+        // SAFETY: the maker of the entry promised that the value is valid; on one CPU nothing else holds a
+        // reference to it while `change` runs.
+        change(unsafe { &mut *self.0 });
+    }
+
+    /// A copy of the value.
+    #[inline(always)]
+    pub fn get(self) -> T {
+        // SAFETY: the maker of the entry promised that the value is valid.
+        unsafe { *self.0 }
+    }
+}
+
+impl Entry<Bucket> {
+    /// The word of a cell; the lowest three bits of `slot` count.
+    #[inline(always)]
+    pub fn load(self, slot: usize) -> u64 {
+        // SAFETY: the slot lies within the bucket. Volatile, since others write it: the BPF backend cannot
+        // select an atomic load, and an aligned 64-bit load is atomic on every machine that it serves.
+        unsafe { self.cell(slot).read_volatile() }
+    }
+
+    /// Writes a cell if it still holds `old`; says whether it did.
+    #[inline(always)]
+    pub fn swap(self, slot: usize, old: u64, new: u64) -> bool {
+        // SAFETY: the slot lies within the bucket, whose cells are aligned words.
+        unsafe { compare_and_swap(self.cell(slot), old, new) }
+    }
+
+    #[inline(always)]
+    fn cell(self, slot: usize) -> *mut u64 {
+        self.0.cast::<u64>().wrapping_add(masked::<{ CELLS_PER_BUCKET - 1 }>(slot))
+    }
+}
+
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+unsafe fn compare_and_swap(cell: *mut u64, old: u64, new: u64) -> bool {
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+    // SAFETY: the caller's.
+    let (found, _) = unsafe {
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(cell, old, new)
+    };
+    found == old
+}
+
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+unsafe fn compare_and_swap(cell: *mut u64, old: u64, new: u64) -> bool {
+    use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+    // SAFETY: the caller's; all writers of cells use atomic operations.
+    let cell = unsafe { AtomicU64::from_ptr(cell) };
+    cell.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
+}

@@ -1,0 +1,105 @@
+//! Arithmetic whose result the compiler may not reason about, but the kernel's verifier does.
+//!
+//! The verifier follows registers. Where the compiler computes a value twice, once for the check and once for
+//! the use, or unrolls a loop, the verifier loses the proof or the program outgrows BPF's stack. On BPF each
+//! function here is one instruction; on the host it is plain arithmetic.
+
+/// `pointer + offset`, in one register.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub(crate) fn advance(pointer: *mut u8, offset: usize) -> *mut u8 {
+    let mut pointer = pointer;
+    // SAFETY: one addition.
+    unsafe {
+        core::arch::asm!("{0} += {1}", inout(reg) pointer, in(reg) offset, options(pure, nomem, nostack));
+    }
+    pointer
+}
+
+/// `pointer + offset`.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+pub(crate) fn advance(pointer: *mut u8, offset: usize) -> *mut u8 {
+    pointer.wrapping_add(offset)
+}
+
+/// `number & MASK`, with a bound that the verifier sees.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub(crate) fn masked<const MASK: usize>(number: usize) -> usize {
+    let mut number = number;
+    // SAFETY: one instruction.
+    unsafe {
+        core::arch::asm!("{0} &= {1}", inout(reg) number, const MASK, options(pure, nomem, nostack));
+    }
+    number
+}
+
+/// `number & MASK`.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+pub(crate) fn masked<const MASK: usize>(number: usize) -> usize {
+    number & MASK
+}
+
+/// The numbers from 0 to `end`, in a loop that stays a loop.
+#[inline(always)]
+pub(crate) fn rolled(end: usize) -> impl Iterator<Item = usize> {
+    core::iter::successors(Some(zero()), |number| Some(next(*number)))
+        .take_while(move |number| *number < end)
+}
+
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+fn zero() -> usize {
+    let number;
+    // SAFETY: one instruction.
+    unsafe {
+        core::arch::asm!("{0} = 0", out(reg) number, options(pure, nomem, nostack));
+    }
+    number
+}
+
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+fn zero() -> usize {
+    0
+}
+
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+fn next(number: usize) -> usize {
+    let mut number = number;
+    // SAFETY: one instruction.
+    unsafe {
+        core::arch::asm!("{0} += 1", inout(reg) number, options(pure, nomem, nostack));
+    }
+    number
+}
+
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+fn next(number: usize) -> usize {
+    number + 1
+}
+
+/// `number`, of which the verifier forgets what it knew; `noise` is anything that it does not know.
+///
+/// Paths that differ in nothing but a loop's counter become one again here, and are verified once.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub(crate) fn forget(number: usize, noise: u64) -> usize {
+    let mut number = number;
+    // SAFETY: two instructions; the second undoes the first.
+    unsafe {
+        core::arch::asm!("{0} ^= {1}", "{0} ^= {1}", inout(reg) number, in(reg) noise, options(pure, nomem, nostack));
+    }
+    number
+}
+
+/// `number`.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+pub(crate) fn forget(number: usize, _noise: u64) -> usize {
+    number
+}
