@@ -10,6 +10,7 @@
 //! | `GET /v1/drops` | list of [`VerdictCount`] |
 //! | `GET /v1/config` | [`ConfigText`] |
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
+//! | `GET /v1/doctor` | list of [`Check`] |
 //! | `POST /v1/config/check`, body [`ConfigText`] | [`ConfigReport`] |
 //! | `POST /v1/config/apply?dry_run=bool`, body [`ConfigText`] | [`Applied`] |
 //! | `POST /v1/reload?discard=bool&dry_run=bool` | [`Applied`] |
@@ -247,6 +248,20 @@ pub struct VerdictCount {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+/// One thing that `doctor` looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at: `eth0: driver mode`.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it, where it is not as it should be.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remedy: Option<String>,
 }
 
 /// A configuration as text.
