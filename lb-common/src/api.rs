@@ -8,16 +8,17 @@
 //! | `GET /v1/health/history` | list of [`HealthChange`], oldest first |
 //! | `GET /v1/flows?limit=N&service=S&backend=B` | [`FlowList`] |
 //! | `GET /v1/drops` | list of [`VerdictCount`] |
+//! | `GET /v1/doctor` | list of [`Check`] |
 //! | `GET /v1/config` | [`ConfigText`] |
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
-//! | `GET /v1/doctor` | list of [`Check`] |
 //! | `POST /v1/config/check`, body [`ConfigText`] | [`ConfigReport`] |
 //! | `POST /v1/config/apply?dry_run=bool`, body [`ConfigText`] | [`Applied`] |
 //! | `POST /v1/reload?discard=bool&dry_run=bool` | [`Applied`] |
 //! | `POST /v1/backends?dry_run=bool`, body [`BackendChange`] | [`Applied`] |
 //!
 //! An answer other than 2xx carries a [`Problem`]: 404 no such object, 409 the change contradicts what
-//! is there, 422 invalid configuration or value, 403 not permitted, 500 the agent could not do it.
+//! is there, 422 invalid configuration or value, 403 not permitted, 500 the agent could not do it, 503 it
+//! is stopping.
 
 use std::net::SocketAddr;
 
@@ -250,16 +251,16 @@ pub struct VerdictCount {
     pub bytes: u64,
 }
 
-/// One thing that `doctor` looked at.
+/// One thing that `doctor` examined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at: `eth0: driver mode`.
+    /// What was examined: `rp_filter eth0`.
     pub name: String,
     /// Whether it is as it should be.
     pub ok: bool,
     /// What was found.
     pub detail: String,
-    /// What to do about it, where it is not as it should be.
+    /// What to do about it, where something is to be done.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub remedy: Option<String>,
 }

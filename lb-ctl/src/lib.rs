@@ -14,6 +14,7 @@ mod error;
 mod pages;
 mod render;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -42,11 +43,13 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<Exit, Error> {
     let terminal = io::stdout().is_terminal();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let context = Context {
         client: client::Client::new(&cli.global.socket),
         format: cli.global.format(),
-        screen: Screen { terminal, colour: terminal && !no_color },
+        screen: Screen {
+            terminal,
+            colour: terminal && colour_wanted(std::env::var_os("NO_COLOR")),
+        },
         progress: io::stderr().is_terminal(),
     };
     let runtime =
@@ -54,6 +57,11 @@ fn run(cli: Cli) -> Result<Exit, Error> {
     let answer = runtime.block_on(command::execute(cli.object, &context))?;
     print(&answer)?;
     Ok(answer.exit)
+}
+
+/// <https://no-color.org>: any value but an empty one forbids colours.
+fn colour_wanted(no_color: Option<OsString>) -> bool {
+    no_color.is_none_or(|value| value.is_empty())
 }
 
 /// A reader that has seen enough, as `head`, is no error.
@@ -83,4 +91,17 @@ fn report(error: &Error) {
 /// Unlike `eprintln!` this does not panic where standard error is a pipe that nobody reads.
 fn remark_on(remark: &str) {
     drop(writeln!(io::stderr(), "{}", remark.trim_end()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_forbids_colours_unless_it_is_empty() {
+        assert!(colour_wanted(None));
+        assert!(colour_wanted(Some("".into())));
+        assert!(!colour_wanted(Some("1".into())));
+        assert!(!colour_wanted(Some("0".into())));
+    }
 }

@@ -20,7 +20,7 @@ const SOCKET: &str = "/run/lb/lb.sock";
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed; also: the change contradicts what is there, or doctor found something
+  1  failed; the change contradicts what is there; doctor found a problem
   2  wrong usage, or a value that a backend cannot have
   3  the agent cannot be reached
   4  no such service or backend
@@ -30,11 +30,11 @@ Exit codes:
 
 /// Shows and changes what lb-agent, the load balancer's daemon, is doing.
 ///
-/// Changes to backends lie over the configuration file: they survive a restart and a reload,
-/// `config diff` shows them and `reload --discard` drops them.
+/// Changes to backends lie over the configuration file: they survive a restart and a
+/// reload, `config diff` shows them and `reload --discard` drops them.
 #[derive(Debug, Parser)]
 #[command(name = "lb-ctl", version, after_help = EXIT_CODES)]
-#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -43,12 +43,14 @@ pub(crate) struct Cli {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Unix socket of the agent
     #[arg(long, global = true, env = "LB_SOCKET", default_value = SOCKET, value_name = "PATH")]
     pub(crate) socket: PathBuf,
-    /// How to print the answer; json and yaml are the API's own objects
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How to print the answer: table, wide (more columns), json or yaml (the API's objects)
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    #[arg(value_name = "FORMAT", hide_possible_values = true)]
     output: Format,
     /// Short for `-o json`
     #[arg(short, long, global = true, conflicts_with = "output")]

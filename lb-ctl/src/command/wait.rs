@@ -66,7 +66,7 @@ async fn watch(
             let what = count(list.total, "flow");
             drop(write!(
                 io::stderr(),
-                "\rdraining {}/{}: {what} left ",
+                "\rdraining {}/{}: {what} left\u{1b}[K",
                 which.service,
                 which.backend
             ));
