@@ -17,9 +17,9 @@ impl Tone {
     fn color(self) -> Option<Color> {
         match self {
             Self::Plain => None,
-            Self::Good => Some(Color::Green),
-            Self::Warning => Some(Color::Yellow),
-            Self::Bad => Some(Color::Red),
+            Self::Good => Some(Color::DarkGreen),
+            Self::Warning => Some(Color::DarkYellow),
+            Self::Bad => Some(Color::DarkRed),
         }
     }
 }
