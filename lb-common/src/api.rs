@@ -8,6 +8,7 @@
 //! | `GET /v1/health/history` | list of [`HealthChange`], oldest first |
 //! | `GET /v1/flows?limit=N&service=S&backend=B` | [`FlowList`] |
 //! | `GET /v1/drops` | list of [`VerdictCount`] |
+//! | `GET /v1/doctor` | list of [`Check`] |
 //! | `GET /v1/config` | [`ConfigText`] |
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
 //! | `POST /v1/config/check`, body [`ConfigText`] | [`ConfigReport`] |
@@ -16,7 +17,8 @@
 //! | `POST /v1/backends?dry_run=bool`, body [`BackendChange`] | [`Applied`] |
 //!
 //! An answer other than 2xx carries a [`Problem`]: 404 no such object, 409 the change contradicts what
-//! is there, 422 invalid configuration or value, 403 not permitted, 500 the agent could not do it.
+//! is there, 422 invalid configuration or value, 403 not permitted, 500 the agent could not do it, 503 it
+//! is stopping.
 
 use std::net::SocketAddr;
 
@@ -247,6 +249,20 @@ pub struct VerdictCount {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+/// One thing that `doctor` examined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was examined: `rp_filter eth0`.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it, where something is to be done.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remedy: Option<String>,
 }
 
 /// A configuration as text.

@@ -1,0 +1,39 @@
+//! `lb-ctl config …` and `lb-ctl reload`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Change;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Let the agent check a configuration: every problem with line and column
+    ///
+    /// Nothing changes. Exit code 5 if there is a problem. Without a running agent use
+    /// `lb-agent check` instead.
+    Check {
+        /// The file, `-` for standard input [default: the agent's own file]
+        file: Option<PathBuf>,
+    },
+    /// Print the configuration file as the agent has loaded it
+    Show,
+    /// Show what differs: changes made at run time, and the file on disk, against the loaded file
+    Diff,
+    /// Apply a configuration; if it has a problem nothing changes (exit code 5)
+    Apply {
+        /// The file, `-` for standard input
+        file: PathBuf,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Reload {
+    /// Drop the changes made at run time
+    #[arg(long)]
+    pub(crate) discard: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}

@@ -1,0 +1,85 @@
+//! `lb-ctl config …`
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use lb_common::api::{Applied, ConfigDiff, ConfigReport, ConfigText, Status};
+
+use super::{Answer, Context, dry_run};
+use crate::args::config::ConfigVerb;
+use crate::client::path;
+use crate::error::{Error, Exit};
+use crate::render::change;
+use crate::render::units::count;
+
+pub(super) async fn config(verb: ConfigVerb, context: &Context) -> Result<Answer, Error> {
+    match verb {
+        ConfigVerb::Check { file } => check(file, context).await,
+        ConfigVerb::Show => {
+            let config: ConfigText = context.client.get("/v1/config").await?;
+            context.answer(&config, |_look| config.text.clone())
+        }
+        ConfigVerb::Diff => {
+            let diff: ConfigDiff = context.client.get("/v1/config/diff").await?;
+            context.answer(&diff, |_look| change::diff(&diff))
+        }
+        ConfigVerb::Apply { file, change } => {
+            let path = path("/v1/config/apply", &[dry_run(change)]);
+            let applied: Applied = context.client.send(&path, &read(&file)?).await?;
+            context.applied(&applied)
+        }
+    }
+}
+
+async fn check(file: Option<PathBuf>, context: &Context) -> Result<Answer, Error> {
+    let file = match file {
+        Some(file) => file,
+        None => context.client.get::<Status>("/v1/status").await?.config_file.into(),
+    };
+    let text = read(&file)?;
+    let report: ConfigReport = context
+        .client
+        .send("/v1/config/check", &text)
+        .await
+        .map_err(|error| without_agent(error, &file))?;
+    let mut answer = context.answer(&report, |_look| change::report(&report, &text.name))?;
+    if !report.valid {
+        answer.exit = Exit::InvalidConfig;
+        if context.for_a_person() {
+            let number = count(report.count, "problem");
+            answer.remarks = vec![report.problems, format!("error: {} has {number}", text.name)];
+        }
+    }
+    Ok(answer)
+}
+
+/// A file can be checked without a running agent, but not by us.
+fn without_agent(error: Error, file: &Path) -> Error {
+    match error.exit() {
+        Exit::Unreachable => {
+            let file = file.display();
+            error
+                .advise(format!("without a running agent, `lb-agent check {file}` checks the file"))
+        }
+        Exit::Done
+        | Exit::Failed
+        | Exit::Usage
+        | Exit::NotFound
+        | Exit::InvalidConfig
+        | Exit::TimedOut
+        | Exit::NoPermission => error,
+    }
+}
+
+fn read(file: &Path) -> Result<ConfigText, Error> {
+    let (name, text) = if file == Path::new("-") {
+        let mut text = String::new();
+        ("standard input".to_owned(), io::stdin().read_to_string(&mut text).map(|_size| text))
+    } else {
+        (file.display().to_string(), std::fs::read_to_string(file))
+    };
+    match text {
+        Ok(text) => Ok(ConfigText { name, text }),
+        Err(source) => Err(Error::Read { name, source }),
+    }
+}
