@@ -51,9 +51,14 @@ impl fmt::Display for Literal {
     }
 }
 
-/// A TOML string.
+/// A TOML basic string, which can be a key too.
 pub(super) fn quote(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    let escaped = text.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
 }
 
 /// The tables of a file that stand once.
