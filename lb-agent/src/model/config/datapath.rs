@@ -12,10 +12,10 @@ use super::{Datapath, Timeouts, XdpMode};
 const PIN_PATH: &str = "/sys/fs/bpf/lb";
 const MAX_FLOWS: u32 = 1_048_576;
 const TIMEOUTS: Timeouts = Timeouts {
-    tcp_syn: Duration::from_secs(60),
-    tcp_established: Duration::from_secs(2 * 60 * 60),
+    tcp_syn: Duration::from_mins(1),
+    tcp_established: Duration::from_hours(2),
     tcp_fin: Duration::from_secs(30),
-    udp: Duration::from_secs(60),
+    udp: Duration::from_mins(1),
 };
 
 /// Reads `[datapath]`.

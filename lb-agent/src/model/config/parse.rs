@@ -1,11 +1,11 @@
 //! From the text of a file to a configuration, or to everything that is wrong with it.
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::problem::{Fault, Problems, Report};
 use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
-use super::value::{Parsed, check_name, integer};
+use super::value::{Parsed, check_name, type_name};
 use super::{Config, Service, across, daemon, datapath, health_check, notes};
 
 /// A valid configuration.
@@ -49,13 +49,13 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     Some(Checked { config, notes })
 }
 
-fn version(value: &toml::de::DeValue<'_>) -> Parsed<u32> {
-    let number = integer(0..=u32::MAX)(value)?;
-    if number == 1 {
-        return Ok(number);
-    }
-    let message = format!("version {number} of the file's format is not known");
-    Err(Fault::new(message, "write `version = 1`"))
+fn version(value: &DeValue<'_>) -> Parsed<()> {
+    let found = match value.as_integer() {
+        Some(number) if number.as_str() == "1" => return Ok(()),
+        Some(number) => format!("version {number} of the file's format is not known"),
+        None => format!("expected an integer, found {}", type_name(value)),
+    };
+    Err(Fault::new(found, "write `version = 1`"))
 }
 
 fn health_checks(root: &mut Table<'_>) -> HealthChecks {

@@ -107,10 +107,10 @@ impl Problems {
 
     fn render(&self, renderer: &Renderer) -> String {
         let lines = Lines::new(&self.text);
-        let rendered: Vec<String> = (self.list.iter())
+        let shown: Vec<String> = (self.list.iter())
             .map(|problem| renderer.render(&[problem.group(&self.name, &lines)]))
             .collect();
-        rendered.join("\n\n")
+        shown.join("\n\n")
     }
 }
 

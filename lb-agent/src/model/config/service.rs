@@ -13,7 +13,7 @@ use super::address::{self, unicast};
 use super::health_check::health_check;
 use super::problem::Fault;
 use super::reader::{List, Located, Table};
-use super::value::{boolean, choice, integer, name, nearest};
+use super::value::{boolean, choice, integer, name, nearest, type_name};
 use super::{
     Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, OnBackendDown, Protocol,
     Scheduler, Service,
@@ -94,8 +94,15 @@ fn select_check<'r>(
     value: &'r Spanned<DeValue<'r>>,
     checks: &HealthChecks,
 ) -> Option<HealthCheck> {
-    let Some(name) = value.get_ref().as_str() else {
+    if value.get_ref().is_table() {
         return health_check(table.of("health_check = { … }", value)?, None);
+    }
+    let Some(name) = value.get_ref().as_str() else {
+        let found = type_name(value.get_ref());
+        let message = format!("expected the name of a health check or a table, found {found}");
+        let fault = Fault::new(message, "write it as in \"web\" or { type = \"tcp\" }");
+        table.report.add(fault.at(&value.span()));
+        return None;
     };
     if let Some(check) = checks.get(name) {
         return check.clone();

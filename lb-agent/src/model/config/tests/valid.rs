@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    BackendState, CheckKind, Config, Forward, OnBackendDown, Protocol, Scheduler, Shutdown, XdpMode,
+    BackendState, CheckKind, Config, Forward, OnBackendDown, Protocol, Scheduler, Shutdown,
+    XdpMode, to_toml,
 };
 use super::{EXAMPLE, World, valid};
 
@@ -29,10 +30,10 @@ fn a_small_file_gets_every_default() {
     assert!(!datapath.manage_addresses);
     assert_eq!(datapath.xdp_mode, XdpMode::Auto);
     assert_eq!(datapath.max_flows, 1_048_576);
-    assert_eq!(datapath.timeouts.tcp_syn, Duration::from_secs(60));
-    assert_eq!(datapath.timeouts.tcp_established, Duration::from_secs(7_200));
+    assert_eq!(datapath.timeouts.tcp_syn, Duration::from_mins(1));
+    assert_eq!(datapath.timeouts.tcp_established, Duration::from_hours(2));
     assert_eq!(datapath.timeouts.tcp_fin, Duration::from_secs(30));
-    assert_eq!(datapath.timeouts.udp, Duration::from_secs(60));
+    assert_eq!(datapath.timeouts.udp, Duration::from_mins(1));
     let shop = &config.services[0];
     assert_eq!(shop.protocol, Protocol::Tcp);
     assert_eq!(shop.forward, Forward::Nat);
@@ -77,6 +78,16 @@ fn the_defaults_in_the_example_are_the_defaults() {
         n_defaults += 1;
     }
     assert!(n_defaults >= 15, "{n_defaults}");
+}
+
+#[test]
+fn the_example_has_every_key() {
+    let written = to_toml(&config(EXAMPLE));
+    let key = |line: &str| line.split_once(" = ").map(|(key, _)| key.trim().to_owned());
+    for key in written.lines().filter_map(key) {
+        let stands = EXAMPLE.lines().any(|line| line.trim().starts_with(&format!("{key} = ")));
+        assert!(stands, "{key}");
+    }
 }
 
 #[test]

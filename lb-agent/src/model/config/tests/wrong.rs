@@ -125,7 +125,7 @@ fn a_health_check_has_a_type_and_its_keys() {
 fn values_of_a_service_are_checked() {
     says(service("protocol = 'quic'"), &["unknown value \"quic\"", "\"tcp\", \"udp\""]);
     says(service("health_check = 'wbe'"), &["no health check \"wbe\"", "did you mean \"web\"?"]);
-    says(service("health_check = 5"), &["expected a table, found an integer"]);
+    says(service("health_check = 5"), &["the name of a health check or a table, found an integer"]);
     says(service("health_check = { type = 'tcp', rise = 0 }"), &["0 is not within"]);
     says(service("on_backend_down = 'kep'"), &["did you mean \"keep\"?"]);
     says(more("[service.x]"), &["unknown key `x` in [[service]]"]);
@@ -188,9 +188,8 @@ fn what_does_not_fit_into_the_maps_is_refused() {
         |n: usize| format!("[[service]]\nname = 'many'\nlisten = [{}]", ports[..n].join(","));
     says(more(&many(16_384)), &["more than 16384 listen addresses do not fit"]);
     valid(&more(&many(16_383)).text());
-    let backends: String = (1..=9)
-        .map(|n| format!("[[service.backend]]\nname = 'b{n}'\naddress = '192.0.2.1:{n}'\n"))
-        .collect();
+    let backend = |n| format!("[[service.backend]]\nname = 'b{n}'\naddress = '192.0.2.1:{n}'");
+    let backends = (1..=9).map(backend).collect::<Vec<_>>().join("\n");
     says(more(&format!("{}\n{backends}", many(16_000))), &["more than 131072 backends"]);
 }
 
@@ -198,7 +197,7 @@ fn what_does_not_fit_into_the_maps_is_refused() {
 fn keys_of_later_versions_are_not_supported_yet() {
     let not_yet = "is not supported yet";
     for key in ["pool", "firewall", "vrrp", "sync"] {
-        says(more(&format!("[{key}]")).rooted(key), &[&format!("`{key}` {not_yet}")]);
+        says(more(&format!("[{key}]")), &[&format!("`{key}` {not_yet}")]);
     }
     says(datapath("full_nat = { ports = '1-2' }"), &["`full_nat` is not supported yet"]);
     let keys = [
@@ -230,11 +229,40 @@ fn keys_of_later_versions_are_not_supported_yet() {
     }
 }
 
-impl<'a> World<'a> {
-    /// The same table as `key = {}` at the top instead of a header at the end.
-    fn rooted(self, key: &str) -> World<'a> {
-        let inline = problems(&root(&format!("{key} = {{}}")).text());
-        assert_eq!(inline.len(), 1, "{inline}");
-        self
+#[test]
+fn a_problem_has_no_consequences() {
+    // The check that is named exists, although it is wrong.
+    says(
+        World { service: "health_check = 'web'", check: "rise = 0", ..World::default() },
+        &["0 is not within"],
+    );
+    // The address that is wrong may have been the one of IPv6.
+    let text = World::default()
+        .text()
+        .replace("\"203.0.113.10:80\"", "\"203.0.113.10:80\", \"[2001:db8::10]:80\"")
+        .replace("\"192.0.2.11:80\"", "[\"192.0.2.11:80\", \"2001:db8::11:80\"]");
+    assert_eq!(problems(&text).len(), 1, "{}", problems(&text));
+}
+
+#[test]
+fn tables_are_where_tables_belong() {
+    let says = |text: &str, words: &str| {
+        let text = format!("version = 1\ndatapath.interfaces = ['eth0']\n{text}\n");
+        let problems = problems(&text);
+        assert!(problems.len() == 1 && problems.to_string().contains(words), "{problems}");
+    };
+    says("[service]\nname = 'shop'", "expected a list of tables, found a table");
+    says("service = [1]", "expected a table, found an integer");
+    says("health_check = 'web'", "expected a table, found a string");
+    says("[health_check]\nweb = 'http'", "expected a table, found a string");
+}
+
+#[test]
+fn another_version_is_not_read() {
+    for (version, words) in [("2", "version 2 of the file's format"), ("'1'", "found a string")] {
+        let text =
+            World::default().text().replacen("version = 1", &format!("version = {version}"), 1);
+        let shown = problems(&text).to_string();
+        assert!(shown.contains(words) && shown.contains("write `version = 1`"), "{shown}");
     }
 }
