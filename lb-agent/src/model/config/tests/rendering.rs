@@ -87,9 +87,7 @@ error: the service name "shop" is used twice
     );
 }
 
-#[test]
-fn several_problems_are_all_shown_in_the_order_of_lines() {
-    let text = r#"version = 1
+const SEVERAL: &str = r#"version = 1
 vrrp = []
 [datapath]
 interfaces = ["eth0"]
@@ -102,9 +100,8 @@ listen = ["203.0.113.10:80"]
 scheduler = "maglef"
 health_check = "web"
 "#;
-    shows(
-        text,
-        r#"
+
+const SEVERAL_SHOWN: &str = r#"
 error: `vrrp` is not supported yet
  --> lb.toml:2:1
   |
@@ -144,9 +141,12 @@ error: there is no health check "web"
    |                ^^^^^
    |
    = help: add a table `[health_check.web]`
-"#,
-    );
-    assert_eq!(problems(text).len(), 5);
+"#;
+
+#[test]
+fn several_problems_are_all_shown_in_the_order_of_lines() {
+    shows(SEVERAL, SEVERAL_SHOWN);
+    assert_eq!(problems(SEVERAL).len(), 5);
 }
 
 #[test]
