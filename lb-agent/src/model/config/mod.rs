@@ -1,4 +1,8 @@
 //! The configuration as the agent uses it: checked, with every default filled in.
+//!
+//! [`parse`] reads a file and tells everything that is wrong with it, [`to_toml`] writes one, [`diff`]
+//! compares two. The names of keys stand twice: where they are read (one file per section) and in
+//! `setting`, for writing and comparing.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -6,6 +10,35 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use lb_common::api::BackendState;
+
+mod across;
+mod address;
+mod daemon;
+mod datapath;
+mod diff;
+mod duration;
+mod health_check;
+mod notes;
+mod parse;
+mod problem;
+mod reader;
+mod service;
+mod setting;
+#[cfg(test)]
+mod tests;
+mod value;
+mod word;
+mod write;
+
+pub use diff::{diff, needs_restart};
+pub use duration::encode_duration;
+pub use parse::{Checked, parse};
+pub use problem::Problems;
+pub use word::Word;
+pub use write::to_toml;
+
+/// Weight of a backend for which none is given.
+pub const DEFAULT_WEIGHT: u32 = 100;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]

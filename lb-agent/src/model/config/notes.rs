@@ -1,0 +1,89 @@
+//! What a valid configuration does that its author may not expect.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::address::family;
+use super::{Config, Scheduler, Service, Word};
+
+/// A sentence for each surprise. `checks` are the names of all health checks of the file.
+pub(super) fn notes<'a>(config: &Config, checks: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut notes = vips(config);
+    notes.extend(config.services.iter().flat_map(service));
+    let used = config.services.iter().filter_map(|service| service.health_check.as_ref());
+    let used: BTreeSet<&str> = used.filter_map(|check| check.name.as_deref()).collect();
+    let unused = checks.filter(|name| !used.contains(name));
+    notes.extend(unused.map(|name| format!("health check {name}: no service uses it")));
+    if config.services.is_empty() {
+        notes.push("there is no service, so every packet is passed to the host".to_owned());
+    }
+    notes
+}
+
+/// Which ports of a VIP answer.
+fn vips(config: &Config) -> Vec<String> {
+    let mut ports: BTreeMap<IpAddr, BTreeSet<(&str, u16)>> = BTreeMap::new();
+    for service in &config.services {
+        for listen in &service.listen {
+            let port = (service.protocol.word(), listen.port());
+            ports.entry(listen.ip()).or_default().insert(port);
+        }
+    }
+    let line = |(vip, ports): (IpAddr, BTreeSet<(&str, u16)>)| {
+        let ports: Vec<String> =
+            ports.iter().map(|(protocol, port)| format!("{protocol} {port}")).collect();
+        let ports = ports.join(", ");
+        if config.datapath.manage_addresses {
+            format!("VIP {vip}: put on the interface; every port but {ports} is closed")
+        } else {
+            format!(
+                "VIP {vip}: the host must have it already (manage_addresses is false); its ports \
+                 other than {ports} stay open"
+            )
+        }
+    };
+    ports.into_iter().map(line).collect()
+}
+
+fn service(service: &Service) -> Vec<String> {
+    let name = &service.name;
+    if service.backends.is_empty() {
+        return vec![format!(
+            "service {name}: it has no backend, so its packets are dropped as no_backend"
+        )];
+    }
+    let mut notes = Vec::new();
+    if service.health_check.is_none() {
+        notes.push(format!(
+            "service {name}: it has no health check, so every backend counts as healthy"
+        ));
+    }
+    let weights =
+        service.backends.iter().map(|backend| backend.weight).filter(|weight| *weight > 0);
+    let differ = weights.clone().min() != weights.max();
+    if service.scheduler == Scheduler::RoundRobin && differ {
+        notes.push(format!(
+            "service {name}: scheduler rr gives all weights but 0 the same share; wrr follows them"
+        ));
+    }
+    notes.extend(unused_addresses(service));
+    notes
+}
+
+fn unused_addresses(service: &Service) -> Vec<String> {
+    let listened = |ipv4| service.listen.iter().any(|listen| listen.is_ipv4() == ipv4);
+    let addresses = service
+        .backends
+        .iter()
+        .flat_map(|backend| backend.address.iter().map(move |address| (&backend.name, *address)));
+    addresses
+        .filter(|(_, address)| !listened(address.is_ipv4()))
+        .map(|(backend, address)| {
+            format!(
+                "service {}: {address} of backend {backend} is not used, for no listen address is {}",
+                service.name,
+                family(address)
+            )
+        })
+        .collect()
+}

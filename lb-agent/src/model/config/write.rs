@@ -1,0 +1,64 @@
+//! A complete file from a configuration: every key, defaults included.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::setting::{self, Setting, quote};
+use super::{Config, HealthCheck, Service};
+
+/// A file that [`parse`](super::parse) turns into an equal configuration.
+pub fn to_toml(config: &Config) -> String {
+    File(config).to_string()
+}
+
+struct File<'a>(&'a Config);
+
+impl fmt::Display for File<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(config) = self;
+        writeln!(f, "version = 1")?;
+        for (name, settings) in setting::sections(config) {
+            writeln!(f, "\n[{name}]")?;
+            lines(f, "", &settings)?;
+        }
+        for (name, check) in named_checks(&config.services) {
+            writeln!(f, "\n[health_check.{}]", quote(name))?;
+            lines(f, "", &setting::health_check(check))?;
+        }
+        config.services.iter().try_for_each(|service| write_service(f, service))
+    }
+}
+
+fn named_checks(services: &[Service]) -> BTreeMap<&str, &HealthCheck> {
+    let checks = services.iter().filter_map(|service| service.health_check.as_ref());
+    checks.filter_map(|check| Some((check.name.as_deref()?, check))).collect()
+}
+
+fn write_service(f: &mut fmt::Formatter<'_>, service: &Service) -> fmt::Result {
+    writeln!(f, "\n[[service]]")?;
+    lines(f, "", &setting::service(service))?;
+    match &service.health_check {
+        Some(HealthCheck { name: Some(name), .. }) => {
+            writeln!(f, "health_check = {}", quote(name))?;
+        }
+        Some(check) => {
+            let settings = setting::health_check(check);
+            let pairs: Vec<String> = settings.iter().filter_map(assignment).collect();
+            writeln!(f, "health_check = {{ {} }}", pairs.join(", "))?;
+        }
+        None => {}
+    }
+    for backend in &service.backends {
+        writeln!(f, "\n  [[service.backend]]")?;
+        lines(f, "  ", &setting::backend(backend))?;
+    }
+    Ok(())
+}
+
+fn lines(f: &mut fmt::Formatter<'_>, indent: &str, settings: &[Setting]) -> fmt::Result {
+    settings.iter().filter_map(assignment).try_for_each(|line| writeln!(f, "{indent}{line}"))
+}
+
+fn assignment(setting: &Setting) -> Option<String> {
+    Some(format!("{} = {}", setting.key, setting.value.as_ref()?.to_toml()))
+}
