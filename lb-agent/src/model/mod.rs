@@ -7,5 +7,8 @@
 
 pub mod agent;
 pub mod config;
+pub mod desired;
+pub mod health;
 pub mod overlay;
+pub mod plan;
 pub mod tables;
