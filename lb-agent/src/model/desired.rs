@@ -46,11 +46,7 @@ pub struct Listener {
 }
 
 /// Derives the tables.
-pub fn desired(
-    config: &Config,
-    checks: &Checks,
-    next_hops: &BTreeMap<IpAddr, NextHop>,
-) -> Desired {
+pub fn desired(config: &Config, checks: &Checks, next_hops: &BTreeMap<IpAddr, NextHop>) -> Desired {
     let closed = u32::from(config.datapath.manage_addresses);
     let listens = config.services.iter().flat_map(|service| &service.listen);
     Desired {
@@ -70,13 +66,9 @@ fn listeners(service: &Service, checks: &Checks) -> Vec<(ListenerKey, Listener)>
         let key = ListenerKey { address, protocol: service.protocol };
         let rotation = rotation(service, checks, address);
         let names: Vec<_> = rotation.iter().map(|(name, _)| *name).collect();
-        let cursor = match groups.iter().find(|(_, group)| *group == names) {
-            Some((first, _)) => *first,
-            None => {
-                groups.push((key, names));
-                key
-            }
-        };
+        let same = groups.iter().find(|(_, group)| *group == names).map(|(first, _)| *first);
+        let cursor = same.unwrap_or(key);
+        groups.push((cursor, names));
         let slots = rotation.into_iter().map(|(_, backend)| backend).collect();
         let backends = states(service, checks, address);
         (key, Listener { cursor, backends, slots, down: down(service) })

@@ -119,7 +119,12 @@ impl Checks {
     /// Takes the result of a probe; says whether the target's health has changed.
     ///
     /// The result of a probe that was started for another check, or for a target that is gone, is ignored.
-    pub fn handle(&mut self, now: Instant, target: &Target, outcome: ProbeOutcome) -> Option<Change> {
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        outcome: ProbeOutcome,
+    ) -> Option<Change> {
         if self.stale.remove(target) {
             return None;
         }

@@ -12,3 +12,4 @@ pub mod health;
 pub mod overlay;
 pub mod plan;
 pub mod tables;
+pub mod views;

@@ -38,7 +38,9 @@ pub enum Full {
     )]
     Backends,
     /// Slots
-    #[error("more than {MAX_SLOTS} slots (one for each turn of each backend in the rotation of each listener)")]
+    #[error(
+        "more than {MAX_SLOTS} slots (one for each turn of each backend in the rotation of each listener)"
+    )]
     Slots,
 }
 
@@ -57,7 +59,7 @@ pub fn plan(
     Ok([
         planner.settings(),
         rising,
-        planner.slots(&runs),
+        Planner::slots(&runs),
         planner.new_listeners(&runs),
         planner.changed_listeners(&runs),
         planner.points(),
@@ -109,7 +111,7 @@ impl Planner<'_> {
         Ok(runs)
     }
 
-    fn slots(&self, runs: &Runs) -> Vec<Write> {
+    fn slots(runs: &Runs) -> Vec<Write> {
         let runs = runs.values().filter(|(_, backends)| !backends.is_empty());
         runs.map(|(run, backends)| Write::Slots {
             base: run_parts(*run).0,

@@ -64,16 +64,14 @@ pub(super) fn with_next_hop(backend: Backend, next_hop: Option<&NextHop>) -> Bac
     let Some(next_hop) = next_hop else {
         return Backend { interface: 0, macs: [0; 12], ..backend };
     };
-    let [a, b, c, d, e, f] = next_hop.neighbour;
-    let [g, h, i, j, k, l] = next_hop.source;
-    let macs = [a, b, c, d, e, f, g, h, i, j, k, l];
+    let mut macs = [0; 12];
+    macs.copy_from_slice([next_hop.neighbour, next_hop.source].as_flattened());
     Backend { interface: next_hop.interface, macs, ..backend }
 }
 
 /// The way to a backend, if it is resolved.
 pub fn next_hop(backend: &Backend) -> Option<NextHop> {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = backend.macs;
-    let (neighbour, source) = ([a, b, c, d, e, f], [g, h, i, j, k, l]);
+    let (&[neighbour, source], _) = backend.macs.as_chunks() else { return None };
     (backend.interface != 0).then_some(NextHop { interface: backend.interface, neighbour, source })
 }
 
@@ -127,9 +125,8 @@ mod tests {
         let key = ListenerKey::new(vip, 6).unwrap();
         let backend = backend(0, key, server, BACKEND_UP, None);
         let header = |at: SocketAddr| [octets(at), rest.to_vec()].concat();
-        let segment = |at: SocketAddr| {
-            [octets(at), at.port().to_be_bytes().to_vec(), rest.to_vec()].concat()
-        };
+        let segment =
+            |at: SocketAddr| [octets(at), at.port().to_be_bytes().to_vec(), rest.to_vec()].concat();
         let pairs = [
             (checksum(&segment(vip)), checksum(&segment(server)), backend.transport_delta),
             (checksum(&header(vip)), checksum(&header(server)), backend.address_delta),

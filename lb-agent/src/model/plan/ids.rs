@@ -17,17 +17,17 @@ use crate::model::tables::{ListenerKey, Tables};
 pub(super) struct Ids {
     listeners: BTreeMap<ListenerKey, u32>,
     backends: BTreeMap<(u32, SocketAddr), u32>,
-    listener_ids: BTreeSet<u32>,
-    backend_ids: BTreeSet<u32>,
+    desired_listeners: BTreeSet<u32>,
+    desired_backends: BTreeSet<u32>,
 }
 
 impl Ids {
     pub(super) fn assign(installed: &Tables, desired: &Desired) -> Result<Self, Full> {
         let listeners = assign_listeners(installed, desired)?;
         let backends = assign_backends(installed, desired, &listeners)?;
-        let listener_ids = listeners.values().copied().collect();
-        let backend_ids = backends.values().copied().collect();
-        Ok(Self { listeners, backends, listener_ids, backend_ids })
+        let desired_listeners = listeners.values().copied().collect();
+        let desired_backends = backends.values().copied().collect();
+        Ok(Self { listeners, backends, desired_listeners, desired_backends })
     }
 
     pub(super) fn listener(&self, key: &ListenerKey) -> Option<u32> {
@@ -39,11 +39,11 @@ impl Ids {
     }
 
     pub(super) fn has_listener(&self, id: u32) -> bool {
-        self.listener_ids.contains(&id)
+        self.desired_listeners.contains(&id)
     }
 
     pub(super) fn has_backend(&self, id: u32) -> bool {
-        self.backend_ids.contains(&id)
+        self.desired_backends.contains(&id)
     }
 }
 
