@@ -23,25 +23,17 @@ pub type Address = [u32; 4];
 pub fn address(ip: IpAddr) -> (Address, u8) {
     match ip {
         IpAddr::V4(ip) => ([u32::from_ne_bytes(ip.octets()), 0, 0, 0], 4),
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = ip.octets();
-            let quads = [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]];
-            (quads.map(u32::from_ne_bytes), 6)
-        }
+        IpAddr::V6(ip) => (zerocopy::transmute!(ip.octets()), 6),
     }
 }
 
 /// The IP address with these words; `None` where `family` is neither 4 nor 6.
 #[must_use]
 pub fn ip(address: &Address, family: u8) -> Option<IpAddr> {
-    let [first, second, third, fourth] = address.map(u32::from_be);
+    let octets: [u8; 16] = zerocopy::transmute!(*address);
     match family {
-        4 => Some(Ipv4Addr::from_bits(first).into()),
-        6 => {
-            let high = (u128::from(first) << 96) | (u128::from(second) << 64);
-            let low = (u128::from(third) << 32) | u128::from(fourth);
-            Some(Ipv6Addr::from_bits(high | low).into())
-        }
+        4 => Some(Ipv4Addr::from_bits(u32::from_be(address[0])).into()),
+        6 => Some(Ipv6Addr::from(octets).into()),
         _ => None,
     }
 }

@@ -6,6 +6,8 @@
 //! ```
 
 pub mod agent;
+#[cfg(test)]
+mod cast;
 pub mod config;
 pub mod desired;
 pub mod health;

@@ -4,7 +4,7 @@
 //! probes that are due. A change is first tried on a copy of the state, so that a refusal leaves no trace.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use lb_common::layout;
@@ -163,7 +163,9 @@ impl Agent {
 
     /// Has the writes of a plan carried out, and what belongs to them.
     pub(super) fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
-        writes.iter().for_each(|write| self.installed.apply(write));
+        for write in &writes {
+            self.installed.apply(write);
+        }
         self.retired.set(&retired(&self.installed, desired));
         let mut effects = Vec::new();
         if !writes.is_empty() {
@@ -194,7 +196,7 @@ impl Agent {
             return BTreeSet::new();
         }
         let services = self.running.config.services.iter();
-        services.flat_map(|service| &service.listen).map(|listen| listen.ip()).collect()
+        services.flat_map(|service| &service.listen).map(SocketAddr::ip).collect()
     }
 }
 

@@ -14,7 +14,7 @@ pub fn change(
     change: &BackendChange,
 ) -> Result<Merged, Refusal> {
     let service = find(&running.services, |service| &service.name, &change.service)
-        .map_err(|near| not_found("service", &change.service, "", &near))?;
+        .map_err(|near| not_found("service", &change.service, "", near))?;
     let mut overlay = overlay.clone();
     let changes = overlay.services.entry(change.service.clone()).or_default();
     match &change.action {
@@ -97,21 +97,21 @@ impl Values {
 fn existing<'a>(service: &'a Service, name: &str) -> Result<&'a Backend, Refusal> {
     let within = format!("service {}: ", service.name);
     find(&service.backends, |backend| &backend.name, name)
-        .map_err(|near| not_found("backend", name, &within, &near))
+        .map_err(|near| not_found("backend", name, &within, near))
 }
 
 fn find<'a, T>(
     all: &'a [T],
     name_of: impl Fn(&T) -> &String,
     name: &str,
-) -> Result<&'a T, Option<String>> {
+) -> Result<&'a T, Option<&'a str>> {
     all.iter().find(|item| name_of(item) == name).ok_or_else(|| {
         let distance = |near: &&String| strsim::damerau_levenshtein(near, name);
-        all.iter().map(name_of).min_by_key(distance).cloned()
+        all.iter().map(name_of).min_by_key(distance).map(String::as_str)
     })
 }
 
-fn not_found(kind: &str, name: &str, within: &str, near: &Option<String>) -> Refusal {
-    let near = near.as_ref().map(|near| format!("; the nearest name is {near}"));
+fn not_found(kind: &str, name: &str, within: &str, near: Option<&str>) -> Refusal {
+    let near = near.map(|near| format!("; the nearest name is {near}"));
     Refusal::NotFound(format!("{within}no {kind} is named {name}{}", near.unwrap_or_default()))
 }
