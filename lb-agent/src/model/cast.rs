@@ -92,9 +92,9 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             max_flows: 1 << 20,
             timeouts: Timeouts {
                 tcp_syn: Duration::from_secs(10),
-                tcp_established: Duration::from_secs(7_200),
+                tcp_established: Duration::from_hours(2),
                 tcp_fin: Duration::from_secs(30),
-                udp: Duration::from_secs(60),
+                udp: Duration::from_mins(1),
             },
         },
         services,

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lb_common::api::{Applied, BackendChange};
 
-use super::core::Running;
+use super::state::Running;
 use super::{Agent, Effect, Refusal, RequestId};
 use crate::model::config::{Config, diff, needs_restart};
 use crate::model::overlay::change::change;

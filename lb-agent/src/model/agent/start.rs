@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use lb_common::layout::{self, BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
 
-use super::core::Running;
+use super::state::Running;
 use super::{Agent, Effect, Target};
 use crate::model::config::{Config, Service};
 use crate::model::health::{Checks, Health};

@@ -57,7 +57,7 @@ fn a_target_is_never_probed_twice_at_a_time() {
     let now = start();
     let mut checks = checks(now, &one_server(check()), Health::Unknown);
     assert_eq!(checks.due(now).len(), 1);
-    let later = now + Duration::from_secs(60);
+    let later = now + Duration::from_mins(1);
     assert!(checks.due(later).is_empty());
     assert_eq!(checks.deadline(), None);
     checks.handle(later, &target(1, v4(1)), outcome(true));
@@ -171,7 +171,7 @@ proptest! {
     ) {
         let interval = Duration::from_millis(interval);
         let timeout = interval * u32::try_from(timeout_share).unwrap() / 100;
-        let check = HealthCheck { interval, timeout, fall, jitter, ..check() };
+        let check = HealthCheck { interval, timeout, jitter, fall, ..check() };
         let took = time_until_down(seed, &check, Duration::from_millis(dies_after));
         prop_assert!(took <= interval * fall + timeout);
         // Not by fewer failures either: all but the first are a whole shortened interval apart.
