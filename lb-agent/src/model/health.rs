@@ -24,6 +24,8 @@ pub const HISTORY: usize = 1_000;
 #[derive(Clone, Debug)]
 pub struct Checks {
     targets: BTreeMap<Target, Checked>,
+    // The next probe of every target that is checked and has no probe under way.
+    waiting: BTreeSet<(Instant, Target)>,
     // Probes under way whose result no longer counts: the target or its check has changed since.
     stale: BTreeSet<Target>,
     history: VecDeque<Change>,
@@ -72,6 +74,7 @@ impl Checks {
     ) -> Self {
         let mut checks = Self {
             targets: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             stale: BTreeSet::new(),
             history: VecDeque::new(),
             jitter: Jitter::new(seed),
@@ -100,6 +103,8 @@ impl Checks {
         }
         let gone = before.into_iter().filter(|(_, checked)| checked.under_way);
         self.stale.extend(gone.map(|(target, _)| target));
+        let waiting = self.targets.iter().filter(|(target, _)| !self.stale.contains(target));
+        self.waiting = waiting.filter_map(|(target, checked)| checked.waits(target)).collect();
     }
 
     fn with_new_check(
@@ -125,12 +130,12 @@ impl Checks {
         target: &Target,
         outcome: ProbeOutcome,
     ) -> Option<Change> {
-        if self.stale.remove(target) {
-            return None;
-        }
+        let is_stale = self.stale.remove(target);
         let checked = self.targets.get_mut(target)?;
         let from = checked.health;
-        checked.take(now, outcome)?;
+        let changed = if is_stale { None } else { checked.take(now, outcome) };
+        self.waiting.extend(checked.waits(target));
+        changed?;
         let reason = checked.last.as_ref().map(|last| last.result.clone()).unwrap_or_default();
         let change = Change { at: now, target: target.clone(), from, to: checked.health, reason };
         if self.history.len() == HISTORY {
@@ -143,24 +148,20 @@ impl Checks {
     /// The probes to start now.
     pub fn due(&mut self, now: Instant) -> Vec<(Target, HealthCheck)> {
         let mut due = Vec::new();
-        for (target, checked) in &mut self.targets {
+        while self.waiting.first().is_some_and(|(next_at, _)| *next_at <= now) {
+            let Some((_, target)) = self.waiting.pop_first() else { break };
+            let Some(checked) = self.targets.get_mut(&target) else { continue };
             let Some(check) = &checked.check else { continue };
-            if checked.under_way || checked.next_at > now || self.stale.contains(target) {
-                continue;
-            }
             checked.under_way = true;
             checked.next_at = now + self.jitter.shortened(check.interval, check.jitter);
-            due.push((target.clone(), check.clone()));
+            due.push((target, check.clone()));
         }
         due
     }
 
     /// When [`Self::due`] is to be asked next; changes with every call of a method that takes `&mut self`.
     pub fn deadline(&self) -> Option<Instant> {
-        let idle = self.targets.iter().filter(|(target, checked)| {
-            checked.check.is_some() && !checked.under_way && !self.stale.contains(*target)
-        });
-        idle.map(|(_, checked)| checked.next_at).min()
+        self.waiting.first().map(|(next_at, _)| *next_at)
     }
 
     /// Health of a target; unknown if it is not checked now.
@@ -190,6 +191,12 @@ impl Checked {
             next_at: now,
             under_way: false,
         }
+    }
+
+    /// The next probe, unless there is none or one is under way.
+    fn waits(&self, target: &Target) -> Option<(Instant, Target)> {
+        let waits = self.check.is_some() && !self.under_way;
+        waits.then(|| (self.next_at, target.clone()))
     }
 
     /// Counts a result; `Some` if it changed the health.
