@@ -21,7 +21,7 @@ use crate::model::tables::{NextHop, Tables, Write};
 #[derive(Debug)]
 pub struct Agent {
     pub(super) running: Running,
-    pub(super) next_hops: BTreeMap<IpAddr, NextHop>,
+    next_hops: BTreeMap<IpAddr, NextHop>,
     installed: Tables,
     retired: Retired,
     watched: Option<BTreeSet<IpAddr>>,

@@ -249,6 +249,19 @@ fn a_way_that_changes_is_written_and_one_that_ends_is_removed() {
 }
 
 #[test]
+fn a_way_is_forgotten_with_its_address() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.event(Event::NextHop { address: v4(1).ip(), next_hop: Some(way(7)) });
+    world.change("web1", BackendAction::Delete).unwrap();
+    assert!(world.watched.contains(&v4(1).ip()), "flows may remember it");
+    world.event(Event::FlowCounts(BTreeMap::new()));
+    world.event(Event::FlowCounts(BTreeMap::new()));
+    assert!(!world.watched.contains(&v4(1).ip()));
+    world.add("web1", v4(1)).unwrap();
+    assert_eq!(world.kernel.backends[&world.id(v4(1)).unwrap()].interface, 0);
+}
+
+#[test]
 fn the_addresses_on_the_interface_follow_the_configuration() {
     let mut world = World::begin(config(vec![shop(1)]));
     assert_eq!(world.managed.len(), 2);
