@@ -1,11 +1,9 @@
 //! Whether a backend fits into its service: the rules of the configuration file, for changes at run time.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::model::config::{Backend, Service};
-
-const MAX_WEIGHT: u32 = 65_535;
+use crate::model::config::{Backend, MAX_WEIGHT, Service, unusable, unusable_name};
 
 /// Checks a backend that is to join the other backends of `service`; says what is wrong.
 pub(super) fn backend(
@@ -16,8 +14,8 @@ pub(super) fn backend(
     if backend.weight > MAX_WEIGHT {
         return Err(format!("the weight {} is above {MAX_WEIGHT}", backend.weight));
     }
-    if backend.name.is_empty() || backend.name.contains(|c: char| c == '/' || c.is_control()) {
-        return Err("its name is empty, or contains '/' or a control character".to_owned());
+    if let Some(fault) = unusable_name(&backend.name) {
+        return Err(fault);
     }
     backend.address.iter().try_for_each(|address| usable(vips, *address))?;
     families(backend)?;
@@ -36,23 +34,6 @@ fn usable(vips: &BTreeSet<IpAddr>, address: SocketAddr) -> Result<(), String> {
         return Err(format!("the port of {address} is 0"));
     }
     unusable(address.ip()).map_or(Ok(()), |kind| Err(format!("{} is {kind}", address.ip())))
-}
-
-fn unusable(address: IpAddr) -> Option<&'static str> {
-    if address.is_unspecified() {
-        return Some("the unspecified address");
-    }
-    if address.is_loopback() {
-        return Some("a loopback address, which packets of other machines never have");
-    }
-    if address.is_multicast() {
-        return Some("a multicast address");
-    }
-    match address {
-        IpAddr::V4(Ipv4Addr::BROADCAST) => Some("the broadcast address"),
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6's form"),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
-    }
 }
 
 /// At least one address, and at most one of each family.

@@ -135,7 +135,7 @@ fn values_are_held_to_the_rules_of_the_file() {
         (add("web4", &[]), "no address is given"),
         (add("web4", &[v4(4), v4(5)]), "more than one IPv4 address is given"),
         (add("web4", &[v4(1)]), "192.0.2.1:8080 is the address of backend web1"),
-        (add("a/b", &[v4(4)]), "its name is empty, or contains '/' or a control character"),
+        (add("a/b", &[v4(4)]), "the name \"a/b\" contains '/' or a control character"),
         (address("0.0.0.0:80"), "0.0.0.0 is the unspecified address"),
         (address("192.0.2.9:0"), "the port of 192.0.2.9:0 is 0"),
         (address("203.0.113.10:81"), "203.0.113.10 is a VIP"),
