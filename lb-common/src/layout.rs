@@ -5,6 +5,8 @@
 //! that the packet path compares and copies words without turning them.
 #![expect(clippy::as_conversions, reason = "`From` is not const")]
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Cells in a bucket of the flow table: one cache line.
@@ -15,6 +17,39 @@ pub type Bucket = [u64; CELLS_PER_BUCKET];
 
 /// An IP address as the packet holds it: network order, IPv4 in the first word and the others zero.
 pub type Address = [u32; 4];
+
+/// The words and the family (4 or 6) of an IP address.
+#[must_use]
+pub fn address(ip: IpAddr) -> (Address, u8) {
+    match ip {
+        IpAddr::V4(ip) => ([u32::from_ne_bytes(ip.octets()), 0, 0, 0], 4),
+        IpAddr::V6(ip) => (zerocopy::transmute!(ip.octets()), 6),
+    }
+}
+
+/// The IP address with these words; `None` where `family` is neither 4 nor 6.
+#[must_use]
+pub fn ip(address: &Address, family: u8) -> Option<IpAddr> {
+    let octets: [u8; 16] = zerocopy::transmute!(*address);
+    match family {
+        4 => Some(Ipv4Addr::from_bits(u32::from_be(address[0])).into()),
+        6 => Some(Ipv6Addr::from(octets).into()),
+        _ => None,
+    }
+}
+
+/// The words, the port in network order and the family (4 or 6) of an address with a port.
+#[must_use]
+pub fn endpoint(socket: SocketAddr) -> (Address, u16, u8) {
+    let (address, family) = address(socket.ip());
+    (address, socket.port().to_be(), family)
+}
+
+/// The address with the port, both as the maps hold them; `None` where `family` is neither 4 nor 6.
+#[must_use]
+pub fn socket(address: &Address, port: u16, family: u8) -> Option<SocketAddr> {
+    Some(SocketAddr::new(ip(address, family)?, u16::from_be(port)))
+}
 
 /// What is the same for all packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -269,6 +304,28 @@ mod tests {
         assert_eq!(size_of::<Cursor>(), 64);
         assert_eq!(size_of::<Bucket>(), 64);
         assert_eq!(size_of::<Detail>(), 64);
+    }
+
+    #[test]
+    fn an_address_lies_in_memory_as_in_the_packet() {
+        let (words, family) = address("192.0.2.1".parse().unwrap());
+        assert_eq!(
+            (words.as_bytes(), family),
+            (&[192, 0, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], 4)
+        );
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 1, 2, 3, 4, 5, 6);
+        let (words, family) = address(v6.into());
+        assert_eq!((words.as_bytes(), family), (&v6.octets()[..], 6));
+        assert_eq!(endpoint("[::]:80".parse().unwrap()).1.as_bytes(), [0, 80]);
+    }
+
+    #[test]
+    fn an_endpoint_gives_its_address_and_port_back() {
+        for text in ["192.0.2.1:8080", "[2001:db8::7]:443"] {
+            let (address, port, family) = endpoint(text.parse().unwrap());
+            assert_eq!(socket(&address, port, family), Some(text.parse().unwrap()));
+        }
+        assert_eq!(socket(&[0; 4], 0, 0), None);
     }
 
     #[test]

@@ -13,6 +13,14 @@ use lb_common::api::{Applied, BackendChange};
 use super::config::{Config, HealthCheck};
 use super::tables::{NextHop, Write};
 
+mod requests;
+mod start;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use state::Agent;
+
 /// What is probed: one address of one backend of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {

@@ -6,6 +6,12 @@
 //! ```
 
 pub mod agent;
+#[cfg(test)]
+mod cast;
 pub mod config;
+pub mod desired;
+pub mod health;
 pub mod overlay;
+pub mod plan;
 pub mod tables;
+pub mod views;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::layout::{Backend, Listener, Settings, Vip};
+use lb_common::layout::{self, Backend, Listener, Settings, Vip};
 
 use super::config::Protocol;
 
@@ -17,6 +17,35 @@ pub struct ListenerKey {
     pub address: SocketAddr,
     /// Transport protocol.
     pub protocol: Protocol,
+}
+
+impl ListenerKey {
+    /// The key with this protocol number; `None` where it is neither TCP nor UDP.
+    pub fn new(address: SocketAddr, protocol_number: u8) -> Option<Self> {
+        let protocols = [Protocol::Tcp, Protocol::Udp].into_iter();
+        let mut keys = protocols.map(|protocol| Self { address, protocol });
+        keys.find(|key| key.protocol_number() == protocol_number)
+    }
+
+    /// The key that a listener is reached by; `None` for a free entry.
+    pub fn of_listener(listener: &Listener) -> Option<Self> {
+        let address = layout::socket(&listener.address, listener.port, listener.family)?;
+        Self::new(address, listener.protocol)
+    }
+
+    /// The key of the listener that a backend serves; `None` for a free entry.
+    pub fn of_backend(backend: &Backend) -> Option<Self> {
+        let address = layout::socket(&backend.vip, backend.vip_port, backend.family)?;
+        Self::new(address, backend.protocol)
+    }
+
+    /// The IP protocol number.
+    pub fn protocol_number(self) -> u8 {
+        match self.protocol {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        }
+    }
 }
 
 /// A way to a neighbour.
@@ -45,6 +74,51 @@ pub struct Tables {
     pub runs: BTreeMap<u32, Vec<u32>>,
     /// Backends by id, those included that only old flows remember.
     pub backends: BTreeMap<u32, Backend>,
+}
+
+impl Tables {
+    /// Does to the copy what the write does to the maps.
+    pub fn apply(&mut self, write: &Write) {
+        match write {
+            Write::Settings(settings) => self.settings = *settings,
+            Write::Backend { id, value } => drop(self.backends.insert(*id, *value)),
+            Write::FreeBackend { id } => drop(self.backends.remove(id)),
+            Write::Slots { base, backends } => drop(self.runs.insert(*base, backends.clone())),
+            Write::Listener { id, value } => {
+                self.forget_run(*id);
+                self.listeners.insert(*id, *value);
+            }
+            Write::Run { id, run } => {
+                self.forget_run(*id);
+                self.listeners.entry(*id).and_modify(|listener| listener.run = *run);
+            }
+            Write::Cursor { id, cursor } => {
+                self.listeners.entry(*id).and_modify(|listener| listener.cursor = *cursor);
+            }
+            Write::Point { key, id } => drop(self.pointers.insert(*key, *id)),
+            Write::Unpoint { key } => drop(self.pointers.remove(key)),
+            Write::FreeListener { id } => {
+                self.forget_run(*id);
+                self.listeners.remove(id);
+            }
+            Write::Vip { address, value } => drop(self.vips.insert(*address, *value)),
+            Write::RemoveVip { address } => drop(self.vips.remove(address)),
+        }
+    }
+
+    /// The backend ids that a listener draws from.
+    pub fn slots(&self, listener: &Listener) -> &[u32] {
+        let (base, length) = layout::run_parts(listener.run);
+        let run = if length == 0 { None } else { self.runs.get(&base) };
+        run.map_or(&[], Vec::as_slice)
+    }
+
+    fn forget_run(&mut self, listener: u32) {
+        let run = self.listeners.get(&listener).map_or(0, |listener| listener.run);
+        if let (base, 1..) = layout::run_parts(run) {
+            self.runs.remove(&base);
+        }
+    }
 }
 
 /// One write to the maps. A list of them is carried out in order.

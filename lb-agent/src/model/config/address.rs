@@ -42,7 +42,8 @@ pub(super) fn family(address: SocketAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-fn unusable(address: IpAddr) -> Option<&'static str> {
+/// Why packets cannot be sent to an address; `None` if they can.
+pub(in crate::model) fn unusable(address: IpAddr) -> Option<&'static str> {
     if address.is_unspecified() {
         return Some("the unspecified address");
     }

@@ -30,15 +30,20 @@ mod value;
 mod word;
 mod write;
 
+pub(super) use address::unusable;
 pub use diff::{diff, needs_restart};
 pub use duration::encode_duration;
 pub use parse::{Checked, parse};
 pub use problem::Problems;
+pub(super) use value::unusable_name;
 pub use word::Word;
 pub use write::to_toml;
 
 /// Weight of a backend for which none is given.
 pub const DEFAULT_WEIGHT: u32 = 100;
+
+/// Greatest weight of a backend.
+pub const MAX_WEIGHT: u32 = 65_535;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -27,6 +27,11 @@ impl Fault {
         Self { message: message.into(), help: Some(help.into()) }
     }
 
+    /// What is wrong, without the remedy.
+    pub(super) fn into_message(self) -> String {
+        self.message
+    }
+
     /// The fault at a place.
     pub(super) fn at(self, span: &Span) -> Problem {
         Problem { fault: self, span: span.clone(), other: None }

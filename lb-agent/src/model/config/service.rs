@@ -15,8 +15,8 @@ use super::problem::Fault;
 use super::reader::{List, Located, Table};
 use super::value::{boolean, choice, integer, name, nearest, type_name};
 use super::{
-    Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, OnBackendDown, Protocol,
-    Scheduler, Service,
+    Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, MAX_WEIGHT, OnBackendDown,
+    Protocol, Scheduler, Service,
 };
 
 /// The health checks of the file by name; `None`: it has a problem.
@@ -119,7 +119,7 @@ fn select_check<'r>(
 fn backend(mut table: Table<'_>) -> BackendDraft {
     let name = table.required("name", "\"web1\"", name);
     let address = table.required_list("address", address::EXAMPLE, unicast);
-    let weight = table.or("weight", DEFAULT_WEIGHT, integer(0..=65_535));
+    let weight = table.or("weight", DEFAULT_WEIGHT, integer(0..=MAX_WEIGHT));
     let state = table.or("state", BackendState::Ready, choice(&[]));
     let backup = table.or("backup", false, boolean);
     table.finish(&[]);

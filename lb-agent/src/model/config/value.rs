@@ -98,6 +98,11 @@ pub(super) fn name(value: &DeValue<'_>) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
+/// What is wrong with a name; `None` if nothing is.
+pub(in crate::model) fn unusable_name(text: &str) -> Option<String> {
+    check_name(text).err().map(Fault::into_message)
+}
+
 /// Whether a name can be used in paths of the API and in logs.
 pub(super) fn check_name(text: &str) -> Parsed<()> {
     if text.is_empty() {

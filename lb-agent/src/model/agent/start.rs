@@ -1,0 +1,90 @@
+//! How the agent takes over from whatever was there before it: an ordinary, usually empty, plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use lb_common::layout::{self, BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
+
+use super::state::Running;
+use super::{Agent, Effect, Target};
+use crate::model::config::{Config, Service};
+use crate::model::health::{Checks, Health};
+use crate::model::overlay::{Overlay, merge};
+use crate::model::plan::{Full, next_hop};
+use crate::model::tables::{ListenerKey, NextHop, Tables};
+
+impl Agent {
+    /// Starts from the file, the overlay as it was kept and what is installed; says what to do first.
+    ///
+    /// Until a probe says otherwise, backends that were served are healthy, and those that were down are
+    /// down. `seed` varies the probes.
+    pub fn new(
+        now: Instant,
+        seed: u64,
+        file: Config,
+        overlay: &Overlay,
+        installed: Tables,
+    ) -> Result<(Self, Vec<Effect>), Full> {
+        let merged = merge(&file, overlay);
+        let before = Before::of(&installed);
+        let config = merged.config;
+        let checks = Checks::new(now, seed, &config, |target| before.health(&config, target));
+        let next_hops = next_hops(&installed);
+        let running = Running { file, overlay: merged.overlay, config, checks };
+        let mut agent = Self::with(running, next_hops, installed);
+        let mut effects: Vec<_> = merged.dropped.into_iter().map(Effect::Notice).collect();
+        if agent.running.overlay != *overlay {
+            effects.push(Effect::SaveOverlay(agent.running.overlay.clone()));
+        }
+        let (desired, writes) = agent.plan(&agent.running)?;
+        effects.extend(agent.install(&desired, writes));
+        effects.extend(agent.probes(now));
+        Ok((agent, effects))
+    }
+}
+
+/// The ways as they were: kept until the kernel's tables say otherwise.
+fn next_hops(installed: &Tables) -> BTreeMap<IpAddr, NextHop> {
+    let backends = installed.backends.values();
+    backends
+        .filter_map(|backend| {
+            Some((layout::ip(&backend.address, backend.family)?, next_hop(backend)?))
+        })
+        .collect()
+}
+
+/// What the installed tables say of each backend.
+struct Before(BTreeMap<(ListenerKey, std::net::SocketAddr), Health>);
+
+impl Before {
+    fn of(installed: &Tables) -> Self {
+        let listeners = installed.listeners.values();
+        let served: BTreeSet<u32> =
+            listeners.flat_map(|listener| installed.slots(listener)).copied().collect();
+        let backends = installed.backends.iter().filter_map(|(id, backend)| {
+            let key = ListenerKey::of_backend(backend)?;
+            let address = layout::socket(&backend.address, backend.port, backend.family)?;
+            let health = match backend.state {
+                BACKEND_DOWN_KEEP | BACKEND_DOWN_RESET => Health::Down,
+                _ if served.contains(id) => Health::Up,
+                _ => Health::Unknown,
+            };
+            Some(((key, address), health))
+        });
+        Self(backends.collect())
+    }
+
+    /// Health of a target: that of the first listener of its service which knows it.
+    fn health(&self, config: &Config, target: &Target) -> Health {
+        let service = config.services.iter().find(|service| service.name == target.service);
+        let listens = service.into_iter().flat_map(|service: &Service| {
+            service
+                .listen
+                .iter()
+                .map(|&address| ListenerKey { address, protocol: service.protocol })
+        });
+        let mut known = listens.filter_map(|key| self.0.get(&(key, target.address)));
+        known.next().copied().unwrap_or(Health::Unknown)
+    }
+}

@@ -1,0 +1,209 @@
+//! [`Agent`]: everything that is decided, in one place.
+//!
+//! Whatever the event, the way is the same: take note of it, derive the desired tables, plan, and start the
+//! probes that are due. A change is first tried on a copy of the state, so that a refusal leaves no trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use lb_common::layout;
+
+use super::{Effect, Event, ProbeOutcome, Target};
+use crate::model::config::Config;
+use crate::model::desired::{Desired, desired};
+use crate::model::health::{Checks, Health};
+use crate::model::overlay::Overlay;
+use crate::model::plan::{Full, Retired, plan, retired};
+use crate::model::tables::{NextHop, Tables, Write};
+
+/// The agent's state.
+#[derive(Debug)]
+pub struct Agent {
+    pub(super) running: Running,
+    next_hops: BTreeMap<IpAddr, NextHop>,
+    installed: Tables,
+    retired: Retired,
+    watched: Option<BTreeSet<IpAddr>>,
+    managed: Option<BTreeSet<IpAddr>>,
+    is_full: bool,
+}
+
+/// What a change replaces as a whole or not at all.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    /// The configuration as the file has it.
+    pub(super) file: Config,
+    /// The changes made at run time.
+    pub(super) overlay: Overlay,
+    /// Both, merged.
+    pub(super) config: Config,
+    pub(super) checks: Checks,
+}
+
+impl Agent {
+    pub(super) fn with(
+        running: Running,
+        next_hops: BTreeMap<IpAddr, NextHop>,
+        installed: Tables,
+    ) -> Self {
+        let retired = Retired::default();
+        let (watched, managed) = (None, None);
+        Self { running, next_hops, installed, retired, watched, managed, is_full: false }
+    }
+
+    /// Takes note of an event; says what to do, in order.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        let mut effects = match event {
+            Event::Load { config, discard_overlay, dry_run, request } => {
+                let result = self.load(now, *config, discard_overlay, dry_run);
+                Self::answer_load(request, result)
+            }
+            Event::Change { change, dry_run, request } => {
+                let result = self.change(now, &change, dry_run);
+                Self::answer(request, result)
+            }
+            Event::Probe { target, outcome } => self.probed(now, &target, outcome),
+            Event::NextHop { address, next_hop } => self.routed(address, next_hop),
+            Event::FlowCounts(cells) => {
+                self.retired.count(&cells);
+                self.settle()
+            }
+            Event::Timer => Vec::new(),
+        };
+        effects.extend(self.probes(now));
+        effects
+    }
+
+    /// When an [`Event::Timer`] is due; ask again after every event.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.running.checks.deadline()
+    }
+
+    /// The configuration that runs: the file and the changes made at run time.
+    pub fn config(&self) -> &Config {
+        &self.running.config
+    }
+
+    /// The configuration as the file had it when it was loaded.
+    pub fn file(&self) -> &Config {
+        &self.running.file
+    }
+
+    /// The changes made at run time.
+    pub fn overlay(&self) -> &Overlay {
+        &self.running.overlay
+    }
+
+    /// What the maps hold when all writes so far are carried out.
+    pub fn installed(&self) -> &Tables {
+        &self.installed
+    }
+
+    /// Health of the targets.
+    pub fn checks(&self) -> &Checks {
+        &self.running.checks
+    }
+
+    fn probed(&mut self, now: Instant, target: &Target, outcome: ProbeOutcome) -> Vec<Effect> {
+        let Some(change) = self.running.checks.handle(now, target, outcome) else {
+            return Vec::new();
+        };
+        let Target { service, backend, address } = target;
+        let notice = format!(
+            "backend {backend} of service {service} at {address} is {}: {}",
+            word(change.to),
+            change.reason
+        );
+        let mut effects = vec![Effect::Notice(notice)];
+        effects.extend(self.settle());
+        effects
+    }
+
+    fn routed(&mut self, address: IpAddr, next_hop: Option<NextHop>) -> Vec<Effect> {
+        // An answer about an address that is no longer asked for may still be under way.
+        if !self.watched.as_ref().is_some_and(|watched| watched.contains(&address)) {
+            return Vec::new();
+        }
+        match next_hop {
+            Some(next_hop) => self.next_hops.insert(address, next_hop),
+            None => self.next_hops.remove(&address),
+        };
+        self.settle()
+    }
+
+    pub(super) fn probes(&mut self, now: Instant) -> impl Iterator<Item = Effect> + use<> {
+        let due = self.running.checks.due(now).into_iter();
+        due.map(|(target, check)| Effect::Probe { target, check })
+    }
+
+    /// Brings the tables in step with what is running now; if they have no room, they stay as they are.
+    fn settle(&mut self) -> Vec<Effect> {
+        match self.plan(&self.running) {
+            Ok((desired, writes)) => {
+                self.is_full = false;
+                self.install(&desired, writes)
+            }
+            Err(full) => {
+                let is_news = !std::mem::replace(&mut self.is_full, true);
+                let notice = format!("the tables stay as they are: {full}");
+                is_news.then_some(Effect::Notice(notice)).into_iter().collect()
+            }
+        }
+    }
+
+    /// The writes that `running` would take.
+    pub(super) fn plan(&self, running: &Running) -> Result<(Desired, Vec<Write>), Full> {
+        let desired = desired(&running.config, &running.checks, &self.next_hops);
+        let mut counted = self.retired.clone();
+        counted.set(&retired(&self.installed, &desired));
+        let writes = plan(&self.installed, &desired, &counted.unused())?;
+        Ok((desired, writes))
+    }
+
+    /// Has the writes of a plan carried out, and what belongs to them.
+    pub(super) fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
+        for write in &writes {
+            self.installed.apply(write);
+        }
+        self.retired.set(&retired(&self.installed, desired));
+        let mut effects = Vec::new();
+        if !writes.is_empty() {
+            effects.push(Effect::Write(writes));
+        }
+        let watched = self.backend_addresses();
+        if self.watched.as_ref() != Some(&watched) {
+            self.next_hops.retain(|address, _| watched.contains(address));
+            effects.push(Effect::Watch(watched.clone()));
+            self.watched = Some(watched);
+        }
+        let managed = self.managed_addresses();
+        if self.managed.as_ref() != Some(&managed) {
+            effects.push(Effect::Addresses(managed.clone()));
+            self.managed = Some(managed);
+        }
+        effects
+    }
+
+    /// Addresses of all backends, those included that only old flows remember.
+    fn backend_addresses(&self) -> BTreeSet<IpAddr> {
+        let backends = self.installed.backends.values();
+        backends.filter_map(|backend| layout::ip(&backend.address, backend.family)).collect()
+    }
+
+    fn managed_addresses(&self) -> BTreeSet<IpAddr> {
+        if !self.running.config.datapath.manage_addresses {
+            return BTreeSet::new();
+        }
+        let services = self.running.config.services.iter();
+        services.flat_map(|service| &service.listen).map(SocketAddr::ip).collect()
+    }
+}
+
+fn word(health: Health) -> &'static str {
+    match health {
+        Health::Up => "up",
+        Health::Down => "down",
+        Health::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,277 @@
+//! The agent in a world of its own: servers that live and die, on a clock that only the test moves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lb_common::MAX_BACKENDS;
+use lb_common::api::{BackendAction, BackendState, Health};
+use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
+
+use super::*;
+use crate::model::cast::{check, config, shop, target, v4, v6, way};
+use crate::model::overlay::Overlay;
+use crate::model::tables::Tables;
+use world::World;
+
+mod world;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// How long a dead server may still be served.
+fn bound() -> Duration {
+    check().interval * check().fall + check().timeout
+}
+
+#[test]
+fn a_dead_backend_is_left_and_comes_back() {
+    let mut world = World::begin(config(vec![shop(3)]));
+    world.run(seconds(10));
+    assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
+    world.kill(v4(2));
+    world.run(bound());
+    assert_eq!(world.rotation(), ["web1", "web3"]);
+    assert_eq!(world.state(v4(2)), BACKEND_DOWN_RESET);
+    world.revive(v4(2));
+    world.run(check().interval * check().rise + check().timeout);
+    assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
+    assert_eq!(world.state(v4(2)), BACKEND_UP);
+    let rotations = world.rotations_since(seconds(10));
+    assert_eq!(rotations, ["web1 web2 web3", "web1 web3", "web1 web2 web3"]);
+}
+
+#[test]
+fn a_death_at_any_moment_keeps_the_bound() {
+    for tenths in 0..40 {
+        let mut world = World::begin(config(vec![shop(3)]));
+        world.run(Duration::from_millis(10_000 + tenths * 100));
+        world.kill(v4(2));
+        world.run(check().interval);
+        assert_eq!(world.rotation(), ["web1", "web2", "web3"], "not before `fall` failures");
+        world.run(bound().saturating_sub(check().interval));
+        assert_eq!(world.rotation(), ["web1", "web3"], "killed {tenths} tenths in");
+    }
+}
+
+#[test]
+fn backups_serve_from_the_death_of_the_last_primary_to_its_return() {
+    let mut service = shop(3);
+    service.backends[2].backup = true;
+    let mut world = World::begin(config(vec![service]));
+    world.run(seconds(10));
+    world.kill(v4(1));
+    world.run(seconds(10));
+    world.kill(v4(2));
+    world.run(seconds(10));
+    world.revive(v4(1));
+    world.run(seconds(10));
+    assert_eq!(world.rotations_since(seconds(10)), ["web1 web2", "web2", "web3", "web1"]);
+}
+
+#[test]
+fn a_drained_backend_keeps_its_flows() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    let reply = world.set_state("web1", BackendState::Drain).unwrap();
+    assert_eq!(reply.changes.len(), 1, "{:?}", reply.changes);
+    assert_eq!(world.rotation(), ["web2"]);
+    assert_eq!(world.state(v4(1)), BACKEND_UP);
+    world.set_state("web1", BackendState::Ready).unwrap();
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+}
+
+#[test]
+fn a_backend_in_maintenance_is_left_alone() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    world.set_state("web1", BackendState::Maint).unwrap();
+    assert_eq!(world.state(v4(1)), BACKEND_DOWN_RESET);
+    let n_before = world.probes_of(v4(1));
+    world.run(seconds(20));
+    assert_eq!(world.probes_of(v4(1)), n_before);
+    world.set_state("web1", BackendState::Ready).unwrap();
+    world.run(seconds(1));
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+}
+
+#[test]
+fn a_reload_in_the_middle_of_a_failure_does_not_delay_it() {
+    let mut world = World::begin(config(vec![shop(3)]));
+    world.run(seconds(10));
+    world.kill(v4(2));
+    world.run(seconds(4));
+    let mut changed = config(vec![shop(3)]);
+    changed.services[0].backends[0].weight = 50;
+    world.load(changed).unwrap();
+    world.run(bound().saturating_sub(seconds(4)));
+    assert_eq!(world.rotation(), ["web1", "web3"]);
+}
+
+#[test]
+fn a_restart_changes_nothing() {
+    let mut service = shop(4);
+    service.backends[0].state = BackendState::Drain;
+    service.backends[3].backup = true;
+    let mut world = World::begin(config(vec![service]));
+    world.run(seconds(1));
+    world.event(Event::NextHop { address: v4(2).ip(), next_hop: Some(way(7)) });
+    world.kill(v4(3));
+    world.run(seconds(20));
+    world.set_weight("web2", 7).unwrap();
+    let before = world.kernel.clone();
+    world.restart();
+    assert_eq!(world.kernel, before);
+    assert!(world.writes_of_start.is_empty(), "{:?}", world.writes_of_start);
+    world.run(seconds(20));
+    assert_eq!(world.kernel, before);
+    assert_eq!(world.agent.config().services[0].backends[1].weight, 7);
+}
+
+#[test]
+fn a_retired_id_is_not_given_away_while_flows_are_counted() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    let id = world.id(v4(1)).unwrap();
+    world.change("web1", BackendAction::Delete).unwrap();
+    for _ in 0..3 {
+        world.event(Event::FlowCounts([(id, 1)].into()));
+    }
+    world.add("web3", v4(3)).unwrap();
+    assert_eq!(world.id(v4(1)), Some(id));
+    world.event(Event::FlowCounts(BTreeMap::new()));
+    assert_eq!(world.id(v4(1)), Some(id));
+    world.event(Event::FlowCounts(BTreeMap::new()));
+    assert_eq!(world.id(v4(1)), None);
+    world.add("web4", v4(4)).unwrap();
+    assert_eq!(world.id(v4(4)), Some(id));
+}
+
+#[test]
+fn a_change_that_is_only_tried_says_what_it_would_do() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    let before = world.kernel.clone();
+    let mut smaller = config(vec![shop(1)]);
+    smaller.services[0].on_backend_down = crate::model::config::OnBackendDown::Keep;
+    let (config, request) = (Box::new(smaller), Some(1));
+    let load = Event::Load { config, discard_overlay: false, dry_run: true, request };
+    let applied = world.ask(load).unwrap();
+    assert!(applied.dry_run);
+    assert!(applied.changes.iter().any(|line| line.contains("web2")), "{:?}", applied.changes);
+    assert_eq!(world.kernel, before);
+    assert_eq!(world.agent.config(), &crate::model::cast::config(vec![shop(2)]));
+}
+
+#[test]
+fn keys_that_need_a_restart_refuse_a_load_and_leave_no_trace() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    let mut moved = config(vec![shop(1)]);
+    moved.datapath.interfaces = vec!["eth9".to_owned()];
+    let before = world.kernel.clone();
+    let Err(Refusal::Invalid(reason)) = world.load(moved) else { panic!("not refused") };
+    assert_eq!(reason, "datapath.interfaces cannot change at run time: restart lb-agent");
+    assert_eq!((&world.kernel, world.rotation().len()), (&before, 2));
+}
+
+#[test]
+fn a_refused_load_that_nobody_waits_for_is_noticed() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    let mut moved = config(vec![shop(1)]);
+    moved.datapath.max_flows *= 2;
+    let config = Box::new(moved);
+    let (discard_overlay, dry_run, request) = (false, false, None);
+    world.event(Event::Load { config, discard_overlay, dry_run, request });
+    let notice = world.notices.last().unwrap();
+    assert!(notice.starts_with("the configuration is not loaded: datapath.max_flows"), "{notice}");
+}
+
+#[test]
+fn changes_at_run_time_survive_a_reload_until_they_are_discarded() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    world.add("web3", v4(3)).unwrap();
+    world.run(seconds(5));
+    world.load(config(vec![shop(2)])).unwrap();
+    assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
+    assert!(world.saved.services.contains_key("shop"));
+    let (config, request) = (Box::new(config(vec![shop(2)])), Some(1));
+    let discard = Event::Load { config, discard_overlay: true, dry_run: false, request };
+    world.ask(discard).unwrap();
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+    assert_eq!(world.saved, Overlay::default());
+}
+
+#[test]
+fn a_change_without_room_is_refused_and_the_tables_stay() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    let mut full = world.kernel.clone();
+    let retired = Backend { state: BACKEND_DOWN_RESET, ..full.backends[&0] };
+    for id in 0..MAX_BACKENDS {
+        let address = [id.to_be(), 0, 0, 0];
+        full.backends.entry(id).or_insert(Backend { address, ..retired });
+    }
+    world.kernel = full;
+    world.restart();
+    let before = world.kernel.clone();
+    let Err(Refusal::Invalid(reason)) = world.add("web3", v4(3)) else { panic!("not refused") };
+    assert!(reason.starts_with("more than 131072 backend ids"), "{reason}");
+    assert_eq!(world.kernel, before);
+    assert_eq!(world.agent.config().services[0].backends.len(), 2);
+}
+
+#[test]
+fn the_result_for_a_target_that_is_gone_is_ignored() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    world.change("web2", BackendAction::Delete).unwrap();
+    let before = world.kernel.clone();
+    let outcome = crate::model::cast::outcome(false);
+    world.event(Event::Probe { target: target(2, v4(2)), outcome });
+    assert_eq!(world.kernel, before);
+    assert_eq!(world.agent.checks().of(&target(2, v4(2))), Health::Unknown);
+}
+
+#[test]
+fn a_way_that_changes_is_written_and_one_that_ends_is_removed() {
+    let mut world = World::begin(config(vec![shop(1)]));
+    assert_eq!(world.watched, [v4(1).ip(), v6(1).ip()].into());
+    let interface = |world: &World| world.kernel.backends[&world.id(v4(1)).unwrap()].interface;
+    world.event(Event::NextHop { address: v4(1).ip(), next_hop: Some(way(7)) });
+    assert_eq!(interface(&world), 7);
+    world.event(Event::NextHop { address: v4(1).ip(), next_hop: None });
+    assert_eq!(interface(&world), 0);
+    let before = world.kernel.clone();
+    world.event(Event::NextHop { address: v4(9).ip(), next_hop: Some(way(7)) });
+    assert_eq!(world.kernel, before);
+}
+
+#[test]
+fn a_way_is_forgotten_with_its_address() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.event(Event::NextHop { address: v4(1).ip(), next_hop: Some(way(7)) });
+    world.change("web1", BackendAction::Delete).unwrap();
+    assert!(world.watched.contains(&v4(1).ip()), "flows may remember it");
+    world.event(Event::FlowCounts(BTreeMap::new()));
+    world.event(Event::FlowCounts(BTreeMap::new()));
+    assert!(!world.watched.contains(&v4(1).ip()));
+    world.add("web1", v4(1)).unwrap();
+    assert_eq!(world.kernel.backends[&world.id(v4(1)).unwrap()].interface, 0);
+}
+
+#[test]
+fn the_addresses_on_the_interface_follow_the_configuration() {
+    let mut world = World::begin(config(vec![shop(1)]));
+    assert_eq!(world.managed.len(), 2);
+    let mut only_v4 = shop(1);
+    only_v4.listen.pop();
+    world.load(config(vec![only_v4.clone()])).unwrap();
+    assert_eq!(world.managed.len(), 1);
+    let mut left_alone = config(vec![only_v4]);
+    left_alone.datapath.manage_addresses = false;
+    world.load(left_alone).unwrap();
+    assert!(world.managed.is_empty());
+    assert!(world.kernel.vips.values().all(|vip| vip.closed == 0));
+}

@@ -1,0 +1,203 @@
+//! Servers, a kernel's tables and a clock around one agent.
+
+use std::time::Instant;
+
+use super::*;
+use crate::model::cast::{VIP, at, start, tables};
+use crate::model::config::{Config, Protocol};
+use crate::model::tables::ListenerKey;
+
+pub(super) struct World {
+    pub(super) agent: Agent,
+    /// What the writes have made of the maps.
+    pub(super) kernel: Tables,
+    pub(super) saved: Overlay,
+    pub(super) watched: BTreeSet<IpAddr>,
+    pub(super) managed: BTreeSet<IpAddr>,
+    pub(super) notices: Vec<String>,
+    pub(super) writes_of_start: Vec<Write>,
+    began: Instant,
+    now: Instant,
+    dead: BTreeSet<SocketAddr>,
+    arriving: Vec<(Instant, Target, ProbeOutcome)>,
+    probes: Vec<SocketAddr>,
+    reply: Option<Result<Applied, Refusal>>,
+    rotations: Vec<(Instant, String)>,
+}
+
+impl World {
+    /// The agent's first start, on maps that were just made; all servers live.
+    pub(super) fn begin(config: Config) -> Self {
+        let now = start();
+        let (agent, effects) = Agent::new(now, 7, config, &Overlay::default(), tables()).unwrap();
+        let mut world = Self {
+            agent,
+            kernel: tables(),
+            saved: Overlay::default(),
+            watched: BTreeSet::new(),
+            managed: BTreeSet::new(),
+            notices: Vec::new(),
+            writes_of_start: Vec::new(),
+            began: now,
+            now,
+            dead: BTreeSet::new(),
+            arriving: Vec::new(),
+            probes: Vec::new(),
+            reply: None,
+            rotations: Vec::new(),
+        };
+        world.carry_out(effects);
+        world
+    }
+
+    /// The agent dies and another one takes over: probes under way are lost.
+    pub(super) fn restart(&mut self) {
+        self.arriving.clear();
+        let file = self.agent.file().clone();
+        let (agent, effects) =
+            Agent::new(self.now, 8, file, &self.saved, self.kernel.clone()).unwrap();
+        self.agent = agent;
+        self.writes_of_start.clear();
+        for effect in &effects {
+            if let Effect::Write(writes) = effect {
+                self.writes_of_start.extend(writes.clone());
+            }
+        }
+        self.carry_out(effects);
+    }
+
+    pub(super) fn kill(&mut self, server: SocketAddr) {
+        self.dead.insert(server);
+    }
+
+    pub(super) fn revive(&mut self, server: SocketAddr) {
+        self.dead.remove(&server);
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let arrives = self.arriving.iter().map(|(at, ..)| *at).min();
+            let next = arrives.into_iter().chain(self.agent.deadline()).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            match self.arriving.iter().position(|(at, ..)| *at <= self.now) {
+                Some(place) => {
+                    let (_, target, outcome) = self.arriving.remove(place);
+                    self.event(Event::Probe { target, outcome });
+                }
+                None => self.event(Event::Timer),
+            }
+        }
+        self.now = end;
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        let effects = self.agent.handle(self.now, event);
+        self.carry_out(effects);
+    }
+
+    /// An event that is answered.
+    pub(super) fn ask(&mut self, event: Event) -> Result<Applied, Refusal> {
+        self.event(event);
+        self.reply.take().unwrap()
+    }
+
+    pub(super) fn load(&mut self, config: Config) -> Result<Applied, Refusal> {
+        let (config, request) = (Box::new(config), Some(1));
+        self.ask(Event::Load { config, discard_overlay: false, dry_run: false, request })
+    }
+
+    pub(super) fn change(
+        &mut self,
+        backend: &str,
+        action: BackendAction,
+    ) -> Result<Applied, Refusal> {
+        let (service, backend) = ("shop".to_owned(), backend.to_owned());
+        let change = BackendChange { service, backend, action };
+        self.ask(Event::Change { change, dry_run: false, request: 1 })
+    }
+
+    pub(super) fn add(&mut self, name: &str, server: SocketAddr) -> Result<Applied, Refusal> {
+        let address = vec![server];
+        self.change(name, BackendAction::Add { address, weight: None, backup: false })
+    }
+
+    pub(super) fn set_state(
+        &mut self,
+        backend: &str,
+        state: BackendState,
+    ) -> Result<Applied, Refusal> {
+        let (address, weight, backup, state) = (None, None, None, Some(state));
+        self.change(backend, BackendAction::Set { address, weight, backup, state })
+    }
+
+    pub(super) fn set_weight(&mut self, backend: &str, weight: u32) -> Result<Applied, Refusal> {
+        let (address, weight, backup, state) = (None, Some(weight), None, None);
+        self.change(backend, BackendAction::Set { address, weight, backup, state })
+    }
+
+    /// Id of a server behind the shop's first VIP, even if only flows remember it.
+    pub(super) fn id(&self, server: SocketAddr) -> Option<u32> {
+        let (address, port, _) = lb_common::layout::endpoint(server);
+        let mut backends = self.kernel.backends.iter();
+        let found = backends.find(|(_, entry)| entry.address == address && entry.port == port)?;
+        Some(*found.0)
+    }
+
+    pub(super) fn state(&self, server: SocketAddr) -> u8 {
+        self.kernel.backends[&self.id(server).unwrap()].state
+    }
+
+    /// The servers that take turns behind the shop's first VIP.
+    pub(super) fn rotation(&self) -> Vec<String> {
+        let key = ListenerKey { address: at(VIP), protocol: Protocol::Tcp };
+        let Some(id) = self.kernel.pointers.get(&key) else { return Vec::new() };
+        let slots = self.kernel.slots(&self.kernel.listeners[id]).iter();
+        let server = |id| self.kernel.backends[id].address[0].to_ne_bytes()[3];
+        slots.map(|id| format!("web{}", server(id))).collect()
+    }
+
+    /// The rotations since `after` the beginning, the one that it began with included.
+    pub(super) fn rotations_since(&self, after: Duration) -> Vec<&str> {
+        let since = self.began + after;
+        let n_before = self.rotations.iter().filter(|(at, _)| *at < since).count();
+        self.rotations[n_before.saturating_sub(1)..]
+            .iter()
+            .map(|(_, names)| names.as_str())
+            .collect()
+    }
+
+    pub(super) fn probes_of(&self, server: SocketAddr) -> usize {
+        self.probes.iter().filter(|probed| **probed == server).count()
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Write(writes) => writes.iter().for_each(|write| self.kernel.apply(write)),
+                Effect::Probe { target, check } => self.probe(target, check.timeout),
+                Effect::Watch(addresses) => self.watched = addresses,
+                Effect::Addresses(addresses) => self.managed = addresses,
+                Effect::SaveOverlay(overlay) => self.saved = overlay,
+                Effect::Reply { result, .. } => self.reply = Some(result),
+                Effect::Notice(notice) => self.notices.push(notice),
+            }
+        }
+        assert_eq!(&self.kernel, self.agent.installed());
+        let rotation = self.rotation().join(" ");
+        if self.rotations.last().is_none_or(|(_, last)| *last != rotation) {
+            self.rotations.push((self.now, rotation));
+        }
+    }
+
+    /// A live server answers within a millisecond, a dead one never.
+    fn probe(&mut self, target: Target, timeout: Duration) {
+        self.probes.push(target.address);
+        let passed = !self.dead.contains(&target.address);
+        let took = if passed { Duration::from_millis(1) } else { timeout };
+        let outcome = crate::model::cast::outcome(passed);
+        self.arriving.push((self.now + took, target, ProbeOutcome { took, ..outcome }));
+    }
+}

@@ -1,0 +1,151 @@
+//! What the tables should say: the only function that derives them from configuration and health.
+//!
+//! There are no ids here: [`super::plan`] gives them. The one hard fact: a backend is in the slots of a
+//! listener exactly if new flows may go to it now.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use lb_common::cell;
+use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Vip};
+
+use super::agent::Target;
+use super::config::{self, BackendState, Config, OnBackendDown, Service, Timeouts};
+use super::health::{Checks, Health};
+use super::tables::{ListenerKey, NextHop};
+
+mod rotation;
+#[cfg(test)]
+mod tests;
+
+/// What the tables should say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// Idle timeouts in ticks by number of the cell's state.
+    pub timeouts: [u16; 8],
+    /// VIPs.
+    pub vips: BTreeMap<IpAddr, Vip>,
+    /// Where is listened.
+    pub listeners: BTreeMap<ListenerKey, Listener>,
+    /// Ways to backends, those included that only old flows remember.
+    pub next_hops: BTreeMap<IpAddr, NextHop>,
+}
+
+/// One VIP, port and protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The listener whose cursor it draws from.
+    pub cursor: ListenerKey,
+    /// A [`state`](lb_common::layout::Backend::state) for each backend of the VIP's family.
+    pub backends: BTreeMap<SocketAddr, u8>,
+    /// The backends that new flows take turns on.
+    pub slots: Vec<SocketAddr>,
+    /// The state of backends that are dead or gone.
+    pub down: u8,
+}
+
+/// Derives the tables.
+pub fn desired(config: &Config, checks: &Checks, next_hops: &BTreeMap<IpAddr, NextHop>) -> Desired {
+    let closed = u32::from(config.datapath.manage_addresses);
+    let listens = config.services.iter().flat_map(|service| &service.listen);
+    Desired {
+        timeouts: ticks(&config.datapath.timeouts),
+        vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
+        listeners: config.services.iter().flat_map(|service| listeners(service, checks)).collect(),
+        next_hops: next_hops.clone(),
+    }
+}
+
+/// Backends that take part in a listener's rotation, by name.
+type Rotation<'a> = Vec<(&'a str, SocketAddr)>;
+
+fn listeners(service: &Service, checks: &Checks) -> Vec<(ListenerKey, Listener)> {
+    let mut groups: Vec<(ListenerKey, Vec<&str>)> = Vec::new();
+    let listen = |&address: &SocketAddr| {
+        let key = ListenerKey { address, protocol: service.protocol };
+        let rotation = rotation(service, checks, address);
+        let names: Vec<_> = rotation.iter().map(|(name, _)| *name).collect();
+        let same = groups.iter().find(|(_, group)| *group == names).map(|(first, _)| *first);
+        let cursor = same.unwrap_or(key);
+        groups.push((cursor, names));
+        let slots = rotation.into_iter().map(|(_, backend)| backend).collect();
+        let backends = states(service, checks, address);
+        (key, Listener { cursor, backends, slots, down: down(service) })
+    };
+    service.listen.iter().map(listen).collect()
+}
+
+/// Each backend of the family of `vip`, with its address of that family.
+fn of_family(
+    service: &Service,
+    vip: SocketAddr,
+) -> impl Iterator<Item = (&config::Backend, SocketAddr)> {
+    service.backends.iter().filter_map(move |backend| {
+        let address = backend.address.iter().find(|address| address.is_ipv4() == vip.is_ipv4())?;
+        Some((backend, *address))
+    })
+}
+
+fn states(service: &Service, checks: &Checks, vip: SocketAddr) -> BTreeMap<SocketAddr, u8> {
+    of_family(service, vip)
+        .map(|(backend, address)| {
+            let dead = checks.of(&Target::new(service, backend, address)) == Health::Down;
+            let maint = backend.state == BackendState::Maint;
+            (address, if dead || maint { down(service) } else { BACKEND_UP })
+        })
+        .collect()
+}
+
+fn down(service: &Service) -> u8 {
+    match service.on_backend_down {
+        OnBackendDown::Reset => BACKEND_DOWN_RESET,
+        OnBackendDown::Keep => BACKEND_DOWN_KEEP,
+    }
+}
+
+/// One cycle of the backends that serve: of the best tier that is not empty.
+///
+/// A backup serves only when no primary can, and a backend of unknown health only when none of its tier is
+/// known to be up.
+fn rotation<'a>(service: &'a Service, checks: &Checks, vip: SocketAddr) -> Rotation<'a> {
+    let tiers = [
+        (false, Health::Up),
+        (false, Health::Unknown),
+        (true, Health::Up),
+        (true, Health::Unknown),
+    ];
+    let takes_flows: Vec<_> = of_family(service, vip)
+        .filter(|(backend, _)| backend.state == BackendState::Ready && backend.weight > 0)
+        .map(|(backend, address)| {
+            let health = checks.of(&Target::new(service, backend, address));
+            (backend, address, (backend.backup, health))
+        })
+        .collect();
+    let serving = tiers.into_iter().find(|tier| takes_flows.iter().any(|(.., of)| of == tier));
+    let members: Vec<_> = takes_flows
+        .iter()
+        .filter(|(.., tier)| Some(*tier) == serving)
+        .map(|(backend, address, _)| ((backend.name.as_str(), *address), backend.weight))
+        .collect();
+    match service.scheduler {
+        config::Scheduler::RoundRobin => members.into_iter().map(|(member, _)| member).collect(),
+        config::Scheduler::WeightedRoundRobin => rotation::weighted(&members),
+    }
+}
+
+/// Idle timeouts in ticks by number of the cell's state; no flow is dropped before its timeout.
+fn ticks(timeouts: &Timeouts) -> [u16; 8] {
+    let ticks = |timeout: Duration| {
+        let ticks = timeout.as_nanos().div_ceil(1 << cell::TICK_SHIFT);
+        u16::try_from(ticks).unwrap_or(u16::MAX).min(cell::MAX_TIMEOUT_TICKS)
+    };
+    let by_state = |index: u8| match cell::State::from_number(index.into()) {
+        Some(cell::State::Syn | cell::State::SynAck) => ticks(timeouts.tcp_syn),
+        Some(cell::State::Established) => ticks(timeouts.tcp_established),
+        Some(cell::State::Closing) => ticks(timeouts.tcp_fin),
+        Some(cell::State::Udp) => ticks(timeouts.udp),
+        None => 0,
+    };
+    [0, 1, 2, 3, 4, 5, 6, 7].map(by_state)
+}

@@ -1,0 +1,133 @@
+//! What is served, for each state that backends can be in.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::model::cast::{VIP, VIP6, at, config, shop, start, v4, v6};
+use crate::model::config::{Protocol, Scheduler};
+
+/// What is desired of a service whose targets have the health that `health` says.
+fn serve(service: &Service, health: impl Fn(&Target) -> Health) -> Desired {
+    let config = config(vec![service.clone()]);
+    let checks = Checks::new(start(), 1, &config, health);
+    desired(&config, &checks, &BTreeMap::new())
+}
+
+fn key(address: &str) -> ListenerKey {
+    ListenerKey { address: at(address), protocol: Protocol::Tcp }
+}
+
+fn slots(service: &Service, health: impl Fn(&Target) -> Health) -> Vec<SocketAddr> {
+    serve(service, health).listeners[&key(VIP)].slots.clone()
+}
+
+fn states(service: &Service, health: impl Fn(&Target) -> Health) -> Vec<u8> {
+    serve(service, health).listeners[&key(VIP)].backends.values().copied().collect()
+}
+
+/// All are up but one.
+fn but(name: &'static str, health: Health) -> impl Fn(&Target) -> Health {
+    move |target| if target.backend == name { health } else { Health::Up }
+}
+
+fn up(_: &Target) -> Health {
+    Health::Up
+}
+
+#[test]
+fn each_listener_serves_the_backends_of_its_family_in_the_files_order() {
+    let desired = serve(&shop(3), up);
+    assert_eq!(desired.listeners[&key(VIP)].slots, [v4(1), v4(2), v4(3)]);
+    assert_eq!(desired.listeners[&key(VIP6)].slots, [v6(1), v6(2), v6(3)]);
+    assert_eq!(desired.vips.len(), 2);
+    assert!(desired.vips.values().all(|vip| vip.closed == 1));
+}
+
+#[test]
+fn round_robin_minds_no_weight_but_zero() {
+    let mut service = shop(3);
+    service.backends[0].weight = 7;
+    service.backends[1].weight = 0;
+    assert_eq!(slots(&service, up), [v4(1), v4(3)]);
+    assert_eq!(states(&service, up), [BACKEND_UP; 3]);
+}
+
+#[test]
+fn weighted_round_robin_spreads_the_turns() {
+    let mut service = shop(2);
+    service.scheduler = Scheduler::WeightedRoundRobin;
+    service.backends[0].weight = 300;
+    assert_eq!(slots(&service, up), [v4(1), v4(1), v4(2), v4(1)]);
+}
+
+#[test]
+fn a_dead_backend_leaves_and_its_flows_go_as_the_policy_says() {
+    let mut service = shop(2);
+    let dead = but("web1", Health::Down);
+    assert_eq!(slots(&service, &dead), [v4(2)]);
+    assert_eq!(states(&service, &dead), [BACKEND_DOWN_RESET, BACKEND_UP]);
+    service.on_backend_down = OnBackendDown::Keep;
+    assert_eq!(states(&service, &dead), [BACKEND_DOWN_KEEP, BACKEND_UP]);
+}
+
+#[test]
+fn an_unknown_backend_serves_only_if_none_is_up() {
+    assert_eq!(slots(&shop(2), but("web1", Health::Unknown)), [v4(2)]);
+    assert_eq!(slots(&shop(2), |_| Health::Unknown), [v4(1), v4(2)]);
+    assert_eq!(states(&shop(2), |_| Health::Unknown), [BACKEND_UP; 2]);
+}
+
+#[test]
+fn a_backup_serves_only_if_no_primary_can() {
+    let mut service = shop(2);
+    service.backends[1].backup = true;
+    assert_eq!(slots(&service, up), [v4(1)]);
+    assert_eq!(slots(&service, but("web1", Health::Unknown)), [v4(1)]);
+    assert_eq!(slots(&service, but("web1", Health::Down)), [v4(2)]);
+    service.backends[0].state = BackendState::Drain;
+    assert_eq!(slots(&service, up), [v4(2)]);
+}
+
+#[test]
+fn a_drained_backend_keeps_its_flows_and_takes_no_new_ones() {
+    let mut service = shop(2);
+    service.backends[0].state = BackendState::Drain;
+    assert_eq!(slots(&service, up), [v4(2)]);
+    assert_eq!(states(&service, up), [BACKEND_UP; 2]);
+}
+
+#[test]
+fn a_backend_in_maintenance_counts_as_dead() {
+    let mut service = shop(2);
+    service.backends[0].state = BackendState::Maint;
+    assert_eq!(slots(&service, up), [v4(2)]);
+    assert_eq!(states(&service, up), [BACKEND_DOWN_RESET, BACKEND_UP]);
+}
+
+#[test]
+fn families_take_turns_together_while_they_serve_the_same_backends() {
+    let cursors =
+        |desired: &Desired| [VIP, VIP6].map(|vip| desired.listeners[&key(vip)].cursor.address);
+    assert_eq!(cursors(&serve(&shop(2), up)), [at(VIP), at(VIP)]);
+    let only_v4_dead = |target: &Target| {
+        if target.address == v4(1) { Health::Down } else { Health::Up }
+    };
+    assert_eq!(cursors(&serve(&shop(2), only_v4_dead)), [at(VIP), at(VIP6)]);
+    let mut three = shop(2);
+    three.listen.push(at("203.0.113.11:80"));
+    three.backends[1].address.pop();
+    let desired = serve(&three, up);
+    assert_eq!(cursors(&desired), [at(VIP), at(VIP6)]);
+    assert_eq!(desired.listeners[&key("203.0.113.11:80")].cursor, key(VIP));
+}
+
+#[test]
+fn timeouts_are_rounded_up_to_ticks() {
+    let mut config = config(vec![]);
+    config.datapath.timeouts.tcp_syn = Duration::from_nanos(1 << cell::TICK_SHIFT);
+    config.datapath.timeouts.tcp_fin = Duration::from_nanos((1 << cell::TICK_SHIFT) + 1);
+    config.datapath.timeouts.tcp_established = Duration::from_secs(1_000_000);
+    let checks = Checks::new(start(), 1, &config, up);
+    let desired = desired(&config, &checks, &BTreeMap::new());
+    assert_eq!(desired.timeouts, [0, 1, 1, cell::MAX_TIMEOUT_TICKS, 2, 14, 0, 0]);
+}

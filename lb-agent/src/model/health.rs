@@ -1,0 +1,250 @@
+//! Health of the backends: when to probe, and what the results mean.
+//!
+//! A pure machine: it says which probes to start and is told how they ended. The one hard fact: a backend
+//! that dies is down within `interval * fall + timeout`, because jitter only ever shortens the wait.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+pub use lb_common::api::Health;
+
+use super::agent::{ProbeOutcome, Target};
+use super::config::{BackendState, Config, HealthCheck};
+use jitter::Jitter;
+
+mod jitter;
+#[cfg(test)]
+mod tests;
+
+/// Most changes that are remembered.
+pub const HISTORY: usize = 1_000;
+
+/// Health of every target, and the schedule of the probes.
+#[derive(Clone, Debug)]
+pub struct Checks {
+    targets: BTreeMap<Target, Checked>,
+    // The next probe of every target that is checked and has no probe under way.
+    waiting: BTreeSet<(Instant, Target)>,
+    // Probes under way whose result no longer counts: the target or its check has changed since.
+    stale: BTreeSet<Target>,
+    history: VecDeque<Change>,
+    jitter: Jitter,
+}
+
+/// What is known of one target.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// How it is checked; `None`: it is not, and taken for healthy.
+    pub check: Option<HealthCheck>,
+    /// What the probes say.
+    pub health: Health,
+    /// Probes in a row that contradict `health`.
+    pub streak: u32,
+    /// How the last probe ended.
+    pub last: Option<ProbeOutcome>,
+    /// Since when `health` holds.
+    pub since: Instant,
+    next_at: Instant,
+    under_way: bool,
+}
+
+/// A change of health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// When.
+    pub at: Instant,
+    /// Whose.
+    pub target: Target,
+    /// Before.
+    pub from: Health,
+    /// After.
+    pub to: Health,
+    /// How the deciding probe ended.
+    pub reason: String,
+}
+
+impl Checks {
+    /// Begins to check the targets of `config`, each with the health that `assumed` says.
+    pub fn new(
+        now: Instant,
+        seed: u64,
+        config: &Config,
+        assumed: impl Fn(&Target) -> Health,
+    ) -> Self {
+        let mut checks = Self {
+            targets: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            history: VecDeque::new(),
+            jitter: Jitter::new(seed),
+        };
+        checks.reload(now, config);
+        for (target, checked) in &mut checks.targets {
+            if checked.check.is_some() {
+                checked.health = assumed(target);
+            }
+        }
+        checks
+    }
+
+    /// Checks the targets of `config` from now on.
+    ///
+    /// A target that was there before keeps its health; if its check has changed, it starts a new count.
+    pub fn reload(&mut self, now: Instant, config: &Config) {
+        let mut before = std::mem::take(&mut self.targets);
+        for (target, check) in targets(config) {
+            let checked = match before.remove(&target) {
+                Some(checked) if checked.check.as_ref() == check => checked,
+                Some(checked) => self.with_new_check(now, &target, checked, check),
+                None => Checked::new(now, check),
+            };
+            self.targets.insert(target, checked);
+        }
+        let gone = before.into_iter().filter(|(_, checked)| checked.under_way);
+        self.stale.extend(gone.map(|(target, _)| target));
+        let waiting = self.targets.iter().filter(|(target, _)| !self.stale.contains(target));
+        self.waiting = waiting.filter_map(|(target, checked)| checked.waits(target)).collect();
+    }
+
+    fn with_new_check(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        before: Checked,
+        check: Option<&HealthCheck>,
+    ) -> Checked {
+        if before.under_way {
+            self.stale.insert(target.clone());
+        }
+        let health = if check.is_some() { before.health } else { Health::Up };
+        Checked { health, since: before.since, last: before.last, ..Checked::new(now, check) }
+    }
+
+    /// Takes the result of a probe; says whether the target's health has changed.
+    ///
+    /// The result of a probe that was started for another check, or for a target that is gone, is ignored.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        target: &Target,
+        outcome: ProbeOutcome,
+    ) -> Option<Change> {
+        let is_stale = self.stale.remove(target);
+        let checked = self.targets.get_mut(target)?;
+        let from = checked.health;
+        let changed = if is_stale { None } else { checked.take(now, outcome) };
+        self.waiting.extend(checked.waits(target));
+        changed?;
+        let reason = checked.last.as_ref().map(|last| last.result.clone()).unwrap_or_default();
+        let change = Change { at: now, target: target.clone(), from, to: checked.health, reason };
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(change.clone());
+        Some(change)
+    }
+
+    /// The probes to start now.
+    pub fn due(&mut self, now: Instant) -> Vec<(Target, HealthCheck)> {
+        let mut due = Vec::new();
+        while self.waiting.first().is_some_and(|(next_at, _)| *next_at <= now) {
+            let Some((_, target)) = self.waiting.pop_first() else { break };
+            let Some(checked) = self.targets.get_mut(&target) else { continue };
+            let Some(check) = &checked.check else { continue };
+            checked.under_way = true;
+            checked.next_at = now + self.jitter.shortened(check.interval, check.jitter);
+            due.push((target, check.clone()));
+        }
+        due
+    }
+
+    /// When [`Self::due`] is to be asked next; changes with every call of a method that takes `&mut self`.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.waiting.first().map(|(next_at, _)| *next_at)
+    }
+
+    /// Health of a target; unknown if it is not checked now.
+    pub fn of(&self, target: &Target) -> Health {
+        self.get(target).map_or(Health::Unknown, |checked| checked.health)
+    }
+
+    /// What is known of a target; `None` if it is in maintenance or does not exist.
+    pub fn get(&self, target: &Target) -> Option<&Checked> {
+        self.targets.get(target)
+    }
+
+    /// Changes of health, oldest first.
+    pub fn history(&self) -> impl Iterator<Item = &Change> {
+        self.history.iter()
+    }
+}
+
+impl Checked {
+    fn new(now: Instant, check: Option<&HealthCheck>) -> Self {
+        Self {
+            health: if check.is_some() { Health::Unknown } else { Health::Up },
+            check: check.cloned(),
+            streak: 0,
+            last: None,
+            since: now,
+            next_at: now,
+            under_way: false,
+        }
+    }
+
+    /// The next probe, unless there is none or one is under way.
+    fn waits(&self, target: &Target) -> Option<(Instant, Target)> {
+        let waits = self.check.is_some() && !self.under_way;
+        waits.then(|| (self.next_at, target.clone()))
+    }
+
+    /// Counts a result; `Some` if it changed the health.
+    fn take(&mut self, now: Instant, outcome: ProbeOutcome) -> Option<()> {
+        if !std::mem::take(&mut self.under_way) {
+            return None;
+        }
+        let check = self.check.as_ref()?;
+        let (says, needed) = match (outcome.passed, self.health) {
+            (true, Health::Unknown) => (Health::Up, 1),
+            (false, Health::Unknown) => (Health::Down, 1),
+            (true, Health::Up | Health::Down) => (Health::Up, check.rise),
+            (false, Health::Up | Health::Down) => (Health::Down, check.fall),
+        };
+        self.last = Some(outcome);
+        if says == self.health {
+            self.streak = 0;
+            return None;
+        }
+        self.streak += 1;
+        if self.streak < needed {
+            return None;
+        }
+        (self.health, self.streak, self.since) = (says, 0, now);
+        Some(())
+    }
+}
+
+/// Every target that is not in maintenance, and how it is checked.
+fn targets(config: &Config) -> impl Iterator<Item = (Target, Option<&HealthCheck>)> {
+    config.services.iter().flat_map(|service| {
+        let backends =
+            service.backends.iter().filter(|backend| backend.state != BackendState::Maint);
+        backends.flat_map(move |backend| {
+            backend.address.iter().map(move |&address| {
+                (Target::new(service, backend, address), service.health_check.as_ref())
+            })
+        })
+    })
+}
+
+impl Target {
+    /// One address of a backend of a service.
+    pub fn new(
+        service: &super::config::Service,
+        backend: &super::config::Backend,
+        address: SocketAddr,
+    ) -> Self {
+        Self { service: service.name.clone(), backend: backend.name.clone(), address }
+    }
+}

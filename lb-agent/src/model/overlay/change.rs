@@ -1,0 +1,117 @@
+//! Puts a change made at run time into the overlay.
+
+use lb_common::api::{BackendAction, BackendChange};
+
+use super::{Added, Merged, Overlay, ServiceOverlay, Values, merge};
+use crate::model::agent::Refusal;
+use crate::model::config::{Backend, BackendState, Config, DEFAULT_WEIGHT, Service};
+
+/// The overlay with `change` in it, laid over `file`; `running` is what runs now.
+pub fn change(
+    file: &Config,
+    overlay: &Overlay,
+    running: &Config,
+    change: &BackendChange,
+) -> Result<Merged, Refusal> {
+    let service = find(&running.services, |service| &service.name, &change.service)
+        .map_err(|near| not_found("service", &change.service, "", near))?;
+    let mut overlay = overlay.clone();
+    let changes = overlay.services.entry(change.service.clone()).or_default();
+    match &change.action {
+        BackendAction::Add { address, weight, backup } => {
+            let (name, address) = (change.backend.clone(), address.clone());
+            let weight = weight.unwrap_or(DEFAULT_WEIGHT);
+            let state = BackendState::default();
+            add(service, changes, Added { name, address, weight, backup: *backup, state })?;
+        }
+        BackendAction::Set { address, weight, backup, state } => {
+            let (address, weight) = (address.clone(), *weight);
+            let values = Values { address, weight, backup: *backup, state: *state };
+            set(service, changes, &change.backend, values)?;
+        }
+        BackendAction::Delete => {
+            existing(service, &change.backend)?;
+            delete(file, changes, change);
+        }
+    }
+    let merged = merge(file, &overlay);
+    // The overlay fitted the file before, so what does not fit now is the change.
+    if merged.dropped.is_empty() {
+        Ok(merged)
+    } else {
+        Err(Refusal::Invalid(merged.dropped.join("; ")))
+    }
+}
+
+fn add(service: &Service, changes: &mut ServiceOverlay, added: Added) -> Result<(), Refusal> {
+    if existing(service, &added.name).is_ok() {
+        let (name, service) = (&added.name, &service.name);
+        return Err(Refusal::Conflict(format!("service {service} already has a backend {name}")));
+    }
+    changes.added.push(added);
+    Ok(())
+}
+
+fn set(
+    service: &Service,
+    changes: &mut ServiceOverlay,
+    name: &str,
+    values: Values,
+) -> Result<(), Refusal> {
+    let before = existing(service, name)?;
+    if values == Values::default() {
+        let service = &service.name;
+        let problem = format!("service {service}: no change of backend {name} is given");
+        return Err(Refusal::Invalid(problem));
+    }
+    if let Some(added) = changes.added.iter_mut().find(|added| added.name == name) {
+        let Backend { name, address, weight, state, backup } = values.over(before);
+        *added = Added { name, address, weight, backup, state };
+    } else {
+        let set = changes.set.entry(name.to_owned()).or_default();
+        set.take(values);
+    }
+    Ok(())
+}
+
+fn delete(file: &Config, changes: &mut ServiceOverlay, change: &BackendChange) {
+    changes.set.remove(&change.backend);
+    changes.added.retain(|added| added.name != change.backend);
+    let service = file.services.iter().find(|service| service.name == change.service);
+    if service.is_some_and(|service| existing(service, &change.backend).is_ok()) {
+        changes.deleted.insert(change.backend.clone());
+    }
+}
+
+impl Values {
+    /// Takes what the newer values say over what these say.
+    fn take(&mut self, newer: Self) {
+        let older = std::mem::replace(self, newer);
+        self.address = self.address.take().or(older.address);
+        self.weight = self.weight.or(older.weight);
+        self.backup = self.backup.or(older.backup);
+        self.state = self.state.or(older.state);
+    }
+}
+
+fn existing<'a>(service: &'a Service, name: &str) -> Result<&'a Backend, Refusal> {
+    let within = format!("service {}: ", service.name);
+    find(&service.backends, |backend| &backend.name, name)
+        .map_err(|near| not_found("backend", name, &within, near))
+}
+
+fn find<'a, T>(
+    all: &'a [T],
+    name_of: impl Fn(&T) -> &String,
+    name: &str,
+) -> Result<&'a T, Option<&'a str>> {
+    all.iter().find(|item| name_of(item) == name).ok_or_else(|| {
+        let distance = |near: &&String| strsim::damerau_levenshtein(near, name);
+        all.iter().map(name_of).min_by_key(distance).map(String::as_str)
+    })
+}
+
+fn not_found(kind: &str, name: &str, within: &str, near: Option<&str>) -> Refusal {
+    let near = near.map(|near| format!("; the nearest name is {near}"));
+    Refusal::NotFound(format!("{within}no {kind} is named {name}{}", near.unwrap_or_default()))
+}
