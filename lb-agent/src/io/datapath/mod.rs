@@ -133,6 +133,13 @@ impl Datapath {
     }
 }
 
+/// Both may be moved to, and the flow table used from, any thread.
+const _: () = {
+    const fn proved<T: Send + Sync>() {}
+    proved::<Datapath>();
+    proved::<FlowTable>();
+};
+
 /// Detaches from all interfaces and removes program and maps. False if there was nothing.
 pub fn detach(pin_path: &Path) -> Result<bool> {
     match Pins::existing(pin_path) {

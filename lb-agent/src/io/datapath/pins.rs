@@ -132,8 +132,10 @@ fn mount_bpffs() -> Result<()> {
         .map_err(|(_, error)| pin_error("lock", point, error))?;
     if !is_bpffs(point) {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("bpf"), point, Some("bpf"), flags, Some("mode=0700"))
-            .map_err(|error| pin_error("mount a BPF file system on", point, error))?;
+        mount(Some("bpf"), point, Some("bpf"), flags, Some("mode=0700")).map_err(|error| {
+            tracing::warn!(%error, "mount a BPF file system on {MOUNT_POINT}");
+            DatapathError::NotBpffs { path: point.to_owned() }
+        })?;
     }
     drop(lock);
     Ok(())

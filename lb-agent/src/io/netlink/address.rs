@@ -2,6 +2,7 @@
 //!
 //! An address that the host had before is left alone. Those that were put there are noted in a file
 //! before they are, so that a restart knows them, even one after a crash.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's enums grow")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -46,11 +47,11 @@ pub enum AddressError {
         /// Where it belongs.
         interface: String,
         /// Why not.
-        source: Error,
+        source: Box<Error>,
     },
     /// The addresses of the host.
     #[error("read the host's addresses")]
-    Read(#[source] Error),
+    Read(#[source] Box<Error>),
     /// The interfaces, or the socket to ask for them.
     #[error("read the host's interfaces")]
     Interfaces(#[from] io::Error),
@@ -151,7 +152,7 @@ impl Addresses {
             act,
             address,
             interface,
-            source,
+            source: Box::new(source),
         })
     }
 
@@ -166,7 +167,12 @@ impl Addresses {
             if net.addr() == address && net.prefix_len() == host_length(address) {
                 handle.address().del(entry.message.clone()).execute().await.map_err(|source| {
                     let interface = self.added.get(&address).cloned().unwrap_or_default();
-                    AddressError::Change { act: "remove", address, interface, source }
+                    AddressError::Change {
+                        act: "remove",
+                        address,
+                        interface,
+                        source: Box::new(source),
+                    }
                 })?;
             }
         }
@@ -195,7 +201,9 @@ impl Addresses {
 async fn read_present(handle: &Handle) -> Result<Vec<Present>, AddressError> {
     let mut answer = handle.address().get().execute();
     let mut present = Vec::new();
-    while let Some(message) = answer.try_next().await.map_err(AddressError::Read)? {
+    while let Some(message) =
+        answer.try_next().await.map_err(|error| AddressError::Read(Box::new(error)))?
+    {
         // IFA_LOCAL is the host's end of a point-to-point link, where the two differ.
         let local = message.attributes.iter().find_map(|attribute| match attribute {
             AddressAttribute::Local(address) => Some(*address),

@@ -1,4 +1,5 @@
 //! The conversation with the kernel about routes and neighbours.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's enums grow")]
 
 use std::io;
 use std::net::IpAddr;
