@@ -1,0 +1,70 @@
+//! What the packet path counted, summed over the CPUs.
+
+use std::collections::BTreeMap;
+
+use aya::Pod;
+use aya::maps::{MapData, PerCpuArray};
+use lb_common::layout::{Count, Traffic};
+use lb_common::map;
+use lb_common::verdict::Verdict;
+
+use super::error::{OnMap, Result};
+use super::maps::Maps;
+
+/// Counters since the maps were made, or since the id was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Every verdict.
+    pub verdicts: BTreeMap<Verdict, Count>,
+    /// By listener id.
+    pub listeners: BTreeMap<u32, Traffic>,
+    /// By backend id.
+    pub backends: BTreeMap<u32, Traffic>,
+}
+
+impl Maps {
+    pub(super) fn counters(
+        &self,
+        listeners: impl IntoIterator<Item = u32>,
+        backends: impl IntoIterator<Item = u32>,
+    ) -> Result<Counters> {
+        let mut counters = Counters::default();
+        for verdict in Verdict::ALL {
+            let values = &self.verdicts;
+            let sum = sum(values, map::VERDICTS, verdict.number(), add_count)?;
+            counters.verdicts.insert(*verdict, sum);
+        }
+        for id in listeners {
+            let sum = sum(&self.listener_traffic, map::LISTENER_TRAFFIC, id, add_traffic)?;
+            counters.listeners.insert(id, sum);
+        }
+        for id in backends {
+            let sum = sum(&self.backend_traffic, map::BACKEND_TRAFFIC, id, add_traffic)?;
+            counters.backends.insert(id, sum);
+        }
+        Ok(counters)
+    }
+}
+
+fn sum<V: Pod + Default>(
+    of: &PerCpuArray<MapData, V>,
+    name: &'static str,
+    id: u32,
+    add: fn(V, V) -> V,
+) -> Result<V> {
+    let per_cpu = of.get(&id, 0).on("read", name)?;
+    Ok(per_cpu.iter().copied().fold(V::default(), add))
+}
+
+fn add_count(a: Count, b: Count) -> Count {
+    Count { packets: a.packets.wrapping_add(b.packets), bytes: a.bytes.wrapping_add(b.bytes) }
+}
+
+fn add_traffic(a: Traffic, b: Traffic) -> Traffic {
+    Traffic {
+        forward: add_count(a.forward, b.forward),
+        reply: add_count(a.reply, b.reply),
+        flows: a.flows.wrapping_add(b.flows),
+        dropped: a.dropped.wrapping_add(b.dropped),
+    }
+}

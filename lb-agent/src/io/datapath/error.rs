@@ -1,0 +1,135 @@
+//! What can go wrong with the packet path, in words that name the act, the object and the remedy.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An error below, whatever library it comes from.
+pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the packet path is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// The pin folder cannot hold pins.
+    #[error(
+        "{} is not on a BPF file system; `mount -t bpf bpf /sys/fs/bpf` makes one, and \
+         `[datapath] pin_path` must lie on it",
+        path.display()
+    )]
+    NotBpffs {
+        /// The pin folder.
+        path: PathBuf,
+    },
+    /// A file or folder of pins.
+    #[error("{act} {}", path.display())]
+    Pin {
+        /// What was tried.
+        act: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: Source,
+    },
+    /// Pinned maps that this agent must not read.
+    #[error(
+        "the pinned map {map} is of another layout: it has {pinned}, this agent and its \
+         configuration need {wanted}; nothing was changed. `lb-agent detach` removes the pinned \
+         maps and with them all open flows"
+    )]
+    Layout {
+        /// Name of the map.
+        map: &'static str,
+        /// What the pinned map has.
+        pinned: String,
+        /// What this agent needs.
+        wanted: String,
+    },
+    /// The flow table would be too large.
+    #[error("max_flows = {max_flows} needs more cells than a map can hold")]
+    TooManyFlows {
+        /// The configured number.
+        max_flows: u32,
+    },
+    /// No such interface.
+    #[error("there is no interface {interface}")]
+    NoInterface {
+        /// The configured name.
+        interface: String,
+    },
+    /// The packet path reads Ethernet frames.
+    #[error("{interface} is not an Ethernet interface")]
+    NotEthernet {
+        /// The configured name.
+        interface: String,
+    },
+    /// Somebody else's program.
+    #[error(
+        "{interface} already runs the XDP program {name} (id {id}), which is not ours; nothing was \
+         changed. `ip link set dev {interface} xdp off` removes it, unless a link of its owner \
+         holds it (`bpftool link` shows it)"
+    )]
+    Foreign {
+        /// The interface.
+        interface: String,
+        /// Kernel id of the program.
+        id: u32,
+        /// Its name, or `?` where it cannot be read.
+        name: String,
+    },
+    /// The interface is attached in a mode that the configuration rules out.
+    #[error(
+        "{interface} is attached in {found} mode and the configuration wants {wanted}; \
+         `lb-agent detach` first, or set xdp_mode = \"auto\""
+    )]
+    OtherMode {
+        /// The interface.
+        interface: String,
+        /// The mode that it is in.
+        found: &'static str,
+        /// The mode that is configured.
+        wanted: &'static str,
+    },
+    /// The kernel refused to attach.
+    #[error("attach to {interface} in {mode} mode")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// The mode that was tried last.
+        mode: &'static str,
+        /// Why not.
+        source: Source,
+    },
+    /// The kernel refused the program.
+    #[error("load the packet path into the kernel")]
+    Load(#[source] Source),
+    /// The interfaces could not be listed.
+    #[error("read the interfaces")]
+    Interfaces(#[source] io::Error),
+    /// A map could not be read or written.
+    #[error("{act} the map {map}")]
+    Map {
+        /// What was tried.
+        act: &'static str,
+        /// Name of the map.
+        map: &'static str,
+        /// Why not.
+        source: Source,
+    },
+    /// The system gave no random numbers.
+    #[error("draw the key of the flow hash from /dev/random")]
+    Random(#[source] io::Error),
+}
+
+/// The result of an act on the packet path.
+pub type Result<T, E = DatapathError> = std::result::Result<T, E>;
+
+/// Says which map could not be read or written.
+pub(super) trait OnMap<T> {
+    /// Names the act and the map.
+    fn on(self, act: &'static str, map: &'static str) -> Result<T>;
+}
+
+impl<T, E: Into<Source>> OnMap<T> for std::result::Result<T, E> {
+    fn on(self, act: &'static str, map: &'static str) -> Result<T> {
+        self.map_err(|source| DatapathError::Map { act, map, source: source.into() })
+    }
+}

@@ -1,0 +1,77 @@
+//! The open maps.
+
+use aya::Pod;
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use lb_common::layout::{
+    Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Settings, Traffic,
+    Vip,
+};
+use lb_common::{MAX_LISTENERS, map};
+
+use super::error::{OnMap, Result};
+use super::mapping::Mapping;
+use super::pins::Pins;
+
+/// All maps but those of the flow table.
+pub(super) struct Maps {
+    pub(super) settings: Array<MapData, Settings>,
+    pub(super) listeners_v4: HashMap<MapData, ListenerKeyV4, u32>,
+    pub(super) listeners_v6: HashMap<MapData, ListenerKeyV6, u32>,
+    pub(super) vips_v4: HashMap<MapData, u32, Vip>,
+    pub(super) vips_v6: HashMap<MapData, [u32; 4], Vip>,
+    pub(super) listeners: Array<MapData, Listener>,
+    pub(super) listener_words: Mapping,
+    pub(super) slots: Array<MapData, u32>,
+    pub(super) backends: Array<MapData, Backend>,
+    pub(super) cursors: Array<MapData, Cursor>,
+    pub(super) interfaces: HashMap<MapData, u32, Interface>,
+    pub(super) verdicts: PerCpuArray<MapData, Count>,
+    pub(super) listener_traffic: PerCpuArray<MapData, Traffic>,
+    pub(super) backend_traffic: PerCpuArray<MapData, Traffic>,
+}
+
+impl Maps {
+    /// Opens the pinned maps, whose shapes have been checked.
+    pub(super) fn open(pins: &Pins) -> Result<Self> {
+        let listeners = data(pins, map::LISTENERS)?;
+        let listener_words =
+            Mapping::new(&listeners, map::LISTENERS, MAX_LISTENERS, size_of::<Listener>())?;
+        Ok(Self {
+            settings: open(pins, map::SETTINGS)?,
+            listeners_v4: open(pins, map::LISTENERS_V4)?,
+            listeners_v6: open(pins, map::LISTENERS_V6)?,
+            vips_v4: open(pins, map::VIPS_V4)?,
+            vips_v6: open(pins, map::VIPS_V6)?,
+            listeners: open(pins, map::LISTENERS)?,
+            listener_words,
+            slots: open(pins, map::SLOTS)?,
+            backends: open(pins, map::BACKENDS)?,
+            cursors: open(pins, map::CURSORS)?,
+            interfaces: open(pins, map::INTERFACES)?,
+            verdicts: open(pins, map::VERDICTS)?,
+            listener_traffic: open(pins, map::LISTENER_TRAFFIC)?,
+            backend_traffic: open(pins, map::BACKEND_TRAFFIC)?,
+        })
+    }
+}
+
+/// Opens a pinned map.
+pub(super) fn data(pins: &Pins, name: &'static str) -> Result<MapData> {
+    MapData::from_pin(pins.map(name)).on("open", name)
+}
+
+/// Opens a pinned map with the types of its keys and values.
+pub(super) fn open<M: TryFrom<Map, Error = MapError>>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<M> {
+    Map::from_map_data(data(pins, name)?).and_then(M::try_from).on("open", name)
+}
+
+/// Every entry of a hash map.
+pub(super) fn entries<K: Pod, V: Pod>(
+    of: &HashMap<MapData, K, V>,
+    name: &'static str,
+) -> Result<Vec<(K, V)>> {
+    of.iter().collect::<Result<_, _>>().on("read", name)
+}

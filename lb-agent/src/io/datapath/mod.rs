@@ -1,0 +1,170 @@
+//! The packet path: its program on the interfaces, its maps, its flow table. The BPF library stays behind
+//! this module.
+//!
+//! Program, links and maps are pinned, so they outlive the agent, and the next agent takes them over. A
+//! pinned map is used only after its shape and the version of its layout have been compared.
+
+mod attach;
+mod counters;
+mod error;
+mod flow_table;
+mod mapping;
+mod maps;
+mod pins;
+mod prepare;
+mod shape;
+mod tables;
+mod wire;
+mod writes;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::{api, map};
+
+pub use counters::Counters;
+pub use error::{DatapathError, Result};
+pub use flow_table::{FlowCounts, FlowEntry, FlowTable};
+
+use crate::io::netlink::links;
+use crate::model::config;
+use crate::model::tables::{Tables, Write};
+use attach::{Target, attach_all, drop_others, find_targets};
+use maps::Maps;
+use pins::Pins;
+use shape::{Geometry, check_pinned};
+
+/// The packet path as the repository keeps it built.
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../lb-ebpf/object/sluice.bpf.o"
+));
+
+/// Name of the program in the object.
+const PROGRAM: &str = "sluice";
+
+/// The packet path of this host.
+pub struct Datapath {
+    maps: Maps,
+    flows: Arc<FlowTable>,
+    interfaces: Vec<String>,
+}
+
+impl Datapath {
+    /// Loads the program and attaches it, or takes over what an agent before this one left.
+    ///
+    /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
+    /// is changed.
+    pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
+        let geometry = Geometry::for_flows(config.max_flows)?;
+        let before = Pins::existing(&config.pin_path);
+        let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
+        let pins = Pins::open(&config.pin_path)?;
+        let opened = Self::start(config, object, geometry, &pins, targets);
+        if opened.is_err() && before.is_none() {
+            let removed = pins.remove_all();
+            removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));
+        }
+        opened
+    }
+
+    fn start(
+        config: &config::Datapath,
+        object: &[u8],
+        geometry: Geometry,
+        pins: &Pins,
+        targets: Vec<Target>,
+    ) -> Result<Self> {
+        check_pinned(pins, geometry)?;
+        let mut loaded = load(object, pins, geometry)?;
+        check_pinned(pins, geometry)?;
+        let program = verify(&mut loaded)?;
+        let mut maps = Maps::open(pins)?;
+        let flows = Arc::new(FlowTable::open(pins, geometry)?);
+        maps.prepare(geometry)?;
+        let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
+        maps.add_interfaces(&targets)?;
+        attach_all(program, targets, config.xdp_mode, pins)?;
+        drop_others(&config.interfaces, pins)?;
+        maps.keep_interfaces(&attached)?;
+        Ok(Self { maps, flows, interfaces: config.interfaces.clone() })
+    }
+
+    /// Everything that was written to the maps.
+    pub fn tables(&self) -> Result<Tables> {
+        self.maps.tables()
+    }
+
+    /// Carries out writes in their order; stops at the first that fails.
+    pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
+        writes.iter().try_for_each(|write| self.maps.apply(write))
+    }
+
+    /// The counters of all verdicts and of these ids.
+    pub fn counters(
+        &self,
+        listeners: impl IntoIterator<Item = u32>,
+        backends: impl IntoIterator<Item = u32>,
+    ) -> Result<Counters> {
+        self.maps.counters(listeners, backends)
+    }
+
+    /// The flow table, to be swept and read beside everything else.
+    #[must_use]
+    pub fn flows(&self) -> Arc<FlowTable> {
+        Arc::clone(&self.flows)
+    }
+
+    /// The configured interfaces that run a program now.
+    pub fn interfaces(&self) -> Result<Vec<api::Interface>> {
+        let links = links().map_err(DatapathError::Interfaces)?;
+        Ok(links
+            .into_iter()
+            .filter(|link| self.interfaces.contains(&link.name))
+            .filter_map(|link| {
+                let attached = link.xdp?;
+                let mode = if attached.native { "native" } else { "generic" };
+                let (name, mode) = (link.name, mode.to_owned());
+                Some(api::Interface { name, mode, program_id: attached.program_id })
+            })
+            .collect())
+    }
+}
+
+/// Both may be moved to, and the flow table used from, any thread.
+const _: () = {
+    const fn proved<T: Send + Sync>() {}
+    proved::<Datapath>();
+    proved::<FlowTable>();
+};
+
+/// Detaches from all interfaces and removes program and maps. False if there was nothing.
+pub fn detach(pin_path: &Path) -> Result<bool> {
+    match Pins::existing(pin_path) {
+        Some(pins) => pins.remove_all().map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Loads the object with the maps that are pinned, and creates and pins those that are not.
+fn load(object: &[u8], pins: &Pins, geometry: Geometry) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for name in map::ALL {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    loader.map_max_entries(map::FLOWS, geometry.buckets);
+    loader.map_max_entries(map::DETAILS, geometry.cells);
+    loader.load(object).map_err(|error| DatapathError::Load(error.into()))
+}
+
+/// Has the kernel verify the program.
+fn verify(loaded: &mut Ebpf) -> Result<&mut Xdp> {
+    let no_program = || DatapathError::Load(format!("it has no program {PROGRAM}").into());
+    let load_error = |error: ProgramError| DatapathError::Load(error.into());
+    let program: &mut Xdp =
+        loaded.program_mut(PROGRAM).ok_or_else(no_program)?.try_into().map_err(load_error)?;
+    program.load().map_err(load_error)?;
+    Ok(program)
+}

@@ -1,0 +1,162 @@
+//! The folder of pins: maps and program by name, one link for each interface.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use lb_common::map;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::error::{DatapathError, Result};
+
+const MOUNT_POINT: &str = "/sys/fs/bpf";
+const LINK_PREFIX: &str = "link-";
+
+/// A folder on a BPF file system.
+#[derive(Clone, Debug)]
+pub(super) struct Pins(PathBuf);
+
+impl Pins {
+    /// Makes the folder if it is missing, and mounts `/sys/fs/bpf` if it has to.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if !is_bpffs(path) && path.starts_with(MOUNT_POINT) {
+            mount_bpffs()?;
+        }
+        if !is_bpffs(path) {
+            return Err(DatapathError::NotBpffs { path: path.to_owned() });
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| pin_error("create", path, error))?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The folder, if it is there.
+    pub(super) fn existing(path: &Path) -> Option<Self> {
+        (path.is_dir() && is_bpffs(path)).then(|| Self(path.to_owned()))
+    }
+
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(super) fn program(&self) -> PathBuf {
+        self.0.join("program")
+    }
+
+    /// Where a new program is pinned before it takes the place of the old one.
+    pub(super) fn new_program(&self) -> PathBuf {
+        self.0.join("program-new")
+    }
+
+    pub(super) fn link(&self, interface: &str) -> PathBuf {
+        self.0.join(format!("{LINK_PREFIX}{}", escape(interface)))
+    }
+
+    /// The links of all interfaces.
+    pub(super) fn links(&self) -> Result<Vec<PathBuf>> {
+        let read = || {
+            let mut links = Vec::new();
+            for entry in fs::read_dir(&self.0)? {
+                let entry = entry?;
+                if entry.file_name().to_string_lossy().starts_with(LINK_PREFIX) {
+                    links.push(entry.path());
+                }
+            }
+            Ok(links)
+        };
+        read().map_err(|error: io::Error| pin_error("read", &self.0, error))
+    }
+
+    /// Removes every pin, the links first, and the folder unless something else is in it.
+    pub(super) fn remove_all(&self) -> Result<()> {
+        for link in self.links()? {
+            remove(&link)?;
+        }
+        remove(&self.program())?;
+        remove(&self.new_program())?;
+        for name in map::ALL {
+            remove(&self.map(name))?;
+        }
+        match fs::remove_dir(&self.0).map_err(|error| (error.kind(), error)) {
+            Ok(()) | Err((io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy, _)) => {
+                Ok(())
+            }
+            Err((_, error)) => Err(pin_error("remove", &self.0, error)),
+        }
+    }
+}
+
+/// Removes a pin, if it is there.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(pin_error("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn pin_error(
+    act: &'static str,
+    path: &Path,
+    source: impl Into<super::error::Source>,
+) -> DatapathError {
+    DatapathError::Pin { act, path: path.to_owned(), source: source.into() }
+}
+
+/// Names on a BPF file system must not have dots, those of interfaces may (`eth0.100`).
+fn escape(interface: &str) -> String {
+    interface.replace('%', "%25").replace('.', "%2e")
+}
+
+/// Whether the path, or the part of it that exists, is on a BPF file system.
+fn is_bpffs(path: &Path) -> bool {
+    path.ancestors()
+        .find_map(|part| statfs(part).ok())
+        .is_some_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+/// Mounts a BPF file system in its usual place, unless another agent was quicker.
+fn mount_bpffs() -> Result<()> {
+    let point = Path::new(MOUNT_POINT);
+    let not_ours = |_| DatapathError::NotBpffs { path: point.to_owned() };
+    let folder = File::open(point).map_err(not_ours)?;
+    // Two mounts at once would hide each other's pins.
+    let lock = Flock::lock(folder, FlockArg::LockExclusive)
+        .map_err(|(_, error)| pin_error("lock", point, error))?;
+    if !is_bpffs(point) {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("bpf"), point, Some("bpf"), flags, Some("mode=0700")).map_err(|error| {
+            tracing::warn!(%error, "mount a BPF file system on {MOUNT_POINT}");
+            DatapathError::NotBpffs { path: point.to_owned() }
+        })?;
+    }
+    drop(lock);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_on_another_file_system_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Pins::open(&folder.path().join("pins")).unwrap_err().to_string();
+        assert!(error.contains("mount -t bpf bpf /sys/fs/bpf"), "{error}");
+        assert!(!folder.path().join("pins").exists());
+    }
+
+    #[test]
+    fn the_pin_of_a_link_has_no_dot() {
+        let pins = Pins(PathBuf::from("/sys/fs/bpf/lb"));
+        assert_eq!(pins.link("eth0.100"), Path::new("/sys/fs/bpf/lb/link-eth0%2e100"));
+        assert_ne!(pins.link("eth0.100"), pins.link("eth0%2e100"));
+    }
+}

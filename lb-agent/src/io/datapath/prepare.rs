@@ -1,0 +1,54 @@
+//! What the maps must hold before the first packet: the settings, and the attached interfaces.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use lb_common::layout::{Interface, Settings};
+use lb_common::{LAYOUT_VERSION, map};
+
+use super::attach::Target;
+use super::error::{DatapathError, OnMap, Result};
+use super::maps::{Maps, entries};
+use super::shape::Geometry;
+
+impl Maps {
+    /// Writes the settings of new maps: a hash key, and timeouts of zero until the first plan.
+    pub(super) fn prepare(&mut self, geometry: Geometry) -> Result<()> {
+        let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
+        if settings.layout == LAYOUT_VERSION {
+            return Ok(());
+        }
+        self.write_settings(&Settings {
+            hash_key: draw_key().map_err(DatapathError::Random)?,
+            bucket_mask: geometry.buckets.saturating_sub(1),
+            layout: LAYOUT_VERSION,
+            timeouts: [0; 8],
+        })
+    }
+
+    /// Tells the packet path its own MAC addresses.
+    pub(super) fn add_interfaces(&mut self, targets: &[Target]) -> Result<()> {
+        for link in targets.iter().map(|target| &target.link) {
+            let interface = Interface { mac: link.mac.unwrap_or_default(), reserved: [0; 2] };
+            self.interfaces.insert(link.index, interface, 0).on("write", map::INTERFACES)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all interfaces but these.
+    pub(super) fn keep_interfaces(&mut self, attached: &[u32]) -> Result<()> {
+        for (index, _) in entries(&self.interfaces, map::INTERFACES)? {
+            if !attached.contains(&index) {
+                self.interfaces.remove(&index).on("remove from", map::INTERFACES)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `/dev/random` waits, early after a boot, until the kernel's generator is seeded.
+fn draw_key() -> io::Result<[u64; 2]> {
+    let mut bytes = [0; 16];
+    File::open("/dev/random")?.read_exact(&mut bytes)?;
+    Ok(zerocopy::transmute!(bytes))
+}

@@ -1,0 +1,180 @@
+//! What each map must look like, and whether pinned maps do.
+//!
+//! The library that loads the object takes a pinned map of that name as it is, so this is the only thing
+//! that keeps an agent from misreading the maps of another version.
+
+use std::fmt;
+use std::path::Path;
+
+use aya::maps::{Array, Map, MapData, MapInfo, MapType};
+use lb_common::layout::{
+    Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4,
+    ListenerKeyV6, Settings, Traffic, Vip,
+};
+use lb_common::verdict::MAX_VERDICTS;
+use lb_common::{
+    LAYOUT_VERSION, MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS, map,
+};
+
+use super::error::{DatapathError, OnMap, Result};
+use super::pins::Pins;
+
+/// `BPF_F_NO_PREALLOC` in linux/bpf.h.
+const NO_PREALLOC: u32 = 1;
+/// `BPF_F_MMAPABLE` in linux/bpf.h.
+const MMAPABLE: u32 = 1 << 10;
+
+/// The size of the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Geometry {
+    pub(super) buckets: u32,
+    pub(super) cells: u32,
+}
+
+impl Geometry {
+    /// A NAT flow takes two cells, and cells number at least twice that.
+    pub(super) fn for_flows(max_flows: u32) -> Result<Self> {
+        let cells_per_bucket = u32::try_from(CELLS_PER_BUCKET).unwrap_or(u32::MAX);
+        max_flows
+            .max(cells_per_bucket)
+            .checked_mul(4)
+            .and_then(u32::checked_next_power_of_two)
+            .map(|cells| Self { buckets: cells / cells_per_bucket, cells })
+            .ok_or(DatapathError::TooManyFlows { max_flows })
+    }
+}
+
+/// What the kernel knows of a map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Shape {
+    kind: MapType,
+    key: u32,
+    value: u32,
+    entries: u32,
+    flags: u32,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, key, value, entries, flags } = self;
+        write!(
+            f,
+            "{entries} entries of {kind:?} with keys of {key}, values of {value} bytes, flags {flags:#x}"
+        )
+    }
+}
+
+impl Shape {
+    fn array<V>(entries: u32, flags: u32) -> Self {
+        Self { kind: MapType::Array, key: 4, value: size::<V>(), entries, flags }
+    }
+
+    fn per_cpu<V>(entries: u32) -> Self {
+        Self { kind: MapType::PerCpuArray, ..Self::array::<V>(entries, 0) }
+    }
+
+    fn hash<K, V>(entries: u32, flags: u32) -> Self {
+        Self { kind: MapType::Hash, key: size::<K>(), ..Self::array::<V>(entries, flags) }
+    }
+
+    fn read(path: &Path, map: &'static str) -> Result<Self> {
+        let info = MapInfo::from_pin(path).on("read", map)?;
+        Ok(Self {
+            kind: info.map_type().on("read", map)?,
+            key: info.key_size(),
+            value: info.value_size(),
+            entries: info.max_entries(),
+            flags: info.map_flags(),
+        })
+    }
+}
+
+fn size<T>() -> u32 {
+    u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
+}
+
+/// Every map as the packet path declares it.
+fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
+    [
+        (map::SETTINGS, Shape::array::<Settings>(1, 0)),
+        (map::LISTENERS_V4, Shape::hash::<ListenerKeyV4, u32>(MAX_LISTENERS, 0)),
+        (map::LISTENERS_V6, Shape::hash::<ListenerKeyV6, u32>(MAX_LISTENERS, 0)),
+        (map::VIPS_V4, Shape::hash::<u32, Vip>(MAX_VIPS, NO_PREALLOC)),
+        (map::VIPS_V6, Shape::hash::<[u32; 4], Vip>(MAX_VIPS, NO_PREALLOC)),
+        (map::LISTENERS, Shape::array::<Listener>(MAX_LISTENERS, MMAPABLE)),
+        (map::SLOTS, Shape::array::<u32>(MAX_SLOTS, 0)),
+        (map::BACKENDS, Shape::array::<Backend>(MAX_BACKENDS, 0)),
+        (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
+        (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
+        (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
+        (map::INTERFACES, Shape::hash::<u32, Interface>(MAX_INTERFACES, 0)),
+        (map::VERDICTS, Shape::per_cpu::<Count>(MAX_VERDICTS)),
+        (map::LISTENER_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_LISTENERS)),
+        (map::BACKEND_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_BACKENDS)),
+    ]
+}
+
+/// Refuses pinned maps that differ in any way from what this agent would create.
+pub(super) fn check_pinned(pins: &Pins, geometry: Geometry) -> Result<()> {
+    for (map, wanted) in shapes(geometry) {
+        let path = pins.map(map);
+        if !path.exists() {
+            continue;
+        }
+        let pinned = Shape::read(&path, map)?;
+        if pinned != wanted {
+            let (pinned, wanted) = (pinned.to_string(), wanted.to_string());
+            return Err(DatapathError::Layout { map, pinned, wanted });
+        }
+    }
+    check_version(pins)
+}
+
+/// Refuses maps whose bytes mean something else although they have the same shape.
+fn check_version(pins: &Pins) -> Result<()> {
+    let path = pins.map(map::SETTINGS);
+    let layout = if path.exists() { read_settings(&path)?.layout } else { 0 };
+    // The program is pinned after the settings are written: without it, a first start was cut short.
+    if layout == LAYOUT_VERSION || (layout == 0 && !pins.program().exists()) {
+        return Ok(());
+    }
+    Err(DatapathError::Layout {
+        map: map::SETTINGS,
+        pinned: format!("version {layout} of the layout"),
+        wanted: format!("version {LAYOUT_VERSION}"),
+    })
+}
+
+fn read_settings(path: &Path) -> Result<Settings> {
+    let map = map::SETTINGS;
+    let data = MapData::from_pin(path).on("open", map)?;
+    let settings: Array<_, Settings> =
+        Map::from_map_data(data).and_then(TryInto::try_into).on("open", map)?;
+    settings.get(&0, 0).on("read", map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flow_table_holds_four_cells_for_each_flow() {
+        let table = Geometry::for_flows(1_048_576).unwrap();
+        assert_eq!(table, Geometry { buckets: 524_288, cells: 4_194_304 });
+        assert_eq!(Geometry::for_flows(1_000_000).unwrap(), table);
+        assert_eq!(Geometry::for_flows(1).unwrap(), Geometry { buckets: 4, cells: 32 });
+    }
+
+    #[test]
+    fn a_flow_table_beyond_the_largest_map_is_an_error() {
+        assert!(Geometry::for_flows(1 << 29).is_ok());
+        let error = Geometry::for_flows((1 << 29) + 1).unwrap_err();
+        assert!(error.to_string().contains("max_flows = 536870913"), "{error}");
+    }
+
+    #[test]
+    fn every_pinned_map_has_a_shape() {
+        let names = shapes(Geometry { buckets: 4, cells: 32 }).map(|(name, _)| name);
+        assert_eq!(names, map::ALL);
+    }
+}

@@ -1,0 +1,88 @@
+//! Reads the tables back from the maps.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lb_common::layout::{Backend, Listener, Vip, run_parts};
+use lb_common::{MAX_BACKENDS, map};
+
+use super::error::{OnMap, Result};
+use super::maps::{Maps, entries};
+use super::wire::{listener_key, v4_of_word, v6_of_words};
+use crate::model::tables::{ListenerKey, Tables};
+
+/// Words of an entry of the map of listeners.
+pub(super) const LISTENER_WORDS: usize = size_of::<Listener>() / size_of::<AtomicU64>();
+
+impl Maps {
+    /// Everything that the agent has written.
+    pub(super) fn tables(&self) -> Result<Tables> {
+        let listeners: BTreeMap<_, _> = self.used_listeners().collect();
+        Ok(Tables {
+            settings: self.settings.get(&0, 0).on("read", map::SETTINGS)?,
+            vips: self.read_vips()?,
+            pointers: self.read_pointers()?,
+            runs: self.read_runs(&listeners)?,
+            backends: self.read_backends()?,
+            listeners,
+        })
+    }
+
+    /// The listeners whose entry is not free.
+    pub(super) fn used_listeners(&self) -> impl Iterator<Item = (u32, Listener)> {
+        let all = self.listener_words.words().chunks_exact(LISTENER_WORDS).map(read_listener);
+        (0..).zip(all).filter(|(_, listener)| listener.family != 0)
+    }
+
+    fn read_vips(&self) -> Result<BTreeMap<IpAddr, Vip>> {
+        let v4 = entries(&self.vips_v4, map::VIPS_V4)?;
+        let v6 = entries(&self.vips_v6, map::VIPS_V6)?;
+        let v4 = v4.into_iter().map(|(word, vip)| (v4_of_word(word).into(), vip));
+        Ok(v4.chain(v6.into_iter().map(|(words, vip)| (v6_of_words(words).into(), vip))).collect())
+    }
+
+    fn read_pointers(&self) -> Result<BTreeMap<ListenerKey, u32>> {
+        let v4 = entries(&self.listeners_v4, map::LISTENERS_V4)?;
+        let v6 = entries(&self.listeners_v6, map::LISTENERS_V6)?;
+        let v4 = v4.into_iter().map(|(key, id)| {
+            (listener_key(v4_of_word(key.address).into(), key.port, key.protocol), id)
+        });
+        let v6 = v6.into_iter().map(|(key, id)| {
+            (listener_key(v6_of_words(key.address).into(), key.port, key.protocol), id)
+        });
+        Ok(v4.chain(v6).filter_map(|(key, id)| Some((key?, id))).collect())
+    }
+
+    fn read_backends(&self) -> Result<BTreeMap<u32, Backend>> {
+        let mut backends = BTreeMap::new();
+        for id in 0..MAX_BACKENDS {
+            let backend = self.backends.get(&id, 0).on("read", map::BACKENDS)?;
+            if backend.state != 0 {
+                backends.insert(id, backend);
+            }
+        }
+        Ok(backends)
+    }
+
+    fn read_runs(&self, listeners: &BTreeMap<u32, Listener>) -> Result<BTreeMap<u32, Vec<u32>>> {
+        let mut runs = BTreeMap::new();
+        for listener in listeners.values() {
+            let (base, length) = run_parts(listener.run);
+            if length != 0 {
+                let slots = base..base.saturating_add(length);
+                let run = slots.map(|slot| self.slots.get(&slot, 0)).collect::<Result<_, _>>();
+                runs.insert(base, run.on("read", map::SLOTS)?);
+            }
+        }
+        Ok(runs)
+    }
+}
+
+fn read_listener(entry: &[AtomicU64]) -> Listener {
+    let mut words = [0; LISTENER_WORDS];
+    for (word, source) in words.iter_mut().zip(entry) {
+        *word = source.load(Ordering::Relaxed);
+    }
+    zerocopy::transmute!(words)
+}

@@ -1,0 +1,176 @@
+//! The way to an address, worked out from routes, neighbours and interfaces. No socket here.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's enums grow")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
+};
+
+use crate::model::tables::NextHop;
+
+/// A neighbour: interface index and address.
+pub(super) type Key = (u32, IpAddr);
+
+/// A way, and the neighbour that it leads to.
+pub(super) type Hop = (Key, NextHop);
+
+/// What the kernel knows of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Neighbour {
+    /// It has this MAC address, or had it when last heard of.
+    Known([u8; 6]),
+    /// It is being asked for.
+    Pending,
+    /// It does not answer.
+    Failed,
+}
+
+/// The kernel's view at one moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    /// MAC addresses of Ethernet interfaces by index.
+    pub(super) interfaces: BTreeMap<u32, [u8; 6]>,
+    /// Neighbours.
+    pub(super) neighbours: BTreeMap<Key, Neighbour>,
+    /// Neighbours that failed or were deleted since the view before this one.
+    pub(super) lost: BTreeSet<Key>,
+}
+
+impl View {
+    /// The way to `neighbour`, where `last` is what was told before.
+    ///
+    /// The last MAC address serves while the neighbour is asked for again; only its failure, or the
+    /// loss of its entry, ends it.
+    pub(super) fn next_hop(&self, neighbour: Key, last: Option<Hop>) -> Option<NextHop> {
+        let (interface, _) = neighbour;
+        let source = *self.interfaces.get(&interface)?;
+        let mac = match self.neighbours.get(&neighbour)? {
+            Neighbour::Known(mac) => *mac,
+            Neighbour::Failed => return None,
+            Neighbour::Pending if self.lost.contains(&neighbour) => return None,
+            Neighbour::Pending => last.filter(|(of, _)| *of == neighbour)?.1.neighbour,
+        };
+        Some(NextHop { interface, neighbour: mac, source })
+    }
+}
+
+/// Where a route leads: the neighbour that packets to `destination` are handed to.
+///
+/// `None` where packets are not sent to a neighbour: a local address, or a route that refuses.
+pub(super) fn parse_route(destination: IpAddr, route: &RouteMessage) -> Option<Key> {
+    if route.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut interface = None;
+    let mut neighbour = destination;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => interface = Some(*index),
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway))
+            | RouteAttribute::Via(RouteVia::Inet(gateway)) => neighbour = IpAddr::V4(*gateway),
+            RouteAttribute::Gateway(RouteAddress::Inet6(gateway))
+            | RouteAttribute::Via(RouteVia::Inet6(gateway)) => neighbour = IpAddr::V6(*gateway),
+            _ => {}
+        }
+    }
+    Some((interface?, neighbour))
+}
+
+/// An entry of the neighbour table; `None` where it is not of an IP address.
+pub(super) fn parse_neighbour(message: &NeighbourMessage) -> Option<(Key, Neighbour)> {
+    let mut address = None;
+    let mut known = None;
+    for attribute in &message.attributes {
+        match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => {
+                address = Some(IpAddr::V4(*v4));
+            }
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                address = Some(IpAddr::V6(*v6));
+            }
+            NeighbourAttribute::LinkLayerAddress(bytes) => known = mac(bytes),
+            _ => {}
+        }
+    }
+    let neighbour = match message.header.state {
+        NeighbourState::Failed => Neighbour::Failed,
+        NeighbourState::Incomplete | NeighbourState::None => Neighbour::Pending,
+        _ => known.map_or(Neighbour::Pending, Neighbour::Known),
+    };
+    Some(((message.header.ifindex, address?), neighbour))
+}
+
+/// Six bytes as a MAC address.
+pub(super) fn mac(bytes: &[u8]) -> Option<[u8; 6]> {
+    bytes.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKEND: Key = (3, IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 11)));
+    const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
+    const WAY: NextHop = NextHop { interface: 3, neighbour: THEIRS, source: OURS };
+
+    fn view(neighbour: Option<Neighbour>) -> View {
+        View {
+            interfaces: BTreeMap::from([(3, OURS)]),
+            neighbours: neighbour.map(|state| (BACKEND, state)).into_iter().collect(),
+            lost: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn a_known_neighbour_is_the_next_hop() {
+        assert_eq!(view(Some(Neighbour::Known(THEIRS))).next_hop(BACKEND, None), Some(WAY));
+    }
+
+    #[test]
+    fn the_last_mac_is_used_while_the_neighbour_is_asked_for() {
+        let pending = view(Some(Neighbour::Pending));
+        assert_eq!(pending.next_hop(BACKEND, Some((BACKEND, WAY))), Some(WAY));
+        assert_eq!(pending.next_hop(BACKEND, None), None);
+        let other = (3, "192.0.2.12".parse().unwrap());
+        assert_eq!(pending.next_hop(BACKEND, Some((other, WAY))), None);
+    }
+
+    #[test]
+    fn a_failed_or_deleted_neighbour_is_no_next_hop() {
+        assert_eq!(view(Some(Neighbour::Failed)).next_hop(BACKEND, Some((BACKEND, WAY))), None);
+        assert_eq!(view(None).next_hop(BACKEND, Some((BACKEND, WAY))), None);
+    }
+
+    #[test]
+    fn a_neighbour_that_failed_and_is_asked_for_again_is_no_next_hop() {
+        let mut pending = view(Some(Neighbour::Pending));
+        pending.lost.insert(BACKEND);
+        assert_eq!(pending.next_hop(BACKEND, Some((BACKEND, WAY))), None);
+    }
+
+    #[test]
+    fn an_interface_that_is_not_ethernet_leads_nowhere() {
+        let mut tunnel = view(Some(Neighbour::Known(THEIRS)));
+        tunnel.interfaces.clear();
+        assert_eq!(tunnel.next_hop(BACKEND, None), None);
+    }
+
+    #[test]
+    fn a_route_leads_to_its_gateway_or_to_the_address_itself() {
+        let mut route = RouteMessage::default();
+        route.header.kind = RouteType::Unicast;
+        route.attributes.push(RouteAttribute::Oif(3));
+        assert_eq!(parse_route(BACKEND.1, &route), Some(BACKEND));
+        let gateway: IpAddr = "2001:db8::1".parse().unwrap();
+        route.attributes.push(RouteAttribute::Via(RouteVia::Inet6("2001:db8::1".parse().unwrap())));
+        assert_eq!(parse_route(BACKEND.1, &route), Some((3, gateway)));
+        route.header.kind = RouteType::Local;
+        assert_eq!(parse_route(BACKEND.1, &route), None);
+    }
+}

@@ -1,0 +1,230 @@
+//! Keeps the next hops of a set of addresses up to date, and tells when one changes.
+//!
+//! It follows the kernel's events, but takes from them only that something changed: what holds is read
+//! anew, so a lost event delays the truth and never bends it. Neighbours in use are kept warm.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::kernel::{Kernel, News};
+use super::neighbour::{Hop, Key, Neighbour, View};
+use crate::model::tables::NextHop;
+
+/// Events that come within this time of each other are answered together.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How often a neighbour that is not known is asked for.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Every so many times, those that are known are asked for too, and everything is read anew.
+const REFRESH_ROUNDS: u32 = 10;
+
+/// Told when the way to an address has changed; `None`: there is none.
+pub(super) type Changes = mpsc::Sender<(IpAddr, Option<NextHop>)>;
+
+/// A task that resolves next hops; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Resolver {
+    wanted: watch::Sender<BTreeSet<IpAddr>>,
+    task: JoinHandle<()>,
+}
+
+impl Resolver {
+    /// Starts to resolve in the network namespace of this thread. To be called in a tokio runtime.
+    pub fn spawn(changes: Changes) -> io::Result<Self> {
+        let kernel = Kernel::connect()?;
+        let (wanted, watched) = watch::channel(BTreeSet::new());
+        let task = tokio::spawn(Task::new(kernel, changes).run(watched));
+        Ok(Self { wanted, task })
+    }
+
+    /// Resolves exactly these addresses from now on. The first answer for each is always told.
+    pub fn watch(&self, addresses: BTreeSet<IpAddr>) {
+        self.wanted.send_replace(addresses);
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The receiver of the changes is gone.
+struct Closed;
+
+struct Task {
+    kernel: Kernel,
+    changes: Changes,
+    /// The neighbour that each address is reached through.
+    routes: BTreeMap<IpAddr, Key>,
+    /// The last ways that were not lost since.
+    hops: BTreeMap<IpAddr, Hop>,
+    /// What was told.
+    told: BTreeMap<IpAddr, Option<NextHop>>,
+    /// Neighbours that failed or vanished since everything was read last.
+    lost: BTreeSet<Key>,
+    /// Neighbours asked for in this round.
+    asked: BTreeSet<Key>,
+}
+
+impl Task {
+    fn new(kernel: Kernel, changes: Changes) -> Self {
+        Self {
+            kernel,
+            changes,
+            routes: BTreeMap::new(),
+            hops: BTreeMap::new(),
+            told: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            asked: BTreeSet::new(),
+        }
+    }
+
+    async fn run(mut self, mut wanted: watch::Receiver<BTreeSet<IpAddr>>) {
+        let mut rounds = interval(ASK_EVERY);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = 0;
+        loop {
+            let due = tokio::select! {
+                changed = wanted.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => return,
+                },
+                news = self.kernel.news() => self.note(news).await,
+                _ = rounds.tick() => {
+                    round = (round + 1) % REFRESH_ROUNDS;
+                    self.asked.clear();
+                    self.ask(round == 0).await;
+                    round == 0
+                }
+            };
+            if !due {
+                continue;
+            }
+            self.settle().await;
+            let addresses = wanted.borrow_and_update().clone();
+            if let Err(Closed) = self.refresh(&addresses).await {
+                return;
+            }
+        }
+    }
+
+    /// Takes in what else happens within a moment.
+    async fn settle(&mut self) {
+        let moment = sleep(SETTLE);
+        tokio::pin!(moment);
+        loop {
+            tokio::select! {
+                () = &mut moment => return,
+                news = self.kernel.news() => { self.note(news).await; }
+            }
+        }
+    }
+
+    /// Whether the news may change a next hop.
+    async fn note(&mut self, news: News) -> bool {
+        match news {
+            News::Neighbour(key, state) => {
+                let ours = self.routes.values().any(|used| *used == key);
+                if ours && matches!(state, None | Some(Neighbour::Failed)) {
+                    self.lost.insert(key);
+                }
+                ours
+            }
+            News::Other => true,
+            News::ConnectionLost => {
+                self.reconnect().await;
+                true
+            }
+        }
+    }
+
+    async fn reconnect(&mut self) {
+        loop {
+            match Kernel::connect() {
+                Ok(kernel) => {
+                    self.kernel = kernel;
+                    return;
+                }
+                Err(error) => tracing::warn!(%error, "connect to the kernel's routing again"),
+            }
+            sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Asks the kernel to resolve neighbours: those not known, or all.
+    async fn ask(&mut self, all: bool) {
+        let keys: BTreeSet<Key> = self
+            .routes
+            .iter()
+            .filter(|(address, _)| all || !self.hops.contains_key(*address))
+            .map(|(_, key)| *key)
+            .collect();
+        for key in keys {
+            self.ask_for(key).await;
+        }
+    }
+
+    async fn ask_for(&mut self, key: Key) {
+        if self.asked.insert(key)
+            && let Err(error) = self.kernel.ask_for(key).await
+        {
+            tracing::debug!(%error, neighbour = %key.1, "ask for a neighbour");
+        }
+    }
+
+    async fn refresh(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), Closed> {
+        match self.read(addresses).await {
+            Ok(view) => self.tell(addresses, &view).await,
+            Err(error) => {
+                tracing::warn!(%error, "read routes and neighbours");
+                Ok(())
+            }
+        }
+    }
+
+    async fn read(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<View, rtnetlink::Error> {
+        let mut routes = BTreeMap::new();
+        for address in addresses {
+            if let Some(key) = self.kernel.route(*address).await? {
+                routes.insert(*address, key);
+            }
+        }
+        let mut view = self.kernel.view().await?;
+        self.routes = routes;
+        view.lost = std::mem::take(&mut self.lost);
+        let unknown: BTreeSet<Key> = self
+            .routes
+            .values()
+            .filter(|(index, _)| view.interfaces.contains_key(index))
+            .filter(|key| !view.neighbours.contains_key(*key))
+            .copied()
+            .collect();
+        for key in unknown {
+            self.ask_for(key).await;
+        }
+        Ok(view)
+    }
+
+    async fn tell(&mut self, addresses: &BTreeSet<IpAddr>, view: &View) -> Result<(), Closed> {
+        self.hops.retain(|address, _| addresses.contains(address));
+        self.told.retain(|address, _| addresses.contains(address));
+        for address in addresses {
+            let last = self.hops.remove(address);
+            let key = self.routes.get(address).copied();
+            let hop = key.and_then(|key| view.next_hop(key, last));
+            if let (Some(key), Some(hop)) = (key, hop) {
+                self.hops.insert(*address, (key, hop));
+            }
+            if self.told.insert(*address, hop) != Some(hop) {
+                self.changes.send((*address, hop)).await.map_err(|_| Closed)?;
+            }
+        }
+        Ok(())
+    }
+}

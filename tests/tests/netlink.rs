@@ -1,0 +1,202 @@
+//! Next hops and addresses on a real kernel.
+#![cfg(feature = "root")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(unreachable_pub, reason = "a module that several tests share")]
+
+#[expect(dead_code, reason = "the tests of the packet path use the rest")]
+mod director;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lb_agent::io::netlink::{Addresses, Resolver, forwarding, links};
+use lb_agent::model::tables::NextHop;
+use tokio::sync::mpsc;
+
+use director::{Neighbour, add_wire, address, ip, on_a_director};
+
+const FIRST: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
+const SECOND: [u8; 6] = [2, 0, 0, 0, 0, 0x12];
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Watches addresses and waits for what is told of them.
+struct Watcher {
+    changes: mpsc::Receiver<(IpAddr, Option<NextHop>)>,
+    _resolver: Resolver,
+}
+
+impl Watcher {
+    fn of(addresses: &[&str]) -> Self {
+        let (sender, changes) = mpsc::channel(16);
+        let resolver = Resolver::spawn(sender).unwrap();
+        resolver.watch(addresses.iter().map(|text| address(text)).collect());
+        Self { changes, _resolver: resolver }
+    }
+
+    /// Waits until the way to an address is through the neighbour with this MAC address, or gone.
+    async fn expect(&mut self, of: &str, neighbour: Option<[u8; 6]>) -> Option<NextHop> {
+        let of = address(of);
+        let told = async {
+            while let Some((address, hop)) = self.changes.recv().await {
+                if address == of && hop.map(|hop| hop.neighbour) == neighbour {
+                    return hop;
+                }
+            }
+            panic!("the resolver has ended");
+        };
+        let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+        told.unwrap_or_else(|_| panic!("{of} is not told to be at {neighbour:x?}"))
+    }
+}
+
+fn mac_of(interface: &str) -> [u8; 6] {
+    links().unwrap().into_iter().find(|link| link.name == interface).unwrap().mac.unwrap()
+}
+
+/// A neighbour with addresses of both families on the director's subnets.
+fn neighbour() -> Neighbour {
+    let neighbour = Neighbour::behind_the_wire();
+    neighbour.ip("addr add 192.0.2.11/24 dev peer");
+    neighbour.ip("addr add 2001:db8::11/64 dev peer nodad");
+    neighbour.ip("link set peer up");
+    ip("addr add 192.0.2.2/24 dev nic");
+    ip("addr add 2001:db8::2/64 dev nic nodad");
+    neighbour
+}
+
+#[test]
+fn a_next_hop_follows_its_neighbour() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:11 dev nic nud permanent");
+        block_on(async {
+            let mut watcher = Watcher::of(&["192.0.2.11"]);
+            let hop = watcher.expect("192.0.2.11", Some(FIRST)).await.unwrap();
+            assert_eq!(hop.source, mac_of("nic"));
+            ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:12 dev nic nud permanent");
+            watcher.expect("192.0.2.11", Some(SECOND)).await;
+            ip("neigh del 192.0.2.11 dev nic");
+            watcher.expect("192.0.2.11", None).await;
+        });
+    });
+}
+
+#[test]
+fn a_next_hop_follows_its_route() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        ip("neigh replace 192.0.2.1 lladdr 02:00:00:00:00:11 dev nic nud permanent");
+        ip("neigh replace 192.0.2.3 lladdr 02:00:00:00:00:12 dev nic nud permanent");
+        ip("route add 198.51.100.0/24 via 192.0.2.1");
+        block_on(async {
+            let mut watcher = Watcher::of(&["198.51.100.7"]);
+            watcher.expect("198.51.100.7", Some(FIRST)).await;
+            ip("route replace 198.51.100.0/24 via 192.0.2.3");
+            watcher.expect("198.51.100.7", Some(SECOND)).await;
+            ip("route del 198.51.100.0/24");
+            watcher.expect("198.51.100.7", None).await;
+            ip("route add 198.51.100.0/24 via 192.0.2.1");
+            watcher.expect("198.51.100.7", Some(FIRST)).await;
+            ip("link set nic down");
+            watcher.expect("198.51.100.7", None).await;
+        });
+    });
+}
+
+#[test]
+fn a_neighbour_that_nobody_has_spoken_to_is_found_in_both_families() {
+    on_a_director(|_| {
+        let theirs = mac_of("peer");
+        let _neighbour = neighbour();
+        block_on(async {
+            let mut watcher = Watcher::of(&["192.0.2.11"]);
+            watcher.expect("192.0.2.11", Some(theirs)).await;
+            let mut watcher = Watcher::of(&["2001:db8::11"]);
+            watcher.expect("2001:db8::11", Some(theirs)).await;
+        });
+    });
+}
+
+#[test]
+fn a_neighbour_that_stops_to_answer_is_lost_and_found_again() {
+    on_a_director(|_| {
+        let theirs = mac_of("peer");
+        let neighbour = neighbour();
+        std::fs::write("/proc/sys/net/ipv4/neigh/nic/retrans_time_ms", "100").unwrap();
+        block_on(async {
+            let mut watcher = Watcher::of(&["192.0.2.11"]);
+            watcher.expect("192.0.2.11", Some(theirs)).await;
+            neighbour.ip("addr del 192.0.2.11/24 dev peer");
+            ip("neigh change 192.0.2.11 dev nic nud probe");
+            watcher.expect("192.0.2.11", None).await;
+            neighbour.ip("addr add 192.0.2.11/24 dev peer");
+            watcher.expect("192.0.2.11", Some(theirs)).await;
+        });
+    });
+}
+
+#[test]
+fn a_backend_on_the_director_itself_has_no_next_hop() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        block_on(async {
+            Watcher::of(&["192.0.2.2"]).expect("192.0.2.2", None).await;
+        });
+    });
+}
+
+#[test]
+fn vips_come_and_go_and_addresses_of_the_host_stay() {
+    on_a_director(|_| {
+        let state = tempfile::tempdir().unwrap();
+        add_wire("nic2", "peer2");
+        ip("addr add 192.0.2.2/24 dev nic2");
+        ip("addr add 203.0.113.5/32 dev nic");
+        let interfaces = ["nic".to_owned(), "nic2".to_owned()];
+        let vips: BTreeSet<IpAddr> =
+            ["203.0.113.10", "2001:db8::10", "192.0.2.80", "203.0.113.5"].map(address).into();
+        block_on(async {
+            let mut addresses = Addresses::open(state.path(), &interfaces).unwrap();
+            addresses.set(&vips).await.unwrap();
+            addresses.set(&vips).await.unwrap();
+            let (nic, nic2) = (ip("addr show nic"), ip("addr show nic2"));
+            assert!(nic.contains("203.0.113.10/32") && nic.contains("2001:db8::10/128 scope"));
+            assert!(nic2.contains("192.0.2.80/32"), "{nic2}");
+
+            let mut after_restart = Addresses::open(state.path(), &interfaces).unwrap();
+            after_restart.set(&vips).await.unwrap();
+            assert_eq!(ip("addr show nic"), nic);
+            after_restart.set(&BTreeSet::new()).await.unwrap();
+            let (nic, nic2) = (ip("addr show nic"), ip("addr show nic2"));
+            assert!(!nic.contains("203.0.113.10") && !nic.contains("2001:db8::10"), "{nic}");
+            assert!(nic.contains("203.0.113.5/32"), "it was there before: {nic}");
+            assert!(!nic2.contains("192.0.2.80") && nic2.contains("192.0.2.2/24"), "{nic2}");
+        });
+    });
+}
+
+#[test]
+fn a_vip_without_its_interface_is_an_error_that_names_both() {
+    on_a_director(|_| {
+        let state = tempfile::tempdir().unwrap();
+        block_on(async {
+            let mut addresses = Addresses::open(state.path(), &["eth7".to_owned()]).unwrap();
+            let error = addresses.set(&[address("203.0.113.10")].into()).await.unwrap_err();
+            assert_eq!(error.to_string(), "put 203.0.113.10 on eth7, which does not exist");
+        });
+    });
+}
+
+#[test]
+fn forwarding_is_read_for_each_interface() {
+    on_a_director(|_| {
+        std::fs::write("/proc/sys/net/ipv4/conf/nic/forwarding", "1").unwrap();
+        std::fs::write("/proc/sys/net/ipv4/conf/peer/forwarding", "0").unwrap();
+        assert!(forwarding("nic").unwrap().ipv4);
+        assert!(!forwarding("peer").unwrap().ipv4);
+    });
+}
