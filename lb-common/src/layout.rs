@@ -250,6 +250,15 @@ pub struct Count {
     pub bytes: u64,
 }
 
+impl Count {
+    /// Counts one packet.
+    #[inline(always)]
+    pub fn add(&mut self, bytes: u64) {
+        self.packets += 1;
+        self.bytes += bytes;
+    }
+}
+
 /// What passed through a listener or a backend.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

@@ -3,7 +3,6 @@
 use network_types::eth::{EthHdr, EtherType};
 
 use crate::packet::{Frame, Mac, Packet};
-use crate::verifier::forget;
 
 /// `EtherType` of IPv4, as it stands in the frame.
 pub const IPV4: u16 = EtherType::Ipv4 as u16;
@@ -67,16 +66,6 @@ pub struct Hop {
     pub end: usize,
 }
 
-impl Hop {
-    /// No way at all.
-    pub const NONE: Self = Self {
-        interface: 0,
-        destination: Mac { first: 0, last: 0 },
-        source: Mac { first: 0, last: 0 },
-        tags: Tags::NONE,
-        end: 0,
-    };
-}
 
 /// Parses the header; `None` where the frame is too short for it.
 #[inline(always)]
@@ -101,7 +90,6 @@ pub fn parse<F: Frame>(packet: &Packet<F>) -> Option<Ethernet> {
         ethernet.kind = tag.u16_at::<2>();
         ethernet.length += 4;
     }
-    ethernet.length = forget(ethernet.length, u64::from(ethernet.source.first));
     Some(ethernet)
 }
 

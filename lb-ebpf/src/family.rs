@@ -10,7 +10,6 @@ use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
 use crate::checksum::Sum;
 use crate::packet::{Frame, Packet, Window};
 use crate::tables::Tables;
-use crate::verifier::forget;
 
 /// ICMP for IPv4.
 pub const ICMP: u8 = IpProto::Icmp as u8;
@@ -29,19 +28,25 @@ const MAX_EXTENSIONS: usize = 6;
 /// TTL that we give to packets of our own.
 const OUR_TTL: u8 = 64;
 
-/// What a fragment can tell.
+/// Whether the payload can be balanced by. A number, not an `enum`: see `flight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fragment {
-    /// Not a fragment.
-    Whole,
-    /// The first: the ports are there.
-    First,
-    /// Another: the ports are not.
-    Later,
+#[repr(transparent)]
+pub struct Shape(u8);
+
+impl Shape {
+    /// The ports are there.
+    pub const WHOLE: Self = Self(0);
+    /// The first fragment of several: the ports are there.
+    pub const FIRST_FRAGMENT: Self = Self(1);
+    /// Another fragment: the ports are not there.
+    pub const LATER_FRAGMENT: Self = Self(2);
+    /// More extension headers than are followed.
+    pub const UNFOLLOWED: Self = Self(3);
 }
 
 /// A parsed IP header.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Ip<F: Family> {
     /// Where the header begins.
     pub start: usize,
@@ -57,10 +62,8 @@ pub struct Ip<F: Family> {
     pub end: usize,
     /// TTL or hop limit.
     pub ttl: u8,
-    /// Whether it is a fragment.
-    pub fragment: Fragment,
-    /// Whether extension headers are left that were not followed.
-    pub unfollowed: bool,
+    /// Whether the payload can be balanced by.
+    pub shape: Shape,
 }
 
 /// An address family.
@@ -81,7 +84,8 @@ pub trait Family: Copy + Debug + 'static {
         packet: &Packet<F>,
         start: usize,
         partial: bool,
-    ) -> Result<Ip<Self>, Verdict>;
+        ip: &mut Ip<Self>,
+    ) -> Result<(), Verdict>;
     /// Whether two addresses are the same.
     fn same(a: Self::Address, b: Self::Address) -> bool;
     /// The address as the maps hold it.
@@ -164,7 +168,8 @@ impl Family for V4 {
         packet: &Packet<F>,
         start: usize,
         partial: bool,
-    ) -> Result<Ip<Self>, Verdict> {
+        ip: &mut Ip<Self>,
+    ) -> Result<(), Verdict> {
         let header = Self::header(packet, start).ok_or(Verdict::Malformed)?;
         let first = header.u8_at::<0>();
         let length = usize::from(first & 0xf) * 4;
@@ -174,25 +179,22 @@ impl Family for V4 {
         if first >> 4 != 4 || length < V4_LENGTH || total < length || !fits {
             return Err(Verdict::Malformed);
         }
+        ip.start = start;
+        ip.source = header.u32_at::<V4_SOURCE>();
+        ip.destination = header.u32_at::<V4_DESTINATION>();
+        ip.protocol = header.u8_at::<V4_PROTOCOL>();
+        ip.payload = start + length;
+        ip.end = end;
+        ip.ttl = header.u8_at::<V4_TTL>();
         let fragment = u16::from_be(header.u16_at::<V4_FRAGMENT>());
-        let fragment = if fragment & FRAGMENT_OFFSET != 0 {
-            Fragment::Later
+        ip.shape = if fragment & FRAGMENT_OFFSET != 0 {
+            Shape::LATER_FRAGMENT
         } else if fragment & MORE_FRAGMENTS != 0 {
-            Fragment::First
+            Shape::FIRST_FRAGMENT
         } else {
-            Fragment::Whole
+            Shape::WHOLE
         };
-        Ok(Ip {
-            start,
-            source: header.u32_at::<V4_SOURCE>(),
-            destination: header.u32_at::<V4_DESTINATION>(),
-            protocol: header.u8_at::<V4_PROTOCOL>(),
-            payload: start + length,
-            end,
-            ttl: header.u8_at::<V4_TTL>(),
-            fragment,
-            unfollowed: false,
-        })
+        Ok(())
     }
 
     #[inline(always)]
@@ -295,26 +297,22 @@ impl Family for V6 {
         packet: &Packet<F>,
         start: usize,
         partial: bool,
-    ) -> Result<Ip<Self>, Verdict> {
+        ip: &mut Ip<Self>,
+    ) -> Result<(), Verdict> {
         let header = Self::header(packet, start).ok_or(Verdict::Malformed)?;
         let end = start + V6_LENGTH + usize::from(u16::from_be(header.u16_at::<V6_PAYLOAD>()));
         if header.u8_at::<0>() >> 4 != 6 || (end > packet.length() && !partial) {
             return Err(Verdict::Malformed);
         }
-        let mut ip = Ip {
-            start,
-            source: header.words_at::<V6_SOURCE>(),
-            destination: header.words_at::<V6_DESTINATION>(),
-            protocol: header.u8_at::<V6_NEXT>(),
-            payload: start + V6_LENGTH,
-            end,
-            ttl: header.u8_at::<V6_HOPS>(),
-            fragment: Fragment::Whole,
-            unfollowed: false,
-        };
-        follow_extensions(packet, &mut ip)?;
-        ip.payload = forget(ip.payload, u64::from(ip.source[3]));
-        Ok(ip)
+        ip.start = start;
+        ip.source = header.words_at::<V6_SOURCE>();
+        ip.destination = header.words_at::<V6_DESTINATION>();
+        ip.protocol = header.u8_at::<V6_NEXT>();
+        ip.payload = start + V6_LENGTH;
+        ip.end = end;
+        ip.ttl = header.u8_at::<V6_HOPS>();
+        ip.shape = Shape::WHOLE;
+        follow_extensions(packet, ip)
     }
 
     #[inline(always)]
@@ -411,11 +409,11 @@ fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<()
                 // RFC 8200 section 4.5: 13 bits of offset, two reserved, "more fragments".
                 let offset = u16::from_be(header.u16_at::<2>());
                 if offset & 0xfff8 != 0 {
-                    ip.fragment = Fragment::Later;
+                    ip.shape = Shape::LATER_FRAGMENT;
                     return Ok(());
                 }
                 if offset & 1 != 0 {
-                    ip.fragment = Fragment::First;
+                    ip.shape = Shape::FIRST_FRAGMENT;
                 }
                 8
             }
@@ -424,7 +422,9 @@ fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<()
             _ => (units + 1) * 8,
         };
     }
-    ip.unfollowed = is_extension(ip.protocol);
+    if is_extension(ip.protocol) {
+        ip.shape = Shape::UNFOLLOWED;
+    }
     Ok(())
 }
 

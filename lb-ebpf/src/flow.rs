@@ -93,6 +93,9 @@ pub struct Place {
 }
 
 impl Place {
+    /// The very first one.
+    pub const FIRST: Self = Self { bucket: 0, slot: 0 };
+
     /// Index of the cell's detail.
     #[inline(always)]
     pub fn index(self) -> u32 {

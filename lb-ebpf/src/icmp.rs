@@ -7,17 +7,17 @@
 use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
-use crate::balance::hop_to;
+use crate::World;
 use crate::checksum::Sum;
-use crate::ethernet::Hop;
-use crate::family::{Family, Fragment, ICMP, Ip, TCP, UDP};
+use crate::family::{Family, ICMP, Ip, Shape, TCP, UDP};
+use crate::flight::Flight;
 use crate::flow::Tuple;
+use crate::forward::hop_to;
 use crate::packet::{Frame, Packet};
 use crate::reply::hop_back;
 use crate::schedule::{find_flow, find_reply};
 use crate::tables::Tables;
 use crate::transport::{TCP_CHECK, udp_checksum};
-use crate::Context;
 
 /// Length of an ICMP header, the quoted packet follows.
 const HEADER: usize = 8;
@@ -34,8 +34,10 @@ enum Message {
     Other,
 }
 
-/// What an error quotes: the ports of a TCP or UDP packet.
-struct Quote<A: Family> {
+/// What an error quotes: a TCP or UDP packet.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Quote<A: Family> {
     ip: Ip<A>,
     source_port: u16,
     destination_port: u16,
@@ -43,19 +45,18 @@ struct Quote<A: Family> {
 
 /// Finds out what to do with a message.
 #[inline(never)]
-pub fn decide<A: Family, F: Frame, T: Tables>(
+pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
-    context: &Context<'_, T>,
-    ip: &Ip<A>,
-    hop: &mut Hop,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
 ) -> Verdict {
-    let vip = A::vip(context.flows.tables, ip.destination);
-    let Some(header) = packet.window::<HEADER>(ip.payload) else {
+    let vip = A::vip(world.tables, flight.ip.destination);
+    let Some(header) = packet.window::<HEADER>(flight.ip.payload) else {
         return if vip.is_some() { Verdict::Malformed } else { Verdict::NotOurs };
     };
     let message = classify::<A>(header.u8_at::<0>());
     let translated = if message == Message::Error {
-        translate(packet, context, ip, vip.is_some(), hop)
+        translate(packet, world, flight, vip.is_some())
     } else {
         None
     };
@@ -73,17 +74,19 @@ pub fn decide<A: Family, F: Frame, T: Tables>(
 #[inline(always)]
 fn translate<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
-    context: &Context<'_, T>,
-    ip: &Ip<A>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
     to_vip: bool,
-    hop: &mut Hop,
 ) -> Option<Verdict> {
-    let quote = quoted(packet, ip)?;
-    if to_vip {
-        to_backend(packet, context, ip, &quote, hop)
-    } else {
-        to_client(packet, context, ip, &quote, hop)
-    }
+    let quote = world.tables.quote::<A>()?;
+    quote.update(|quote| {
+        read_quote(packet, flight.ip.payload + HEADER, quote)?;
+        if to_vip {
+            to_backend(packet, world, flight, quote)
+        } else {
+            to_client(packet, world, flight, quote)
+        }
+    })
 }
 
 #[inline(always)]
@@ -106,54 +109,61 @@ fn classify<A: Family>(kind: u8) -> Message {
     }
 }
 
-/// The quoted packet, where it is one of TCP or UDP with its ports.
-#[inline(always)]
-fn quoted<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>) -> Option<Quote<A>> {
-    let quoted = A::parse(packet, ip.payload + HEADER, true).ok()?;
-    if !matches!(quoted.protocol, TCP | UDP) || quoted.fragment == Fragment::Later {
+/// Reads the quoted packet, where it is one of TCP or UDP with its ports.
+#[inline(never)]
+fn read_quote<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    start: usize,
+    quote: &mut Quote<A>,
+) -> Option<()> {
+    A::parse(packet, start, true, &mut quote.ip).ok()?;
+    let has_ports = matches!(quote.ip.shape, Shape::WHOLE | Shape::FIRST_FRAGMENT);
+    if !matches!(quote.ip.protocol, TCP | UDP) || !has_ports {
         return None;
     }
     // RFC 792: at least eight bytes of the quoted payload are there.
-    let ports = packet.window::<8>(quoted.payload)?;
-    Some(Quote {
-        ip: quoted,
-        source_port: ports.u16_at::<0>(),
-        destination_port: ports.u16_at::<2>(),
-    })
+    let ports = packet.window::<8>(quote.ip.payload)?;
+    quote.source_port = ports.u16_at::<0>();
+    quote.destination_port = ports.u16_at::<2>();
+    Some(())
+}
+
+/// The 5-tuple of the packets that answer the quoted one.
+#[inline(always)]
+fn answering<A: Family>(quote: &Quote<A>) -> Tuple<A> {
+    Tuple {
+        source: quote.ip.destination,
+        destination: quote.ip.source,
+        source_port: quote.destination_port,
+        destination_port: quote.source_port,
+        protocol: quote.ip.protocol,
+    }
 }
 
 /// An error about a reply: quoted from VIP to client.
 #[inline(always)]
 fn to_backend<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
-    context: &Context<'_, T>,
-    ip: &Ip<A>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
     quote: &Quote<A>,
-    hop: &mut Hop,
 ) -> Option<Verdict> {
-    let tables = context.flows.tables;
-    let (vip, protocol) = (quote.ip.source, quote.ip.protocol);
-    let listener = A::listener(tables, vip, quote.source_port, protocol)?;
-    let tuple = Tuple::<A> {
-        source: quote.ip.destination,
-        destination: vip,
-        source_port: quote.destination_port,
-        destination_port: quote.source_port,
-        protocol,
-    };
-    let hash = tuple.hash(&context.flows.settings.hash_key);
-    let (_, backend) = find_flow(&context.flows, hash, listener)?;
-    if ip.ttl <= 1 {
+    let vip = quote.ip.source;
+    let listener = A::listener(world.tables, vip, quote.source_port, quote.ip.protocol)?;
+    let hash = answering(quote).hash(&world.settings.hash_key);
+    let flows = flight.flows(world.tables, world.settings);
+    let (_, backend) = find_flow(&flows, hash, listener)?;
+    if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_to(context, backend, hop) {
+    if !hop_to(flight, backend) {
         return Some(Verdict::NoNextHop);
     }
     let address = A::from_words(&backend.address);
     let inner = translate_source(packet, quote, backend)?;
-    A::set_destination(A::header(packet, ip.start)?, address);
-    let outer = A::change(Sum::default(), ip.destination, address);
-    finish(packet, ip, inner, outer)?;
+    A::set_destination(A::header(packet, flight.ip.start)?, address);
+    let outer = A::change(Sum::default(), flight.ip.destination, address);
+    finish(packet, &flight.ip, inner, outer)?;
     Some(Verdict::ErrorToBackend)
 }
 
@@ -161,34 +171,29 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
 #[inline(always)]
 fn to_client<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
-    context: &Context<'_, T>,
-    ip: &Ip<A>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
     quote: &Quote<A>,
-    hop: &mut Hop,
 ) -> Option<Verdict> {
-    let reply = Tuple::<A> {
-        source: quote.ip.destination,
-        destination: quote.ip.source,
-        source_port: quote.destination_port,
-        destination_port: quote.source_port,
-        protocol: quote.ip.protocol,
-    };
-    let hash = reply.hash(&context.flows.settings.hash_key);
-    let (found, backend) = find_reply(&context.flows, &reply, hash)?;
-    if ip.ttl <= 1 {
+    let reply = answering(quote);
+    let hash = reply.hash(&world.settings.hash_key);
+    let flows = flight.flows(world.tables, world.settings);
+    let (found, backend) = find_reply(&flows, &reply, hash)?;
+    if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_back(context, found.place.index(), hop) {
+    if !hop_back(world.tables, flight, found.place.index()) {
         return Some(Verdict::NoNextHop);
     }
     let inner = translate_destination(packet, quote, backend)?;
     // An error of the backend itself comes from the VIP, as far as the client knows; one of a router on
     // the way keeps its source.
-    let from_backend = A::same(ip.source, A::from_words(&backend.address));
-    let source = if from_backend { A::from_words(&backend.vip) } else { ip.source };
-    A::set_source(A::header(packet, ip.start)?, source);
-    let outer = A::change(Sum::default(), ip.source, source);
-    finish(packet, ip, inner, outer)?;
+    let sender = flight.ip.source;
+    let from_backend = A::same(sender, A::from_words(&backend.address));
+    let source = if from_backend { A::from_words(&backend.vip) } else { sender };
+    A::set_source(A::header(packet, flight.ip.start)?, source);
+    let outer = A::change(Sum::default(), sender, source);
+    finish(packet, &flight.ip, inner, outer)?;
     Some(Verdict::ErrorToClient)
 }
 
@@ -223,7 +228,7 @@ fn translate_destination<A: Family, F: Frame>(
 }
 
 /// Corrects the quoted checksums, as far as they are quoted.
-#[inline(always)]
+#[inline(never)]
 fn fix_quote<A: Family, F: Frame>(
     packet: &Packet<F>,
     quote: &Quote<A>,

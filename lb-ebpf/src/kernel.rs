@@ -17,6 +17,9 @@ use lb_common::layout::{
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 use lb_ebpf::Exit;
+use lb_ebpf::family::Family;
+use lb_ebpf::flight::Flight;
+use lb_ebpf::icmp::Quote;
 use lb_ebpf::packet::{Frame, Packet};
 use lb_ebpf::tables::{Entry, Tables};
 
@@ -54,6 +57,11 @@ static VERDICTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_VERDICTS
 static LISTENER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_LISTENERS, 0);
 #[map]
 static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
+
+/// Memory for what is known of the packet at hand.
+type Scratch = [u64; 40];
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
 
 /// The program.
 #[xdp]
@@ -227,6 +235,23 @@ impl Tables for KernelTables {
     fn interface(&self, index: u32) -> Option<Interface> {
         // SAFETY: the value is copied at once; a racing update replaces it whole.
         unsafe { INTERFACES.get(&index).copied() }
+    }
+
+    #[inline(always)]
+    fn flight<A: Family>(&self) -> Option<Entry<Flight<A>>> {
+        const { assert!(size_of::<Flight<A>>() <= size_of::<Scratch>()) };
+        let memory = SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: memory of this CPU, large enough and aligned, which lives as long as the program; any bytes
+        // are a value.
+        Some(unsafe { Entry::new(memory.cast()) })
+    }
+
+    #[inline(always)]
+    fn quote<A: Family>(&self) -> Option<Entry<Quote<A>>> {
+        const { assert!(size_of::<Quote<A>>() <= size_of::<Scratch>()) };
+        let memory = SCRATCH.get_ptr_mut(1)?;
+        // SAFETY: as above.
+        Some(unsafe { Entry::new(memory.cast()) })
     }
 
     #[inline(always)]

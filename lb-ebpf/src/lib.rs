@@ -23,25 +23,27 @@
 )]
 
 pub mod checksum;
+pub mod ethernet;
 pub mod family;
+pub mod flight;
 pub mod flow;
+pub mod icmp;
 pub mod packet;
 pub mod tables;
+pub mod transport;
 
-mod balance;
-mod ethernet;
-mod icmp;
+mod forward;
 mod reply;
 mod reset;
 mod schedule;
-mod transport;
 mod verifier;
 
+use lb_common::layout::Settings;
 use lb_common::verdict::{Kind, Verdict};
 
-use crate::ethernet::{Ethernet, Hop};
-use crate::family::{Family, Fragment, Ip, TCP, UDP, V4, V6, VRRP};
-use crate::flow::Flows;
+use crate::ethernet::Ethernet;
+use crate::family::{Family, Ip, Shape, TCP, UDP, V4, V6, VRRP};
+use crate::flight::Flight;
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 
@@ -67,51 +69,31 @@ pub enum Exit {
     Redirect(u32),
 }
 
-/// What is known of a packet before its addresses are looked at.
-#[derive(Clone, Copy)]
-struct Context<'t, T> {
-    flows: Flows<'t, T>,
-    link: &'t Ethernet,
-    interface: u32,
-    bytes: u64,
+/// The maps, and the settings found in them.
+struct World<'t, T> {
+    tables: &'t T,
+    settings: &'t Settings,
 }
 
 /// Decides on a packet, rewrites it and counts it.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
     let bytes = packet.length() as u64;
-    let outcome = match ethernet::parse(packet) {
-        Some(link) => balance(packet, tables, &link),
-        None => rest(Verdict::NotIp),
+    let outcome = match (ethernet::parse(packet), tables.settings()) {
+        (Some(link), Some(settings)) => {
+            let world = World { tables, settings };
+            match link.kind {
+                ethernet::IPV4 => balance::<V4, F, T>(packet, &world, &link),
+                ethernet::IPV6 => balance::<V6, F, T>(packet, &world, &link),
+                _ => rest(Verdict::NotIp),
+            }
+        }
+        _ => rest(Verdict::NotIp),
     };
     if let Some(count) = tables.verdict_count(outcome.verdict.number()) {
-        count.update(|count| {
-            count.packets += 1;
-            count.bytes += bytes;
-        });
+        count.update(|count| count.add(bytes));
     }
     outcome
-}
-
-#[inline(always)]
-fn balance<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T, link: &Ethernet) -> Outcome {
-    let Some(settings) = tables.settings() else { return rest(Verdict::NotOurs) };
-    let context = Context {
-        flows: Flows { tables, settings, tick: tables.tick() },
-        link,
-        interface: packet.interface(),
-        bytes: packet.length() as u64,
-    };
-    let mut hop = Hop::NONE;
-    let verdict = match link.kind {
-        ethernet::IPV4 => route::<V4, F, T>(packet, &context, &mut hop),
-        ethernet::IPV6 => route::<V6, F, T>(packet, &context, &mut hop),
-        _ => Verdict::NotIp,
-    };
-    match verdict.kind() {
-        Kind::Forwarded => leave(packet, verdict, link, &hop),
-        Kind::Passed | Kind::Dropped => rest(verdict),
-    }
 }
 
 /// The packet stays as it is.
@@ -124,16 +106,43 @@ fn rest(verdict: Verdict) -> Outcome {
     Outcome { verdict, exit }
 }
 
-/// The packet goes where it was decided to.
+/// What is the same for both families, once for each.
 #[inline(never)]
-fn leave<F: Frame>(packet: &mut Packet<F>, verdict: Verdict, link: &Ethernet, hop: &Hop) -> Outcome {
+fn balance<A: Family, F: Frame, T: Tables>(
+    packet: &mut Packet<F>,
+    world: &World<T>,
+    link: &Ethernet,
+) -> Outcome {
+    let Some(flight) = world.tables.flight::<A>() else { return rest(Verdict::NotOurs) };
+    flight.update(|flight| {
+        flight.bytes = packet.length() as u64;
+        flight.tick = world.tables.tick();
+        flight.interface = packet.interface();
+        flight.link = *link;
+        flight.hop.end = 0;
+        let verdict = route(packet, world, flight);
+        match verdict.kind() {
+            Kind::Forwarded => leave(packet, verdict, flight),
+            Kind::Passed | Kind::Dropped => rest(verdict),
+        }
+    })
+}
+
+/// The packet goes where it was decided to.
+#[inline(always)]
+fn leave<A: Family, F: Frame>(
+    packet: &mut Packet<F>,
+    verdict: Verdict,
+    flight: &Flight<A>,
+) -> Outcome {
+    let hop = &flight.hop;
     if hop.end != 0 && !packet.extend(hop.end as i32 - packet.length() as i32) {
         return rest(Verdict::Malformed);
     }
-    if ethernet::write(packet, link, hop).is_none() {
+    if ethernet::write(packet, &flight.link, hop).is_none() {
         return rest(Verdict::NoNextHop);
     }
-    let exit = if hop.interface == packet.interface() {
+    let exit = if hop.interface == flight.interface {
         Exit::Transmit
     } else {
         Exit::Redirect(hop.interface)
@@ -142,46 +151,49 @@ fn leave<F: Frame>(packet: &mut Packet<F>, verdict: Verdict, link: &Ethernet, ho
 }
 
 /// Finds out whose packet it is, and rewrites it. Where the verdict is to forward, the hop is written.
-#[inline(never)]
+#[inline(always)]
 fn route<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
-    context: &Context<T>,
-    hop: &mut Hop,
+    world: &World<T>,
+    flight: &mut Flight<A>,
 ) -> Verdict {
-    let ip = match A::parse(packet, context.link.length, false) {
-        Ok(ip) => ip,
-        Err(verdict) => return verdict,
-    };
-    if ip.protocol == A::ICMP && ip.fragment == Fragment::Whole {
-        return icmp::decide(packet, context, &ip, hop);
+    if let Err(verdict) = A::parse(packet, flight.link.length, false, &mut flight.ip) {
+        return verdict;
     }
-    if !matches!(ip.protocol, TCP | UDP) || ip.fragment == Fragment::Later {
-        return unbalanced(context, &ip);
+    let (protocol, shape) = (flight.ip.protocol, flight.ip.shape);
+    if protocol == A::ICMP && shape == Shape::WHOLE {
+        return icmp::decide(packet, world, flight);
     }
-    let Some(transport) = transport::parse(packet, &ip) else {
-        return truncated(context, &ip);
+    if !matches!(protocol, TCP | UDP) || shape == Shape::LATER_FRAGMENT {
+        return unbalanced(world.tables, &flight.ip);
+    }
+    let Some(transport) = transport::parse(packet, &flight.ip) else {
+        return truncated(world.tables, &flight.ip);
     };
-    match A::listener(context.flows.tables, ip.destination, transport.destination_port, ip.protocol) {
-        Some(listener) if ip.fragment == Fragment::Whole => {
-            balance::to_backend(packet, context, &ip, &transport, listener, hop)
+    flight.transport = transport;
+    let port = transport.destination_port;
+    match A::listener(world.tables, flight.ip.destination, port, protocol) {
+        Some(listener) if shape == Shape::WHOLE => {
+            flight.listener = listener;
+            forward::to_backend(packet, world, flight)
         }
         Some(_) => Verdict::Fragment,
-        None => match A::vip(context.flows.tables, ip.destination) {
+        None => match A::vip(world.tables, flight.ip.destination) {
             Some(vip) if vip.closed != 0 => Verdict::PortClosed,
             Some(_) => Verdict::VipHostPort,
-            None => reply::to_client(packet, context, &ip, &transport, hop),
+            None => reply::to_client(packet, world, flight),
         },
     }
 }
 
 /// A packet without ports that could be balanced by.
 #[inline(never)]
-fn unbalanced<A: Family, T: Tables>(context: &Context<T>, ip: &Ip<A>) -> Verdict {
-    match A::vip(context.flows.tables, ip.destination) {
+fn unbalanced<A: Family, T: Tables>(tables: &T, ip: &Ip<A>) -> Verdict {
+    match A::vip(tables, ip.destination) {
         None => Verdict::NotOurs,
         Some(vip) if vip.closed == 0 => Verdict::VipHostPort,
-        Some(_) if ip.fragment != Fragment::Whole => Verdict::Fragment,
-        Some(_) if ip.unfollowed => Verdict::ExtensionHeaders,
+        Some(_) if ip.shape == Shape::UNFOLLOWED => Verdict::ExtensionHeaders,
+        Some(_) if ip.shape != Shape::WHOLE => Verdict::Fragment,
         Some(_) if ip.protocol == VRRP => Verdict::VipControl,
         Some(_) => Verdict::ProtocolClosed,
     }
@@ -189,10 +201,6 @@ fn unbalanced<A: Family, T: Tables>(context: &Context<T>, ip: &Ip<A>) -> Verdict
 
 /// A packet whose transport header is not all there.
 #[inline(never)]
-fn truncated<A: Family, T: Tables>(context: &Context<T>, ip: &Ip<A>) -> Verdict {
-    if A::vip(context.flows.tables, ip.destination).is_some() {
-        Verdict::Malformed
-    } else {
-        Verdict::NotOurs
-    }
+fn truncated<A: Family, T: Tables>(tables: &T, ip: &Ip<A>) -> Verdict {
+    if A::vip(tables, ip.destination).is_some() { Verdict::Malformed } else { Verdict::NotOurs }
 }

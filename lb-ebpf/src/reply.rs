@@ -4,51 +4,47 @@ use lb_common::cell::State;
 use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
-use crate::balance::partner_state;
+use crate::World;
 use crate::checksum::Sum;
-use crate::ethernet::{Hop, Tags};
-use crate::family::{Family, Fragment, Ip, TCP};
+use crate::ethernet::Tags;
+use crate::family::{Family, Ip, Shape};
+use crate::flight::Flight;
 use crate::flow::{Found, Tuple};
+use crate::forward::{closes, partner_state};
 use crate::packet::{Frame, Packet};
 use crate::schedule::{find_flow, find_reply};
 use crate::tables::Tables;
-use crate::transport::{self, ACK, Port, Transport};
-use crate::Context;
+use crate::transport::{self, ACK, Port};
 
 /// Gives a reply of a balanced flow the VIP as its source; leaves everything else alone.
 #[inline(always)]
 pub fn to_client<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
-    context: &Context<'_, T>,
-    ip: &Ip<A>,
-    transport: &Transport,
-    hop: &mut Hop,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
 ) -> Verdict {
-    let tuple = Tuple::<A> {
-        source: ip.source,
-        destination: ip.destination,
-        source_port: transport.source_port,
-        destination_port: transport.destination_port,
-        protocol: ip.protocol,
-    };
-    let hash = tuple.hash(&context.flows.settings.hash_key);
-    let Some((found, backend)) = find_reply(&context.flows, &tuple, hash) else {
+    flight.hash = flight.tuple().hash(&world.settings.hash_key);
+    let flows = flight.flows(world.tables, world.settings);
+    let Some((found, backend)) = find_reply(&flows, &flight.tuple(), flight.hash) else {
         return Verdict::NotOurs;
     };
-    if ip.fragment != Fragment::Whole {
+    flight.found = found;
+    if flight.ip.shape != Shape::WHOLE {
         return Verdict::Fragment;
     }
-    if ip.ttl <= 1 {
+    if flight.ip.ttl <= 1 {
         return Verdict::TtlExceeded;
     }
-    follow(context, &found, backend, &tuple, transport);
-    if !hop_back(context, found.place.index(), hop) {
+    if is_news(&found, flight) {
+        follow(world, flight, backend);
+    }
+    if !hop_back(world.tables, flight, found.place.index()) {
         return Verdict::NoNextHop;
     }
-    if rewrite(packet, ip, backend).is_none() {
+    if rewrite(packet, &flight.ip, backend).is_none() {
         return Verdict::Malformed;
     }
-    count(context, backend.listener, found.cell.backend());
+    count(world, flight, backend);
     Verdict::ToClient
 }
 
@@ -61,82 +57,77 @@ fn rewrite<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>, backend: &Backen
     transport::rewrite(packet, ip, Port::Source, backend.vip_port, change)
 }
 
-/// Keeps the cells of a known flow up to date: on a new tick or a new state only.
+/// Whether the backend answers for the first time.
+#[inline(always)]
+fn answers<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
+    found.cell.state() == Some(State::Syn) && flight.transport.flags & ACK != 0
+}
+
+/// Whether the flow's cells are to be written: on a new tick or a new state only.
+#[inline(always)]
+fn is_news<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
+    answers(found, flight) || closes(found, flight) || found.cell.idle_ticks(flight.tick) != 0
+}
+
+/// Keeps the cells of a known flow up to date: that of the other direction too, or it would expire under a
+/// flow that only ever answers.
 #[inline(never)]
-fn follow<A: Family, T: Tables>(
-    context: &Context<'_, T>,
-    found: &Found,
-    backend: &Backend,
-    tuple: &Tuple<A>,
-    transport: &Transport,
-) {
+fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: &Backend) {
+    let found = &flight.found;
     let Some(old) = found.cell.state() else { return };
-    let closes = tuple.protocol == TCP && transport.closes() && old != State::Closing;
-    let answers = old == State::Syn && transport.flags & ACK != 0;
-    let new = match old {
-        _ if closes => State::Closing,
-        State::Syn if answers => State::SynAck,
-        State::Syn | State::SynAck | State::Established | State::Closing | State::Udp => old,
+    let new = if closes(found, flight) {
+        State::Closing
+    } else if answers(found, flight) {
+        State::SynAck
+    } else {
+        old
     };
-    let aged = found.cell.idle_ticks(context.flows.tick) != 0;
-    if new != old || aged {
-        context.flows.touch(found, new);
-    }
-    if closes || aged {
-        touch_forward(context, found, backend, tuple, new);
+    let flows = flight.flows(world.tables, world.settings);
+    flows.touch(found, new);
+    let forward = forward_tuple(flight, backend);
+    let hash = forward.hash(&world.settings.hash_key);
+    if let Some((partner, _)) = find_flow(&flows, hash, backend.listener)
+        && partner.cell.backend() == found.cell.backend()
+    {
+        flows.touch(&partner, partner_state(&partner, new));
     }
 }
 
-/// Keeps the cell of the other direction alive, or it would expire under a flow that only ever answers.
+/// The 5-tuple of the client's packets.
 #[inline(always)]
-fn touch_forward<A: Family, T: Tables>(
-    context: &Context<'_, T>,
-    found: &Found,
-    backend: &Backend,
-    tuple: &Tuple<A>,
-    state: State,
-) {
-    let forward = Tuple::<A> {
-        source: tuple.destination,
+fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
+    Tuple {
+        source: flight.ip.destination,
         destination: A::from_words(&backend.vip),
-        source_port: tuple.destination_port,
+        source_port: flight.transport.destination_port,
         destination_port: backend.vip_port,
-        protocol: tuple.protocol,
-    };
-    let hash = forward.hash(&context.flows.settings.hash_key);
-    if let Some((partner, _)) = find_flow(&context.flows, hash, backend.listener)
-        && partner.cell.backend() == found.cell.backend()
-    {
-        context.flows.touch(&partner, partner_state(&partner, state));
+        protocol: flight.ip.protocol,
     }
 }
 
 /// Writes the way that the client's last packet came; says whether it is known.
 #[inline(always)]
-pub fn hop_back<T: Tables>(context: &Context<'_, T>, index: u32, hop: &mut Hop) -> bool {
-    let Some(detail) = context.flows.tables.detail(index) else { return false };
+pub fn hop_back<A: Family, T: Tables>(tables: &T, flight: &mut Flight<A>, index: u32) -> bool {
+    let Some(detail) = tables.detail(index) else { return false };
     detail.update(|detail| {
-        hop.interface = detail.hop_interface;
-        hop.destination = detail.hop_neighbour.into();
-        hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
+        flight.hop.interface = detail.hop_interface;
+        flight.hop.destination = detail.hop_neighbour.into();
+        flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
     });
-    hop.source = context.link.destination;
-    if hop.interface != context.interface {
-        let Some(interface) = context.flows.tables.interface(hop.interface) else { return false };
-        hop.source = interface.mac.into();
+    flight.hop.source = flight.link.destination;
+    if flight.hop.interface != flight.interface {
+        let Some(interface) = tables.interface(flight.hop.interface) else { return false };
+        flight.hop.source = interface.mac.into();
     }
     true
 }
 
 #[inline(always)]
-fn count<T: Tables>(context: &Context<'_, T>, listener: u32, backend: u32) {
-    let tables = context.flows.tables;
-    for entry in [tables.listener_traffic(listener), tables.backend_traffic(backend)] {
-        if let Some(entry) = entry {
-            entry.update(|traffic| {
-                traffic.reply.packets += 1;
-                traffic.reply.bytes += context.bytes;
-            });
-        }
+fn count<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: &Backend) {
+    if let Some(entry) = world.tables.listener_traffic(backend.listener) {
+        entry.update(|traffic| traffic.reply.add(flight.bytes));
+    }
+    if let Some(entry) = world.tables.backend_traffic(flight.found.cell.backend()) {
+        entry.update(|traffic| traffic.reply.add(flight.bytes));
     }
 }

@@ -8,10 +8,9 @@ use network_types::tcp::TcpHdr;
 use crate::checksum::Sum;
 use crate::ethernet::Hop;
 use crate::family::{Family, Ip, TCP};
-use crate::packet::{Frame, Packet};
-use crate::tables::Tables;
+use crate::flight::Flight;
+use crate::packet::{Frame, Packet, Window};
 use crate::transport::{ACK, FIN, RST, SYN, TCP_CHECK, TCP_FLAGS};
-use crate::Context;
 
 const SEQUENCE: usize = offset_of!(TcpHdr, seq);
 const ACKNOWLEDGEMENT: usize = offset_of!(TcpHdr, ack_seq);
@@ -24,17 +23,11 @@ const NO_OPTIONS: u8 = 5 << 4;
 
 /// Turns the packet into a reset for its sender (RFC 9293 section 3.5.2).
 #[inline(never)]
-pub fn answer<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    context: &Context<'_, T>,
-    ip: &Ip<A>,
-    hop: &mut Hop,
-    listener: u32,
-) -> Verdict {
-    let Some(header) = packet.window::<{ TcpHdr::LEN }>(ip.payload) else {
-        return Verdict::Malformed;
-    };
-    let Some(outer) = A::header(packet, ip.start) else {
+pub fn answer<A: Family, F: Frame>(packet: &Packet<F>, flight: &mut Flight<A>) -> Verdict {
+    let ip = &flight.ip;
+    let (Some(header), Some(outer)) =
+        (packet.window::<{ TcpHdr::LEN }>(ip.payload), A::header(packet, ip.start))
+    else {
         return Verdict::Malformed;
     };
     let received = Received {
@@ -43,6 +36,24 @@ pub fn answer<A: Family, F: Frame, T: Tables>(
         acknowledgement: header.u32_at::<ACKNOWLEDGEMENT>(),
         length: segment_length(ip, header.u8_at::<OFFSET>()),
     };
+    write(header, &received, ip);
+    A::set_source(outer, ip.destination);
+    A::set_destination(outer, ip.source);
+    let end = ip.payload + TcpHdr::LEN;
+    A::renew(outer, (end - ip.start) as u16);
+    flight.hop = Hop {
+        interface: flight.interface,
+        destination: flight.link.source,
+        source: flight.link.destination,
+        tags: flight.link.tags,
+        end,
+    };
+    Verdict::ResetSent
+}
+
+/// Writes the TCP header in place of the one received.
+#[inline(always)]
+fn write<A: Family>(header: Window<'_, { TcpHdr::LEN }>, received: &Received, ip: &Ip<A>) {
     let (sequence, acknowledgement, flags) = received.answer();
     let (source_port, destination_port) = (header.u16_at::<2>(), header.u16_at::<0>());
     header.set_u16::<0>(source_port);
@@ -63,19 +74,6 @@ pub fn answer<A: Family, F: Frame, T: Tables>(
         .add_u32(acknowledgement)
         .add(u16::from_ne_bytes([NO_OPTIONS, flags]));
     header.set_u16::<TCP_CHECK>(sum.checksum());
-    A::set_source(outer, ip.destination);
-    A::set_destination(outer, ip.source);
-    let end = ip.payload + TcpHdr::LEN;
-    A::renew(outer, (end - ip.start) as u16);
-    *hop = Hop {
-        interface: context.interface,
-        destination: context.link.source,
-        source: context.link.destination,
-        tags: context.link.tags,
-        end,
-    };
-    count(context, listener);
-    Verdict::ResetSent
 }
 
 struct Received {
@@ -102,11 +100,4 @@ impl Received {
 fn segment_length<A: Family>(ip: &Ip<A>, offset: u8) -> u32 {
     let header = usize::from(offset >> 4) * 4;
     ip.end.saturating_sub(ip.payload + header) as u32
-}
-
-#[inline(always)]
-fn count<T: Tables>(context: &Context<'_, T>, listener: u32) {
-    if let Some(entry) = context.flows.tables.listener_traffic(listener) {
-        entry.update(|traffic| traffic.dropped += 1);
-    }
 }

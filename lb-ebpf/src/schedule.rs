@@ -4,56 +4,42 @@ use lb_common::cell::State;
 use lb_common::layout::{BACKEND_UP, Backend, Listener, run_parts};
 use lb_common::verdict::Verdict;
 
-use crate::Context;
+use crate::World;
 use crate::family::{Family, TCP};
+use crate::flight::Flight;
 use crate::flow::{Flows, Found, Tuple};
 use crate::tables::Tables;
-use crate::transport::Transport;
 
 /// Backends that are tried when replies of the first ones could not be told apart.
 const TRIES: u32 = 4;
 
-/// A packet whose flow has no backend.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival<A: Family> {
-    /// Where it was sent to.
-    pub listener: u32,
-    /// Its own 5-tuple.
-    pub tuple: Tuple<A>,
-    /// The tuple's hash.
-    pub hash: u64,
-    /// Its transport header.
-    pub transport: Transport,
-    /// The flow's cell from before, whose backend cannot serve it any more.
-    pub old: Option<Found>,
-}
-
-/// Chooses a backend and takes both cells of the flow.
+/// Chooses a backend for the packet's flow and takes both of its cells. A cell that was found before is
+/// taken over: its backend cannot serve the flow any more.
 #[inline(never)]
 pub fn schedule<A: Family, T: Tables>(
-    context: &Context<'_, T>,
-    arrival: &Arrival<A>,
+    world: &World<'_, T>,
+    flight: &Flight<A>,
 ) -> Result<u32, Verdict> {
-    let tables = context.flows.tables;
-    let listener = tables.listener(arrival.listener).ok_or(Verdict::NoBackend)?;
+    let tables = world.tables;
+    let listener = tables.listener(flight.listener).ok_or(Verdict::NoBackend)?;
     let (base, length) = run_parts(current_run(listener));
     if length == 0 {
         return Err(Verdict::NoBackend);
     }
-    let drawn = if arrival.tuple.protocol != TCP || arrival.transport.opens() {
+    let drawn = if flight.ip.protocol != TCP || flight.transport.opens() {
         tables.draw(listener.cursor) as u32
     } else {
         // A connection that is not known here, as after a failover: every director makes this choice alike.
-        arrival.hash as u32 >> 8
+        flight.hash as u32 >> 8
     };
     for attempt in 0..TRIES {
         let slot = base + drawn.wrapping_add(attempt) % length;
         let id = tables.slot(slot).ok_or(Verdict::NoBackend)?;
         let backend = tables.backend(id).ok_or(Verdict::NoBackend)?;
-        if backend.state != BACKEND_UP || backend.listener != arrival.listener {
+        if backend.state != BACKEND_UP || backend.listener != flight.listener {
             return Err(Verdict::NoBackend);
         }
-        match remember(context, arrival, id, backend) {
+        match remember(world, flight, id, backend) {
             Remembered::Yes => return Ok(id),
             Remembered::NoRoom => return Err(Verdict::FlowTableFull),
             Remembered::Conflict => {}
@@ -71,10 +57,10 @@ fn current_run(listener: &Listener) -> u64 {
 }
 
 #[inline(always)]
-fn first_state<A: Family>(arrival: &Arrival<A>) -> State {
-    if arrival.tuple.protocol != TCP {
+fn first_state<A: Family>(flight: &Flight<A>) -> State {
+    if flight.ip.protocol != TCP {
         State::Udp
-    } else if arrival.transport.closes() {
+    } else if flight.transport.closes() {
         State::Closing
     } else {
         State::Syn
@@ -90,16 +76,16 @@ enum Remembered {
 /// Takes the cell of the reply, then that of the flow.
 #[inline(always)]
 fn remember<A: Family, T: Tables>(
-    context: &Context<'_, T>,
-    arrival: &Arrival<A>,
+    world: &World<'_, T>,
+    flight: &Flight<A>,
     id: u32,
     backend: &Backend,
 ) -> Remembered {
-    let flows = &context.flows;
-    let state = first_state(arrival);
-    let reply = reply_tuple(&arrival.tuple, backend);
-    let hash = reply.hash(&flows.settings.hash_key);
-    let place = match find_reply(flows, &reply, hash) {
+    let flows = flight.flows(world.tables, world.settings);
+    let state = first_state(flight);
+    let reply = reply_tuple(&flight.tuple(), backend);
+    let hash = reply.hash(&world.settings.hash_key);
+    let place = match find_reply(&flows, &reply, hash) {
         Some((found, _)) if is_free_for(&found, id) => {
             flows.replace(&found, id, state).then_some(found.place)
         }
@@ -107,8 +93,8 @@ fn remember<A: Family, T: Tables>(
         None => flows.insert(hash, id, state, true),
     };
     let Some(place) = place else { return Remembered::NoRoom };
-    write_reply_detail(context, &reply, place.index());
-    if take_forward_cell(flows, arrival, id, state) {
+    write_reply_detail(world.tables, flight, &reply, place.index());
+    if take_forward_cell(&flows, flight, id, state) {
         return Remembered::Yes;
     }
     flows.remove(place, id);
@@ -124,17 +110,19 @@ fn is_free_for(found: &Found, id: u32) -> bool {
 #[inline(always)]
 fn take_forward_cell<A: Family, T: Tables>(
     flows: &Flows<'_, T>,
-    arrival: &Arrival<A>,
+    flight: &Flight<A>,
     id: u32,
     state: State,
 ) -> bool {
-    let place = match &arrival.old {
-        Some(old) => flows.replace(old, id, state).then_some(old.place),
-        None => flows.insert(arrival.hash, id, state, false),
+    let old = &flight.found;
+    let place = if old.cell.is_empty() {
+        flows.insert(flight.hash, id, state, false)
+    } else {
+        flows.replace(old, id, state).then_some(old.place)
     };
     let Some(place) = place else { return false };
     if let Some(entry) = flows.tables.detail(place.index()) {
-        entry.update(|detail| arrival.tuple.describe(detail));
+        entry.update(|detail| flight.tuple().describe(detail));
     }
     true
 }
@@ -184,16 +172,17 @@ pub fn find_flow<'t, T: Tables>(
 /// Writes what a reply's cell stands for, and the way back to the client: the one that this packet came.
 #[inline(always)]
 pub fn write_reply_detail<A: Family, T: Tables>(
-    context: &Context<'_, T>,
+    tables: &T,
+    flight: &Flight<A>,
     reply: &Tuple<A>,
     index: u32,
 ) {
-    let Some(entry) = context.flows.tables.detail(index) else { return };
+    let Some(entry) = tables.detail(index) else { return };
     entry.update(|detail| {
         reply.describe(detail);
-        detail.hop_interface = context.interface;
-        detail.hop_neighbour = context.link.source.into();
-        detail.hop_tags = context.link.tags.control;
-        detail.hop_tag_type = context.link.tags.kind;
+        detail.hop_interface = flight.interface;
+        detail.hop_neighbour = flight.link.source.into();
+        detail.hop_tags = flight.link.tags.control;
+        detail.hop_tag_type = flight.link.tags.kind;
     });
 }

@@ -5,6 +5,9 @@ use lb_common::layout::{
     ListenerKeyV6, Settings, Traffic, Vip,
 };
 
+use crate::family::Family;
+use crate::flight::Flight;
+use crate::icmp::Quote;
 use crate::verifier::masked;
 
 /// The maps, the clock and the counters.
@@ -43,6 +46,10 @@ pub trait Tables: Sized {
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// An interface that we are attached to.
     fn interface(&self, index: u32) -> Option<Interface>;
+    /// This CPU's memory for what is known of the packet at hand.
+    fn flight<A: Family>(&self) -> Option<Entry<Flight<A>>>;
+    /// This CPU's memory for the packet that an ICMP error quotes.
+    fn quote<A: Family>(&self) -> Option<Entry<Quote<A>>>;
     /// This CPU's counter of a verdict.
     fn verdict_count(&self, number: u32) -> Option<Entry<Count>>;
     /// This CPU's counters of a listener.
@@ -68,10 +75,10 @@ impl<T: Copy> Entry<T> {
 
     /// Changes the value in place; for counters of one CPU and details, whose readers check what they read.
     #[inline(always)]
-    pub fn update(self, change: impl FnOnce(&mut T)) {
+    pub fn update<R>(self, change: impl FnOnce(&mut T) -> R) -> R {
         // SAFETY: the maker of the entry promised that the value is valid; on one CPU nothing else holds a
         // reference to it while `change` runs.
-        change(unsafe { &mut *self.0 });
+        change(unsafe { &mut *self.0 })
     }
 
     /// A copy of the value.

@@ -82,24 +82,3 @@ fn next(number: usize) -> usize {
 fn next(number: usize) -> usize {
     number + 1
 }
-
-/// `number`, of which the verifier forgets what it knew; `noise` is anything that it does not know.
-///
-/// Paths that differ in nothing but a loop's counter become one again here, and are verified once.
-#[inline(always)]
-#[cfg(target_arch = "bpf")]
-pub(crate) fn forget(number: usize, noise: u64) -> usize {
-    let mut number = number;
-    // SAFETY: two instructions; the second undoes the first.
-    unsafe {
-        core::arch::asm!("{0} ^= {1}", "{0} ^= {1}", inout(reg) number, in(reg) noise, options(pure, nomem, nostack));
-    }
-    number
-}
-
-/// `number`.
-#[inline(always)]
-#[cfg(not(target_arch = "bpf"))]
-pub(crate) fn forget(number: usize, _noise: u64) -> usize {
-    number
-}

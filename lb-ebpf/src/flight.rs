@@ -1,0 +1,64 @@
+//! What is known of the packet at hand.
+//!
+//! It lies in memory of this CPU and not on the stack: BPF's is too small. There is a second gain: what is
+//! read back from there is new to the verifier, so that the many ways to parse a header become one, and what
+//! follows is verified once. All fields are plain numbers, since the memory is never cleared.
+
+use lb_common::cell::Cell;
+use lb_common::layout::Settings;
+
+use crate::ethernet::{Ethernet, Hop};
+use crate::family::{Family, Ip};
+use crate::flow::{Flows, Found, Place, Tuple};
+use crate::tables::Tables;
+use crate::transport::Transport;
+
+/// What is known of the packet at hand.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Flight<A: Family> {
+    /// Bytes of the frame as it came in.
+    pub bytes: u64,
+    /// Now, in ticks.
+    pub tick: u64,
+    /// Index of the interface that it came in by.
+    pub interface: u32,
+    /// Id of the listener that it was sent to, or whose flow it answers.
+    pub listener: u32,
+    /// The Ethernet header as it came in.
+    pub link: Ethernet,
+    /// The IP header as it came in.
+    pub ip: Ip<A>,
+    /// The transport header as it came in.
+    pub transport: Transport,
+    /// Hash of the packet's own 5-tuple.
+    pub hash: u64,
+    /// The cell of the packet's own 5-tuple; the empty one where there is none.
+    pub found: Found,
+    /// Where the packet goes, if it does.
+    pub hop: Hop,
+}
+
+impl<A: Family> Flight<A> {
+    /// The packet's own 5-tuple.
+    #[inline(always)]
+    pub fn tuple(&self) -> Tuple<A> {
+        Tuple {
+            source: self.ip.source,
+            destination: self.ip.destination,
+            source_port: self.transport.source_port,
+            destination_port: self.transport.destination_port,
+            protocol: self.ip.protocol,
+        }
+    }
+
+    /// The flow table now.
+    #[inline(always)]
+    pub fn flows<'t, T: Tables>(&self, tables: &'t T, settings: &'t Settings) -> Flows<'t, T> {
+        Flows { tables, settings, tick: self.tick }
+    }
+}
+
+/// The cell that is none.
+pub const NOT_FOUND: Found =
+    Found { place: Place::FIRST, cell: Cell::EMPTY };

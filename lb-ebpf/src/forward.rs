@@ -1,0 +1,207 @@
+//! From client to backend.
+
+use lb_common::cell::State;
+use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
+use lb_common::verdict::Verdict;
+
+use crate::checksum::Sum;
+use crate::ethernet::Tags;
+use crate::family::{Family, Ip, TCP};
+use crate::flight::{Flight, NOT_FOUND};
+use crate::flow::Found;
+use crate::packet::{Frame, Packet};
+use crate::schedule::{find_flow, find_reply, reply_tuple, schedule, write_reply_detail};
+use crate::tables::Tables;
+use crate::transport::{self, ACK, Port, RST, SYN, Transport};
+use crate::{World, reset};
+
+/// Sends a packet for a listener to its flow's backend, or to one that is chosen now.
+#[inline(always)]
+pub fn to_backend<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+) -> Verdict {
+    if flight.ip.ttl <= 1 {
+        return refuse(world, flight, Verdict::TtlExceeded);
+    }
+    flight.hash = flight.tuple().hash(&world.settings.hash_key);
+    let flows = flight.flows(world.tables, world.settings);
+    flight.found = NOT_FOUND;
+    if let Some((found, backend)) = find_flow(&flows, flight.hash, flight.listener) {
+        flight.found = found;
+        if stays(&found, backend, &flight.transport) {
+            if resets(backend, &flight.transport) {
+                refuse(world, flight, Verdict::ResetSent);
+                return reset::answer(packet, flight);
+            }
+            if is_news(&found, flight) {
+                follow(world, flight, backend);
+            }
+            return forward(packet, world, flight, found.cell.backend(), backend);
+        }
+    }
+    let id = match schedule(world, flight) {
+        Ok(id) => id,
+        Err(verdict) => return refuse(world, flight, verdict),
+    };
+    let Some(backend) = world.tables.backend(id) else {
+        return refuse(world, flight, Verdict::NoBackend);
+    };
+    count_flow(world, flight, id);
+    forward(packet, world, flight, id, backend)
+}
+
+/// Whether a packet goes to the backend of its flow; if not, the flow begins anew.
+#[inline(always)]
+fn stays(found: &Found, backend: &Backend, transport: &Transport) -> bool {
+    match found.cell.state() {
+        // The client takes its port again, while we remember the end of the last connection.
+        Some(State::Closing) => !transport.opens(),
+        // The backend died before it answered.
+        Some(State::Syn | State::SynAck) => backend.state == BACKEND_UP || !transport.opens(),
+        Some(State::Established) => true,
+        Some(State::Udp) => backend.state == BACKEND_UP,
+        None => false,
+    }
+}
+
+/// Whether the client is told that its backend is gone. Never in answer to a reset.
+#[inline(always)]
+fn resets(backend: &Backend, transport: &Transport) -> bool {
+    backend.state == BACKEND_DOWN_RESET && transport.flags & RST == 0
+}
+
+/// Whether the packet confirms that the client has heard the backend.
+#[inline(always)]
+fn confirms<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
+    found.cell.state() == Some(State::Syn) && flight.transport.flags & (SYN | ACK) == ACK
+}
+
+/// Whether the packet begins the connection's end.
+#[inline(always)]
+pub fn closes<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
+    flight.ip.protocol == TCP
+        && flight.transport.closes()
+        && found.cell.state() != Some(State::Closing)
+}
+
+/// Whether the flow's cells are to be written: on a new tick or a new state only.
+#[inline(always)]
+fn is_news<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
+    confirms(found, flight) || closes(found, flight) || found.cell.idle_ticks(flight.tick) != 0
+}
+
+/// Keeps the cells of a known flow up to date.
+#[inline(never)]
+fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: &Backend) {
+    let found = &flight.found;
+    let Some(old) = found.cell.state() else { return };
+    let flows = flight.flows(world.tables, world.settings);
+    let reply = reply_tuple(&flight.tuple(), backend);
+    let hash = reply.hash(&world.settings.hash_key);
+    let partner = find_reply(&flows, &reply, hash)
+        .filter(|(partner, _)| partner.cell.backend() == found.cell.backend());
+    let answered = partner.is_some_and(|(partner, _)| partner.cell.state() == Some(State::SynAck));
+    let new = if closes(found, flight) {
+        State::Closing
+    } else if confirms(found, flight) && answered {
+        State::Established
+    } else {
+        old
+    };
+    flows.touch(found, new);
+    let place = match partner {
+        Some((partner, _)) => {
+            flows.touch(&partner, partner_state(&partner, new));
+            Some(partner.place)
+        }
+        None => flows.insert(hash, found.cell.backend(), new, true),
+    };
+    if let Some(place) = place {
+        write_reply_detail(world.tables, flight, &reply, place.index());
+    }
+}
+
+/// The state of the other direction's cell: only these two are decided for both.
+#[inline(always)]
+pub fn partner_state(partner: &Found, state: State) -> State {
+    match state {
+        State::Established | State::Closing => state,
+        State::Syn | State::SynAck | State::Udp => partner.cell.state().unwrap_or(state),
+    }
+}
+
+/// Rewrites the packet for the backend.
+#[inline(always)]
+fn forward<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    id: u32,
+    backend: &Backend,
+) -> Verdict {
+    if !hop_to(flight, backend) {
+        return refuse(world, flight, Verdict::NoNextHop);
+    }
+    if rewrite(packet, &flight.ip, backend).is_none() {
+        return refuse(world, flight, Verdict::Malformed);
+    }
+    count_forward(world, flight, id);
+    Verdict::ToBackend
+}
+
+#[inline(always)]
+fn rewrite<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>, backend: &Backend) -> Option<()> {
+    let header = A::header(packet, ip.start)?;
+    A::set_destination(header, A::from_words(&backend.address));
+    A::pass_on(header, ip.ttl, Sum::of(backend.address_delta));
+    let change = Sum::of(backend.transport_delta);
+    transport::rewrite(packet, ip, Port::Destination, backend.port, change)
+}
+
+/// Writes the way to a backend; says whether it is known.
+#[inline(always)]
+pub fn hop_to<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> bool {
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = backend.macs;
+    flight.hop.interface = backend.interface;
+    flight.hop.destination = [d0, d1, d2, d3, d4, d5].into();
+    flight.hop.source = [s0, s1, s2, s3, s4, s5].into();
+    // A frame keeps its tags on the NIC that it came in by; on another one they would mean another network.
+    let stays = backend.interface == flight.interface;
+    flight.hop.tags = if stays { flight.link.tags } else { Tags::NONE };
+    backend.interface != 0
+}
+
+/// Counts a packet that goes no further at its listener.
+#[inline(always)]
+fn refuse<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &Flight<A>,
+    verdict: Verdict,
+) -> Verdict {
+    if let Some(entry) = world.tables.listener_traffic(flight.listener) {
+        entry.update(|traffic| traffic.dropped += 1);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn count_flow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: u32) {
+    if let Some(entry) = world.tables.listener_traffic(flight.listener) {
+        entry.update(|traffic| traffic.flows += 1);
+    }
+    if let Some(entry) = world.tables.backend_traffic(backend) {
+        entry.update(|traffic| traffic.flows += 1);
+    }
+}
+
+#[inline(always)]
+fn count_forward<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: u32) {
+    if let Some(entry) = world.tables.listener_traffic(flight.listener) {
+        entry.update(|traffic| traffic.forward.add(flight.bytes));
+    }
+    if let Some(entry) = world.tables.backend_traffic(backend) {
+        entry.update(|traffic| traffic.forward.add(flight.bytes));
+    }
+}
