@@ -1,5 +1,14 @@
 //! The daemon's hands: kernel, network, clock and files. What to do is decided in `model`.
 
+pub mod api;
+pub mod causes;
 pub mod clock;
 pub mod datapath;
+pub mod doctor;
+pub mod message;
+pub mod metrics;
 pub mod netlink;
+pub mod notify;
+pub mod probe;
+pub mod run;
+pub mod store;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lb_common::api::{Applied, BackendChange};
 
 use super::config::{Config, HealthCheck};
-use super::tables::{NextHop, Write};
+use super::tables::{NextHop, Tables, Write};
 
 mod requests;
 mod start;
@@ -85,6 +85,8 @@ pub enum Event {
     },
     /// Cells of the flow table by backend id, both directions; ids that are missing have none.
     FlowCounts(BTreeMap<u32, u64>),
+    /// A write has failed, and this is what the maps hold now.
+    Installed(Box<Tables>),
     /// The deadline has come.
     Timer,
 }

@@ -29,6 +29,7 @@ pub struct Checks {
     // Probes under way whose result no longer counts: the target or its check has changed since.
     stale: BTreeSet<Target>,
     history: VecDeque<Change>,
+    n_changes: u64,
     jitter: Jitter,
 }
 
@@ -77,6 +78,7 @@ impl Checks {
             waiting: BTreeSet::new(),
             stale: BTreeSet::new(),
             history: VecDeque::new(),
+            n_changes: 0,
             jitter: Jitter::new(seed),
         };
         checks.reload(now, config);
@@ -142,6 +144,7 @@ impl Checks {
             self.history.pop_front();
         }
         self.history.push_back(change.clone());
+        self.n_changes += 1;
         Some(change)
     }
 
@@ -172,6 +175,11 @@ impl Checks {
     /// What is known of a target; `None` if it is in maintenance or does not exist.
     pub fn get(&self, target: &Target) -> Option<&Checked> {
         self.targets.get(target)
+    }
+
+    /// Changes of health so far, those included that are no longer remembered.
+    pub fn n_changes(&self) -> u64 {
+        self.n_changes
     }
 
     /// Changes of health, oldest first.

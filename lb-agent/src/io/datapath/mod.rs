@@ -159,10 +159,22 @@ fn load(object: &[u8], pins: &Pins, geometry: Geometry) -> Result<Ebpf> {
     loader.load(object).map_err(|error| DatapathError::Load(error.into()))
 }
 
+/// The kernel's refusal. The verifier's log may be a megabyte; its last lines say what it stopped at.
+fn load_error(error: ProgramError) -> DatapathError {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return DatapathError::Load(error.into());
+    };
+    let log = verifier_log.to_string();
+    tracing::debug!("the verifier's log:\n{log}");
+    let mut lines: Vec<_> = log.trim_end().lines().rev().take(5).collect();
+    lines.reverse();
+    let lines = lines.join("\n  ");
+    DatapathError::Load(format!("{io_error}; the verifier's log ends with\n  {lines}").into())
+}
+
 /// Has the kernel verify the program.
 fn verify(loaded: &mut Ebpf) -> Result<&mut Xdp> {
     let no_program = || DatapathError::Load(format!("it has no program {PROGRAM}").into());
-    let load_error = |error: ProgramError| DatapathError::Load(error.into());
     let program: &mut Xdp =
         loaded.program_mut(PROGRAM).ok_or_else(no_program)?.try_into().map_err(load_error)?;
     program.load().map_err(load_error)?;

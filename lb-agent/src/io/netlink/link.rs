@@ -22,6 +22,8 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// Its largest packet, Ethernet header not included.
+    pub mtu: Option<u32>,
     /// Its MAC address; `None` unless it is an Ethernet interface.
     pub mac: Option<[u8; 6]>,
     /// Whether it is up, in the administrator's eyes.
@@ -91,6 +93,7 @@ pub(super) fn parse_link(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         name: String::new(),
+        mtu: None,
         mac: None,
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::Running),
@@ -99,6 +102,7 @@ pub(super) fn parse_link(message: &LinkMessage) -> Link {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => link.mtu = Some(*mtu),
             LinkAttribute::Address(bytes)
                 if message.header.link_layer_type == LinkLayerType::Ether =>
             {

@@ -69,6 +69,10 @@ impl Agent {
                 self.retired.count(&cells);
                 self.settle()
             }
+            Event::Installed(tables) => {
+                self.installed = *tables;
+                self.settle()
+            }
             Event::Timer => Vec::new(),
         };
         effects.extend(self.probes(now));

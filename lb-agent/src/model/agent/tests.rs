@@ -43,6 +43,19 @@ fn a_dead_backend_is_left_and_comes_back() {
 }
 
 #[test]
+fn what_a_failed_write_left_undone_is_planned_again() {
+    let mut world = World::begin(config(vec![shop(3)]));
+    world.run(seconds(10));
+    let before = world.kernel.clone();
+    world.kill(v4(2));
+    world.run(bound());
+    world.kernel = before.clone();
+    world.event(Event::Installed(Box::new(before)));
+    assert_eq!(world.rotation(), ["web1", "web3"]);
+    assert_eq!(world.kernel, *world.agent.installed());
+}
+
+#[test]
 fn a_death_at_any_moment_keeps_the_bound() {
     for tenths in 0..40 {
         let mut world = World::begin(config(vec![shop(3)]));

@@ -1,0 +1,147 @@
+//! The table of routes; see `lb_common::api` for what each one means.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+use hyper::StatusCode;
+use lb_common::api::{
+    Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
+    Service, Status, TargetHealth, VerdictCount,
+};
+use serde::Deserialize;
+
+use super::wire::{Answer, Body, Params};
+use crate::io::message::{Call, Core, Failure, FlowFilter, Mode};
+
+/// Most flows that one answer lists.
+const MAX_FLOWS_LISTED: usize = 100_000;
+/// Flows that an answer lists unless told.
+const FLOWS_LISTED: usize = 100;
+
+/// All routes, in front of the core loop.
+pub fn router(core: Core) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/services", get(services))
+        .route("/v1/health", get(health))
+        .route("/v1/health/history", get(history))
+        .route("/v1/flows", get(flows))
+        .route("/v1/drops", get(drops))
+        .route("/v1/doctor", get(doctor))
+        .route("/v1/config", get(config))
+        .route("/v1/config/diff", get(diff))
+        .route("/v1/config/check", post(check))
+        .route("/v1/config/apply", post(apply))
+        .route("/v1/reload", post(reload))
+        .route("/v1/backends", post(change))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .with_state(core)
+}
+
+async fn status(State(core): State<Core>) -> Answer<Status> {
+    core.ask(Call::Status).await.into()
+}
+
+async fn services(State(core): State<Core>) -> Answer<Vec<Service>> {
+    core.ask(Call::Services).await.into()
+}
+
+async fn health(State(core): State<Core>) -> Answer<Vec<TargetHealth>> {
+    core.ask(Call::Health).await.into()
+}
+
+async fn history(State(core): State<Core>) -> Answer<Vec<HealthChange>> {
+    core.ask(Call::History).await.into()
+}
+
+async fn drops(State(core): State<Core>) -> Answer<Vec<VerdictCount>> {
+    core.ask(Call::Drops).await.into()
+}
+
+async fn doctor(State(core): State<Core>) -> Answer<Vec<Check>> {
+    core.ask(Call::Doctor).await.into()
+}
+
+async fn config(State(core): State<Core>) -> Answer<ConfigText> {
+    core.ask(Call::Config).await.into()
+}
+
+async fn diff(State(core): State<Core>) -> Answer<ConfigDiff> {
+    core.ask(Call::Diff).await.into()
+}
+
+async fn check(State(core): State<Core>, Body(text): Body<ConfigText>) -> Answer<ConfigReport> {
+    core.ask(|reply| Call::Check(text, reply)).await.into()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FlowParams {
+    limit: Option<usize>,
+    service: Option<String>,
+    backend: Option<String>,
+}
+
+async fn flows(State(core): State<Core>, Params(params): Params<FlowParams>) -> Answer<FlowList> {
+    let limit = params.limit.unwrap_or(FLOWS_LISTED).min(MAX_FLOWS_LISTED);
+    let filter = FlowFilter { limit, service: params.service, backend: params.backend };
+    core.ask(|reply| Call::Flows(filter, reply)).await.into()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeParams {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl From<ChangeParams> for Mode {
+    fn from(params: ChangeParams) -> Self {
+        Self { dry_run: params.dry_run, discard_overlay: false }
+    }
+}
+
+async fn apply(
+    State(core): State<Core>,
+    Params(params): Params<ChangeParams>,
+    Body(text): Body<ConfigText>,
+) -> Answer<Applied> {
+    core.ask(|reply| Call::Apply(text, params.into(), reply)).await.into()
+}
+
+async fn change(
+    State(core): State<Core>,
+    Params(params): Params<ChangeParams>,
+    Body(change): Body<BackendChange>,
+) -> Answer<Applied> {
+    core.ask(|reply| Call::Change(change, params.into(), reply)).await.into()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadParams {
+    #[serde(default)]
+    discard: bool,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn reload(State(core): State<Core>, Params(params): Params<ReloadParams>) -> Answer<Applied> {
+    let mode = Mode { dry_run: params.dry_run, discard_overlay: params.discard };
+    core.ask(|reply| Call::Reload(mode, reply)).await.into()
+}
+
+async fn no_route(method: Method, uri: Uri) -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, format!("no route {method} {}", uri.path()))
+        .with_help("lb-ctl and lb-agent may be of different versions: compare `lb-ctl version`")
+}
+
+async fn no_method(method: Method, uri: Uri) -> Failure {
+    let error = format!("{} does not answer {method}", uri.path());
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, error)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Reads the facts. What cannot be read stays unknown and is not judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::str::FromStr;
+
+use ethtool::{EthtoolAttr, EthtoolFeatureAttr};
+use futures::StreamExt;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::{Ephemeral, Facts, Interface};
+use crate::io::netlink::{Link, links};
+use crate::model::config::Config;
+
+/// Examines the host for this configuration. `modes` are the attached interfaces' XDP modes, `unresolved`
+/// the addresses of backends without a next hop.
+pub async fn gather(
+    config: &Config,
+    modes: &BTreeMap<String, String>,
+    unresolved: BTreeSet<IpAddr>,
+) -> Facts {
+    let datapath = &config.datapath;
+    let links = links().unwrap_or_default();
+    let mut interfaces = Vec::new();
+    for name in &datapath.interfaces {
+        let link = links.iter().find(|link| link.name == *name);
+        interfaces.push(interface(name, link, modes.get(name)).await);
+    }
+    Facts {
+        on_bpffs: on_bpffs(&datapath.pin_path),
+        pin_path: datapath.pin_path.clone(),
+        interfaces,
+        manages_addresses: datapath.manage_addresses,
+        listens: config.services.iter().flat_map(|s| s.listen.iter().copied()).collect(),
+        addresses: addresses(),
+        unresolved,
+        ephemeral: ephemeral(),
+        rp_filter_all: sysctl("ipv4/conf/all/rp_filter"),
+    }
+}
+
+/// The folder is made when the agent attaches; until then its parent tells the file system.
+fn on_bpffs(pin_path: &Path) -> bool {
+    let nearest = pin_path.ancestors().find(|folder| folder.exists());
+    nearest
+        .and_then(|folder| statfs(folder).ok())
+        .is_some_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+async fn interface(name: &str, link: Option<&Link>, mode: Option<&String>) -> Interface {
+    let features = features(name).await;
+    Interface {
+        name: name.to_owned(),
+        exists: link.is_some(),
+        mode: mode.cloned(),
+        mtu: link.and_then(|link| link.mtu),
+        forwarding_v4: sysctl(&format!("ipv4/conf/{name}/forwarding")),
+        forwarding_v6: sysctl(&format!("ipv6/conf/{name}/forwarding")),
+        rp_filter: sysctl(&format!("ipv4/conf/{name}/rp_filter")),
+        lro: features.as_ref().map(|active| active.contains("rx-lro")),
+        gro: features.as_ref().map(|active| active.contains("rx-gro")),
+    }
+}
+
+/// Names of the offloads that are on; `None` where the kernel does not say.
+async fn features(interface: &str) -> Option<BTreeSet<String>> {
+    let (connection, mut handle, _) = ethtool::new_connection().ok()?;
+    let driver = tokio::spawn(connection);
+    let mut answers = Box::pin(handle.feature().get(Some(interface)).execute().await.ok()?);
+    let answer = answers.next().await;
+    driver.abort();
+    let mut active = None;
+    for attribute in answer?.ok()?.payload.nlas {
+        if let EthtoolAttr::Feature(EthtoolFeatureAttr::Active(bits)) = attribute {
+            active = Some(bits.into_iter().filter(|bit| bit.value).map(|bit| bit.name).collect());
+        }
+    }
+    active
+}
+
+fn addresses() -> BTreeSet<IpAddr> {
+    let found = getifaddrs().into_iter().flatten().filter_map(|entry| entry.address);
+    found
+        .filter_map(|address| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+            (Some(v4), _) => Some(IpAddr::V4(v4.ip())),
+            (None, Some(v6)) => Some(IpAddr::V6(v6.ip())),
+            (None, None) => None,
+        })
+        .collect()
+}
+
+fn ephemeral() -> Option<Ephemeral> {
+    let range = read("ipv4/ip_local_port_range")?;
+    let mut ends = range.split_whitespace().filter_map(|end| end.parse().ok());
+    let range = ends.next()?..=ends.next()?;
+    let reserved = read("ipv4/ip_local_reserved_ports").unwrap_or_default();
+    Some(Ephemeral { range, reserved: reserved.split(',').filter_map(ports).collect() })
+}
+
+/// `80` or `8000-8099`.
+fn ports(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+}
+
+/// `/proc/sys/net` shows the network namespace of the process that reads, unlike `/sys/class/net`, which
+/// shows the one it was mounted in.
+fn read(key: &str) -> Option<String> {
+    fs::read_to_string(Path::new("/proc/sys/net").join(key)).ok()
+}
+
+fn sysctl<T: FromStr>(key: &str) -> Option<T> {
+    read(key)?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn reserved_ports_are_single_or_ranges() {
+        assert_eq!(ports("80\n"), Some(80..=80));
+        assert_eq!(ports("8000-8099"), Some(8000..=8099));
+        assert_eq!(ports("\n"), None);
+    }
+
+    #[tokio::test]
+    async fn the_loopback_interface_is_known_by_its_facts() {
+        let links = links().unwrap();
+        let link = links.iter().find(|link| link.name == "lo");
+        let lo = interface("lo", link, None).await;
+        assert!(lo.exists);
+        assert!(lo.mtu.is_some());
+        assert!(lo.forwarding_v4.is_some());
+        assert!(lo.rp_filter.is_some());
+        // The kernel's loopback device has no LRO to turn on (loopback_net.c).
+        assert_eq!(lo.lro, Some(false));
+        assert!(addresses().contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+
+    #[tokio::test]
+    async fn an_interface_that_does_not_exist_has_no_facts() {
+        let none = interface("no-such-nic", None, None).await;
+        assert!(!none.exists);
+        assert_eq!((none.lro, none.rp_filter), (None, None));
+    }
+
+    #[test]
+    fn a_folder_of_another_file_system_is_not_on_bpffs() {
+        assert!(!on_bpffs(Path::new("/proc/self/no/such/folder")));
+    }
+
+    #[test]
+    fn the_range_of_ephemeral_ports_is_read() {
+        let ephemeral = ephemeral().unwrap();
+        assert!(ephemeral.range.start() < ephemeral.range.end());
+    }
+}

@@ -1,0 +1,259 @@
+//! Examines the host for what keeps a load balancer from working, and tells the remedy of each.
+//!
+//! [`gather`] reads the facts, [`evaluate`] judges them and touches nothing.
+
+mod gather;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use lb_common::api::Check;
+
+pub use gather::gather;
+
+/// What was found on the host.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The folder for pins.
+    pub pin_path: PathBuf,
+    /// Whether it lies on a BPF file system.
+    pub on_bpffs: bool,
+    /// The configured interfaces.
+    pub interfaces: Vec<Interface>,
+    /// Whether the agent puts VIPs on the interface itself.
+    pub manages_addresses: bool,
+    /// Where the services listen.
+    pub listens: Vec<SocketAddr>,
+    /// Addresses that the host has.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Addresses of backends without a next hop.
+    pub unresolved: BTreeSet<IpAddr>,
+    /// Ports that the host takes for its own connections, without those reserved.
+    pub ephemeral: Option<Ephemeral>,
+    /// `net.ipv4.conf.all.rp_filter`.
+    pub rp_filter_all: Option<u32>,
+}
+
+/// An interface of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether there is one of that name.
+    pub exists: bool,
+    /// `native` or `generic`, once attached.
+    pub mode: Option<String>,
+    /// Largest packet.
+    pub mtu: Option<u32>,
+    /// `net.ipv4.conf.NAME.forwarding`.
+    pub forwarding_v4: Option<u32>,
+    /// `net.ipv6.conf.NAME.forwarding`.
+    pub forwarding_v6: Option<u32>,
+    /// `net.ipv4.conf.NAME.rp_filter`.
+    pub rp_filter: Option<u32>,
+    /// Whether the NIC or the driver merges received packets (LRO).
+    pub lro: Option<bool>,
+    /// Whether the kernel merges received packets (GRO).
+    pub gro: Option<bool>,
+}
+
+/// `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`.
+#[derive(Clone, Debug)]
+pub struct Ephemeral {
+    /// The range.
+    pub range: RangeInclusive<u16>,
+    /// Ports in it that are never taken.
+    pub reserved: Vec<RangeInclusive<u16>>,
+}
+
+impl Ephemeral {
+    fn takes(&self, port: u16) -> bool {
+        self.range.contains(&port) && !self.reserved.iter().any(|range| range.contains(&port))
+    }
+}
+
+/// Judges what was found, in the order in which an operator would set things right.
+pub fn evaluate(facts: &Facts) -> Vec<Check> {
+    let mut checks = vec![bpffs(facts)];
+    for interface in &facts.interfaces {
+        checks.push(existence(interface));
+        if interface.exists {
+            checks.extend(mode(interface));
+            checks.extend(offloads(interface));
+            checks.extend(forwarding(interface, facts));
+            checks.extend(rp_filter(interface, facts));
+        }
+    }
+    checks.extend(equal_mtu(&facts.interfaces));
+    checks.extend(vips(facts));
+    checks.extend(next_hops(facts));
+    checks.extend(ephemeral(facts));
+    checks
+}
+
+fn good(name: impl Into<String>, detail: impl Into<String>) -> Check {
+    Check { name: name.into(), ok: true, detail: detail.into(), remedy: None }
+}
+
+fn bad(name: impl Into<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Check {
+    Check { name: name.into(), ok: false, detail: detail.into(), remedy: Some(remedy.into()) }
+}
+
+fn bpffs(facts: &Facts) -> Check {
+    let path = facts.pin_path.display();
+    if facts.on_bpffs {
+        return good("bpffs", format!("{path} lies on a BPF file system"));
+    }
+    let remedy = "mount -t bpf bpf /sys/fs/bpf, or set [datapath] pin_path to a folder on one";
+    bad("bpffs", format!("{path} does not lie on a BPF file system"), remedy)
+}
+
+fn existence(interface: &Interface) -> Check {
+    let name = format!("interface {}", interface.name);
+    if interface.exists {
+        return good(name, "exists");
+    }
+    bad(name, "does not exist", "correct [datapath] interfaces; `ip link` lists those there are")
+}
+
+fn mode(interface: &Interface) -> Option<Check> {
+    let name = format!("XDP mode {}", interface.name);
+    match interface.mode.as_deref()? {
+        "generic" => Some(bad(
+            name,
+            "generic: every packet costs a socket buffer first",
+            "use a NIC whose driver supports XDP; the MTU must fit one page, and on virtual machines \
+             virtio needs twice as many queues as CPUs",
+        )),
+        mode => Some(good(name, mode)),
+    }
+}
+
+/// Merged packets are longer than the link that they would be forwarded to.
+fn offloads(interface: &Interface) -> Vec<Check> {
+    let name = &interface.name;
+    let mut checks = Vec::new();
+    if let Some(lro) = interface.lro {
+        let check = format!("LRO {name}");
+        checks.push(if lro {
+            bad(
+                check,
+                "on: merged packets cannot be forwarded",
+                format!("ethtool -K {name} lro off"),
+            )
+        } else {
+            good(check, "off")
+        });
+    }
+    // The generic hook runs behind GRO, the native one in front of it.
+    if interface.mode.as_deref() == Some("generic") && interface.gro == Some(true) {
+        let detail = "on: in generic mode the program sees merged packets";
+        checks.push(bad(format!("GRO {name}"), detail, format!("ethtool -K {name} gro off")));
+    }
+    checks
+}
+
+/// The kernel forwards what is passed to it: replies whose next hop it has to look for.
+fn forwarding(interface: &Interface, facts: &Facts) -> Vec<Check> {
+    let v4 =
+        facts.listens.iter().any(SocketAddr::is_ipv4).then_some(("ipv4", interface.forwarding_v4));
+    let v6 =
+        facts.listens.iter().any(SocketAddr::is_ipv6).then_some(("ipv6", interface.forwarding_v6));
+    let judge = |(family, value): (&str, Option<u32>)| {
+        let key = format!("net.{family}.conf.{}.forwarding", interface.name);
+        value.map(|value| match value {
+            0 => bad(
+                key,
+                "0: replies whose next hop is not known yet are lost",
+                format!("sysctl -w net.{family}.conf.{}.forwarding=1", interface.name),
+            ),
+            value => good(key, value.to_string()),
+        })
+    };
+    [v4, v6].into_iter().flatten().filter_map(judge).collect()
+}
+
+/// The kernel uses the larger one of the interface's value and that of `all`; 1 is strict.
+fn rp_filter(interface: &Interface, facts: &Facts) -> Option<Check> {
+    if facts.interfaces.len() < 2 {
+        return None;
+    }
+    let value = interface.rp_filter?.max(facts.rp_filter_all?);
+    let name = format!("rp_filter {}", interface.name);
+    Some(if value == 1 {
+        let remedy = format!(
+            "sysctl -w net.ipv4.conf.{}.rp_filter=2 net.ipv4.conf.all.rp_filter=2",
+            interface.name
+        );
+        bad(name, "strict: packets that come by another way than their reply goes are lost", remedy)
+    } else {
+        good(name, value.to_string())
+    })
+}
+
+fn equal_mtu(interfaces: &[Interface]) -> Option<Check> {
+    let known: Vec<_> = interfaces.iter().filter_map(|i| Some((&i.name, i.mtu?))).collect();
+    if known.len() < 2 {
+        return None;
+    }
+    let equal = known.iter().all(|(_, mtu)| known.first().is_some_and(|(_, first)| first == mtu));
+    let list: Vec<_> = known.iter().map(|(name, mtu)| format!("{name} {mtu}")).collect();
+    let detail = list.join(", ");
+    let remedy = "give all interfaces the same MTU: XDP does not fragment";
+    Some(if equal { good("MTU", detail) } else { bad("MTU", detail, remedy) })
+}
+
+fn vips(facts: &Facts) -> Vec<Check> {
+    let vips: BTreeSet<_> = facts.listens.iter().map(SocketAddr::ip).collect();
+    let judge = |vip: IpAddr| {
+        let name = format!("VIP {vip}");
+        if facts.addresses.contains(&vip) {
+            return good(name, "is on an interface");
+        }
+        let remedy = if facts.manages_addresses {
+            "the agent adds it; see its log for why it could not".to_owned()
+        } else {
+            let bits = if vip.is_ipv4() { 32 } else { 128 };
+            format!(
+                "ip address add {vip}/{bits} dev INTERFACE, route it here, or set [datapath] \
+                 manage_addresses = true"
+            )
+        };
+        bad(name, "is on no interface: nobody answers ARP or neighbour discovery for it", remedy)
+    };
+    vips.into_iter().map(judge).collect()
+}
+
+fn next_hops(facts: &Facts) -> Vec<Check> {
+    if facts.unresolved.is_empty() {
+        return vec![good("next hops", "all resolved")];
+    }
+    let judge = |address: &IpAddr| {
+        let remedy = format!("see `ip route get {address}` and `ip neighbour`; is the machine on?");
+        bad(
+            format!("next hop {address}"),
+            "not resolved: no route, or no answer to ARP or ND",
+            remedy,
+        )
+    };
+    facts.unresolved.iter().map(judge).collect()
+}
+
+/// A connection that the host itself opens from such a port of a VIP would lose its replies to the service.
+fn ephemeral(facts: &Facts) -> Option<Check> {
+    let ephemeral = facts.ephemeral.as_ref()?;
+    let ports: BTreeSet<_> = facts.listens.iter().map(SocketAddr::port).collect();
+    let taken: Vec<_> =
+        ports.iter().filter(|port| ephemeral.takes(**port)).map(u16::to_string).collect();
+    let (name, range) = ("ephemeral ports", &ephemeral.range);
+    if taken.is_empty() {
+        return Some(good(name, format!("{}-{}", range.start(), range.end())));
+    }
+    let taken = taken.join(",");
+    let detail = format!("the host may use {taken} for connections of its own");
+    Some(bad(name, detail, format!("sysctl -w net.ipv4.ip_local_reserved_ports={taken}")))
+}

@@ -1,0 +1,153 @@
+//! What the core loop is told and asked, by whichever task: one channel carries it all.
+
+use std::fmt::Display;
+
+use hyper::StatusCode;
+use lb_common::api::{
+    Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
+    Problem, Service, Status, TargetHealth, VerdictCount,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::datapath::FlowCounts;
+use super::metrics::Snapshot;
+use crate::model::agent::{Event, Refusal};
+
+/// Something for the core loop.
+#[derive(Debug)]
+pub enum Message {
+    /// It happened.
+    Event(Event),
+    /// Somebody asks.
+    Call(Call),
+    /// A sweep of the flow table has ended.
+    Swept(Result<FlowCounts, String>),
+    /// SIGHUP came.
+    Hangup,
+    /// SIGTERM or SIGINT came.
+    Stop,
+}
+
+/// A question, and where its answer goes.
+#[derive(Debug)]
+pub enum Call {
+    /// State of the agent as a whole.
+    Status(Reply<Status>),
+    /// All services.
+    Services(Reply<Vec<Service>>),
+    /// Health of all targets.
+    Health(Reply<Vec<TargetHealth>>),
+    /// Changes of health.
+    History(Reply<Vec<HealthChange>>),
+    /// Flows that match.
+    Flows(FlowFilter, Reply<FlowList>),
+    /// Counters by verdict.
+    Drops(Reply<Vec<VerdictCount>>),
+    /// The configuration file as it was loaded.
+    Config(Reply<ConfigText>),
+    /// What differs from it.
+    Diff(Reply<ConfigDiff>),
+    /// Whether a configuration is valid.
+    Check(ConfigText, Reply<ConfigReport>),
+    /// Take a configuration and write it into the file.
+    Apply(ConfigText, Mode, Reply<Applied>),
+    /// Read the file again.
+    Reload(Mode, Reply<Applied>),
+    /// Change a backend.
+    Change(BackendChange, Mode, Reply<Applied>),
+    /// Examine the host.
+    Doctor(Reply<Vec<Check>>),
+    /// Everything that metrics tell.
+    Metrics(Reply<Snapshot>),
+    /// Whether traffic can be balanced by now.
+    Ready(Reply<()>),
+}
+
+/// How a change is to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Only tried.
+    pub dry_run: bool,
+    /// Changes made at run time are dropped.
+    pub discard_overlay: bool,
+}
+
+/// Which flows are meant, and how many of them are listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowFilter {
+    /// Most flows to list.
+    pub limit: usize,
+    /// Only those of this service.
+    pub service: Option<String>,
+    /// Only those of this backend.
+    pub backend: Option<String>,
+}
+
+/// Where an answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of failure.
+    pub status: StatusCode,
+    /// In words.
+    pub problem: Problem,
+}
+
+impl Failure {
+    /// A failure without a remedy.
+    pub fn new(status: StatusCode, error: impl Display) -> Self {
+        Self { status, problem: Problem { error: error.to_string(), help: None } }
+    }
+
+    /// The agent could not do it.
+    pub fn internal(error: impl Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+    }
+
+    /// An invalid configuration or value.
+    pub fn invalid(error: impl Display) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error)
+    }
+
+    /// The same with a remedy.
+    #[must_use]
+    pub fn with_help(mut self, help: &str) -> Self {
+        self.problem.help = Some(help.to_owned());
+        self
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let status = match &refusal {
+            Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+            Refusal::Conflict(_) => StatusCode::CONFLICT,
+            Refusal::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, refusal)
+    }
+}
+
+/// The way to the core loop.
+#[derive(Clone, Debug)]
+pub struct Core(mpsc::Sender<Message>);
+
+impl Core {
+    /// The loop that receives from `messages`.
+    pub fn new(messages: mpsc::Sender<Message>) -> Self {
+        Self(messages)
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Failure::new(status, "the agent is stopping")
+        };
+        self.0.send(Message::Call(call(reply))).await.map_err(|_closed| gone())?;
+        answer.await.unwrap_or_else(|_closed| Err(gone()))
+    }
+}

@@ -1,0 +1,191 @@
+//! What a scrape says about a small world, over a real TCP socket.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use lb_common::api::{Backend, BackendState, Health, Traffic};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::io::message::{Failure, Message};
+
+fn traffic() -> Traffic {
+    Traffic {
+        packets: 10,
+        bytes: 6_000_000_000,
+        reply_packets: 8,
+        reply_bytes: 800,
+        flows_total: 5,
+        dropped: 1,
+        flows: 3,
+    }
+}
+
+fn web1() -> SocketAddr {
+    "192.0.2.11:80".parse().unwrap()
+}
+
+fn shop() -> Service {
+    let backend = Backend {
+        name: "web1".into(),
+        address: vec![web1()],
+        state: BackendState::Ready,
+        health: Health::Up,
+        backup: false,
+        weight: 1,
+        serving: true,
+        overlay: false,
+        traffic: traffic(),
+    };
+    Service {
+        name: "shop".into(),
+        listen: vec!["203.0.113.10:80".parse().unwrap()],
+        protocol: "tcp".into(),
+        forward: "nat".into(),
+        scheduler: "rr".into(),
+        health_check: None,
+        backends: vec![backend],
+        traffic: traffic(),
+    }
+}
+
+/// A service with one backend that is up, and its counters.
+fn world() -> Snapshot {
+    let health = TargetHealth {
+        service: "shop".into(),
+        backend: "web1".into(),
+        address: web1(),
+        health: Health::Up,
+        streak: 0,
+        last_result: "HTTP 200".into(),
+        last_duration_ms: 12,
+        since_seconds: 60,
+    };
+    let verdict = VerdictCount {
+        verdict: "to_backend".into(),
+        kind: "forwarded".into(),
+        help: "A client's packet went to a backend.".into(),
+        packets: 10,
+        bytes: 1000,
+    };
+    Snapshot {
+        verdicts: vec![verdict],
+        services: vec![shop()],
+        health: vec![health],
+        health_changes: 2,
+        flows: 3,
+        max_flows: 1_048_576,
+        reloads: Reloads { succeeded: 4, failed: 1, last_succeeded: false },
+    }
+}
+
+/// Serves metrics; the core loop behind answers with `ready` while it is not stuck.
+async fn served(ready: Option<Result<(), Failure>>) -> (SocketAddr, watch::Sender<bool>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (messages, mut inbox) = mpsc::channel(8);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(serve(listener, Core::new(messages), stopped));
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Some(message) = inbox.recv().await {
+            match (message, &ready) {
+                (Message::Call(Call::Metrics(reply)), Some(_)) => reply.send(Ok(world())).unwrap(),
+                (Message::Call(Call::Ready(reply)), Some(ready)) => {
+                    reply.send(ready.clone()).unwrap();
+                }
+                (other, _) => kept.push(other),
+            }
+        }
+    });
+    (address, stop)
+}
+
+async fn fetch(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_scrape_tells_every_counter_with_its_labels() {
+    let (address, _stop) = served(Some(Ok(()))).await;
+    let answer = fetch(address, "/metrics").await;
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    for line in [
+        r#"lb_packets_total{verdict="to_backend",kind="forwarded"} 10"#,
+        r#"lb_bytes_total{verdict="to_backend",kind="forwarded"} 1000"#,
+        r#"lb_service_packets_total{service="shop",direction="to_backend"} 10"#,
+        r#"lb_service_packets_total{service="shop",direction="to_client"} 8"#,
+        r#"lb_service_bytes_total{service="shop",direction="to_backend"} 6000000000"#,
+        r#"lb_service_flows_total{service="shop"} 5"#,
+        r#"lb_service_flows{service="shop"} 3.0"#,
+        r#"lb_service_dropped_packets_total{service="shop"} 1"#,
+        r#"lb_backend_packets_total{service="shop",backend="web1",direction="to_backend"} 10"#,
+        r#"lb_backend_flows_total{service="shop",backend="web1"} 5"#,
+        r#"lb_backend_up{service="shop",backend="web1"} 1.0"#,
+        r#"lb_backend_serving{service="shop",backend="web1"} 1.0"#,
+        r#"lb_probe_duration_seconds{service="shop",backend="web1",address="192.0.2.11:80"} 0.012"#,
+        "lb_health_changes_total 2",
+        "lb_flow_table_flows 3.0",
+        "lb_flow_table_limit 1048576.0",
+        r#"lb_config_reloads_total{result="success"} 4"#,
+        r#"lb_config_reloads_total{result="failure"} 1"#,
+        "lb_config_last_reload_success 0.0",
+        concat!(r#"lb_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1.0"#),
+    ] {
+        assert!(answer.lines().any(|found| found == line), "{line} in\n{answer}");
+    }
+}
+
+/// What `promtool check metrics` asks for.
+#[tokio::test]
+async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
+    let (address, _stop) = served(Some(Ok(()))).await;
+    let answer = fetch(address, "/metrics").await;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut families = Vec::new();
+    let mut helped = String::new();
+    for line in body.lines() {
+        let words: Vec<_> = line.split(['{', ' ']).collect();
+        match words[..] {
+            ["#", "HELP", name, ..] => helped = name.to_owned(),
+            ["#", "TYPE", name, kind] => {
+                assert_eq!(name, helped);
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+                assert!(!families.contains(&name.to_owned()), "{name} twice");
+                families.push(name.to_owned());
+            }
+            [name, ..] => assert_eq!(Some(name), families.last().map(String::as_str), "{line}"),
+            [] => {}
+        }
+    }
+    assert_eq!(families.len(), 21);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_ready_says_why_and_is_alive() {
+    let reason = "no probe of 192.0.2.11:80 has ended yet";
+    let failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason);
+    let (address, _stop) = served(Some(Err(failure))).await;
+    let readyz = fetch(address, "/readyz").await;
+    assert!(readyz.starts_with("HTTP/1.1 503") && readyz.contains(reason), "{readyz}");
+    assert!(fetch(address, "/livez").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn an_agent_that_is_ready_says_so() {
+    let (address, _stop) = served(Some(Ok(()))).await;
+    assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_core_loop_that_is_stuck_is_not_alive() {
+    let (address, _stop) = served(None).await;
+    let livez = fetch(address, "/livez").await;
+    assert!(livez.starts_with("HTTP/1.1 503") && livez.contains("within 1s"), "{livez}");
+}

@@ -1,0 +1,184 @@
+//! Answers to questions that change nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use hyper::StatusCode;
+use lb_common::api::{ConfigDiff, FlowList, Service, Status, VerdictCount};
+use lb_common::layout;
+
+use super::flows;
+use super::runtime::Runtime;
+use crate::io::causes::with_causes;
+use crate::io::clock;
+use crate::io::datapath::{Counters, DatapathError};
+use crate::io::doctor;
+use crate::io::message::{Call, Failure, FlowFilter, Reply};
+use crate::io::metrics::Snapshot;
+use crate::model::agent::Target;
+use crate::model::config::diff;
+use crate::model::overlay::Overlay;
+use crate::model::views;
+
+impl Runtime {
+    /// Answers one call. Whoever asked may be gone by then, which is no error.
+    pub(super) async fn answer(&mut self, call: Call) {
+        match call {
+            Call::Status(reply) => drop(reply.send(self.status())),
+            Call::Services(reply) => drop(reply.send(self.services())),
+            Call::Health(reply) => drop(reply.send(Ok(self.agent.health(clock::now())))),
+            Call::History(reply) => {
+                let history = self.agent.history(clock::now(), clock::unix_seconds());
+                drop(reply.send(Ok(history)));
+            }
+            Call::Flows(filter, reply) => self.answer_flows(filter, reply),
+            Call::Drops(reply) => drop(reply.send(self.drops())),
+            Call::Config(reply) => drop(reply.send(Ok(self.source.running()))),
+            Call::Diff(reply) => drop(reply.send(Ok(self.diff()))),
+            Call::Check(text, reply) => drop(reply.send(Ok(self.source.report(&text)))),
+            Call::Apply(text, mode, reply) => drop(reply.send(self.apply(text, mode).await)),
+            Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
+            Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
+            Call::Doctor(reply) => self.answer_doctor(reply),
+            Call::Metrics(reply) => drop(reply.send(self.metrics())),
+            Call::Ready(reply) => drop(reply.send(self.ready())),
+        }
+    }
+
+    fn status(&self) -> Result<Status, Failure> {
+        let summary = self.agent.summary();
+        let config = self.agent.config();
+        let uptime = clock::now().saturating_duration_since(self.started_at);
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: config.agent.node.clone(),
+            uptime_seconds: uptime.as_secs(),
+            config_file: self.source.name(),
+            config_problem: self.source.problem.clone(),
+            overlay: *self.agent.overlay() != Overlay::default(),
+            interfaces: self.datapath.interfaces().map_err(|error| failed(&error))?,
+            services: summary.services,
+            backends: summary.backends,
+            backends_serving: summary.backends_serving,
+            flows: self.flows.total,
+            max_flows: config.datapath.max_flows.into(),
+            warnings: summary.warnings.into_iter().chain(self.faults.sentences()).collect(),
+        })
+    }
+
+    fn counters(&self) -> Result<Counters, Failure> {
+        let tables = self.agent.installed();
+        let (listeners, backends) = (tables.listeners.keys(), tables.backends.keys());
+        let counters = self.datapath.counters(listeners.copied(), backends.copied());
+        counters.map_err(|error| failed(&error))
+    }
+
+    fn services(&self) -> Result<Vec<Service>, Failure> {
+        Ok(self.services_with(&self.counters()?))
+    }
+
+    fn services_with(&self, counters: &Counters) -> Vec<Service> {
+        self.agent.services(views::Counters {
+            listeners: &counters.listeners,
+            backends: &counters.backends,
+            flows: &self.flows.flows,
+        })
+    }
+
+    fn drops(&self) -> Result<Vec<VerdictCount>, Failure> {
+        self.counters().map(|counters| by_verdict(&counters))
+    }
+
+    /// Scans the table and answers beside the loop.
+    fn answer_flows(&self, filter: FlowFilter, reply: Reply<FlowList>) {
+        let (table, owners) = (self.datapath.flows(), self.agent.owners());
+        let hash_key = self.agent.installed().settings.hash_key;
+        tokio::task::spawn_blocking(move || {
+            let list = flows::list(&table, hash_key, &owners, &filter);
+            drop(reply.send(list.map_err(|error| failed(&error))));
+        });
+    }
+
+    /// Asks the kernel and answers beside the loop.
+    fn answer_doctor(&self, reply: Reply<Vec<lb_common::api::Check>>) {
+        let config = self.agent.config().clone();
+        let unresolved = self.unresolved();
+        let interfaces = self.datapath.interfaces().unwrap_or_default();
+        let modes: BTreeMap<_, _> = interfaces.into_iter().map(|i| (i.name, i.mode)).collect();
+        tokio::spawn(async move {
+            let facts = doctor::gather(&config, &modes, unresolved).await;
+            drop(reply.send(Ok(doctor::evaluate(&facts))));
+        });
+    }
+
+    fn unresolved(&self) -> BTreeSet<IpAddr> {
+        let backends = self.agent.installed().backends.values();
+        let unresolved = backends.filter(|backend| backend.interface == 0);
+        unresolved.filter_map(|backend| layout::ip(&backend.address, backend.family)).collect()
+    }
+
+    /// What the overlay and the file on disk each differ in from the file as it was loaded.
+    fn diff(&self) -> ConfigDiff {
+        let loaded = self.agent.file();
+        let file = match self.source.read() {
+            Ok((_, on_disk)) => diff(loaded, &on_disk.config),
+            Err(error) => {
+                let reason = with_causes(&error);
+                let lines = reason.lines().map(str::to_owned);
+                std::iter::once("the file cannot be loaded:".to_owned()).chain(lines).collect()
+            }
+        };
+        ConfigDiff { overlay: diff(loaded, self.agent.config()), file }
+    }
+
+    fn metrics(&self) -> Result<Snapshot, Failure> {
+        let counters = self.counters()?;
+        Ok(Snapshot {
+            verdicts: by_verdict(&counters),
+            services: self.services_with(&counters),
+            health: self.agent.health(clock::now()),
+            health_changes: self.agent.checks().n_changes(),
+            flows: self.flows.total,
+            max_flows: self.agent.config().datapath.max_flows.into(),
+            reloads: self.reloads,
+        })
+    }
+
+    /// Ready once every target that is checked has been probed to an end, for then it is known who serves.
+    fn ready(&self) -> Result<(), Failure> {
+        let not_ready = |reason: String| Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason);
+        if let Some(fault) = self.faults.sentences().next() {
+            return Err(not_ready(fault));
+        }
+        let waiting = self.agent.health(clock::now()).into_iter().find(|health| {
+            let target = Target {
+                service: health.service.clone(),
+                backend: health.backend.clone(),
+                address: health.address,
+            };
+            let checked = self.agent.checks().get(&target);
+            checked.is_some_and(|checked| checked.check.is_some() && checked.last.is_none())
+        });
+        waiting.map_or(Ok(()), |health| {
+            let (backend, service, address) = (health.backend, health.service, health.address);
+            Err(not_ready(format!(
+                "backend {backend} of service {service} at {address}: no probe has ended yet"
+            )))
+        })
+    }
+}
+
+fn by_verdict(counters: &Counters) -> Vec<VerdictCount> {
+    let each = counters.verdicts.iter().map(|(verdict, count)| VerdictCount {
+        verdict: verdict.name().into(),
+        kind: verdict.kind().name().into(),
+        help: verdict.help().into(),
+        packets: count.packets,
+        bytes: count.bytes,
+    });
+    each.collect()
+}
+
+fn failed(error: &DatapathError) -> Failure {
+    Failure::internal(with_causes(error))
+}

@@ -1,0 +1,210 @@
+//! The daemon from its start to its end: one loop owns everything, tasks only tell it what happened.
+//!
+//! ```text
+//! signals, API, probes, sweeps --- Message --> loop -- Event --> Agent::handle -- Effects --> kernel, probes, replies
+//! ```
+
+mod answers;
+mod capabilities;
+mod changes;
+mod faults;
+mod flows;
+mod open;
+mod packet_log;
+mod runtime;
+mod signals;
+mod source;
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::path::{Path, absolute};
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
+
+use self::faults::Faults;
+use self::open::{Opened, open, remove_socket};
+use self::runtime::Runtime;
+use super::datapath::{self, FlowCounts};
+use super::message::{Core, Message, Mode};
+use super::metrics::{self, Reloads};
+use super::netlink::{Addresses, Resolver};
+use super::{api, clock, notify};
+use crate::model::agent::{Agent, Event};
+use crate::model::config::Shutdown;
+use crate::model::tables::NextHop;
+
+pub use open::StartError;
+pub use source::{ReadError, check_file};
+
+/// Time between two sweeps of the flow table.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Time that answers under way have when the agent stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+type NextHops = mpsc::Receiver<(IpAddr, Option<NextHop>)>;
+
+/// Runs the agent until it is told to stop.
+pub async fn run(config_file: &Path) -> Result<(), StartError> {
+    let started_at = clock::now();
+    let config_file = absolute(config_file).unwrap_or_else(|_| config_file.to_owned());
+    let opened = open(&config_file).await?;
+    let socket = opened.config.api.socket.clone();
+    let ran = run_opened(opened, started_at).await;
+    remove_socket(&socket);
+    ran
+}
+
+async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartError> {
+    let Opened { source, config, overlay, api, metrics, addresses, datapath } = opened;
+    let (messages, inbox) = mpsc::channel(1024);
+    let (changes, next_hops) = mpsc::channel(1024);
+    let resolver = Resolver::spawn(changes).map_err(StartError::Resolver)?;
+    signals::forward(&messages).map_err(StartError::Signals)?;
+    packet_log::forward(&datapath);
+    let seed = RandomState::new().hash_one(started_at);
+    let installed = datapath.tables()?;
+    let (agent, effects) = Agent::new(clock::now(), seed, config, &overlay, installed)?;
+    let mut runtime = Runtime {
+        agent,
+        datapath,
+        resolver,
+        addresses,
+        source,
+        messages: messages.clone(),
+        started_at,
+        reloads: Reloads::default(),
+        faults: Faults::default(),
+        flows: FlowCounts::default(),
+        wanted_addresses: BTreeSet::new(),
+        sweeps: 0,
+        is_sweeping: false,
+        next_request: 0,
+        told: String::new(),
+    };
+    runtime.carry_out(effects).await;
+    let (stop, servers) = serve(api, metrics, &Core::new(messages));
+    runtime.announce();
+    runtime.turn(inbox, next_hops).await;
+    notify::stopping();
+    stop.send_replace(true);
+    drop(timeout(LAST_ANSWERS, servers.join_all()).await);
+    runtime.end().await
+}
+
+fn serve(
+    api: UnixListener,
+    metrics: Option<tokio::net::TcpListener>,
+    core: &Core,
+) -> (watch::Sender<bool>, JoinSet<()>) {
+    let (stop, stopped) = watch::channel(false);
+    let mut servers = JoinSet::new();
+    servers.spawn(api::serve(api, core.clone(), stopped.clone()));
+    if let Some(listener) = metrics {
+        servers.spawn(metrics::serve(listener, core.clone(), stopped));
+    }
+    (stop, servers)
+}
+
+impl Runtime {
+    fn announce(&mut self) {
+        for interface in self.datapath.interfaces().unwrap_or_default() {
+            let (name, mode, id) = (interface.name, interface.mode, interface.program_id);
+            tracing::info!("attached to {name} in {mode} mode, program {id}");
+        }
+        self.told = self.status_line();
+        tracing::info!("ready: {}", self.told);
+        notify::ready(&self.told);
+    }
+
+    /// The loop: ends when the agent is told to stop.
+    async fn turn(&mut self, mut inbox: mpsc::Receiver<Message>, mut next_hops: NextHops) {
+        let mut sweep = every(SWEEP_EVERY);
+        let mut watchdog = notify::watchdog_interval().map(every);
+        loop {
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(Message::Stop) | None => return,
+                    Some(message) => self.take(message).await,
+                },
+                Some((address, next_hop)) = next_hops.recv() => {
+                    self.happened(Event::NextHop { address, next_hop }).await;
+                }
+                () = due(self.agent.deadline()) => self.happened(Event::Timer).await,
+                _ = sweep.tick() => self.start_sweep(),
+                () = next(&mut watchdog) => notify::alive(),
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => self.happened(event).await,
+            Message::Call(call) => self.answer(call).await,
+            Message::Swept(counts) => self.swept(counts).await,
+            // A refusal is logged and shown in the status; nobody waits for the answer.
+            Message::Hangup => drop(self.reload(Mode::default()).await),
+            Message::Stop => {}
+        }
+    }
+
+    /// Leaves the packet path as the configuration says.
+    async fn end(self) -> Result<(), StartError> {
+        let config = self.agent.config();
+        match config.agent.shutdown {
+            Shutdown::Keep => {
+                tracing::info!("stopped; the packet path goes on forwarding");
+                Ok(())
+            }
+            Shutdown::Detach => {
+                let pin_path = config.datapath.pin_path.clone();
+                take_away(&pin_path, self.addresses).await?;
+                tracing::info!("stopped and detached");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Removes programs, pins and managed addresses of an agent that is not running, as its file says.
+///
+/// Returns whether there was anything to detach.
+pub async fn detach(config_file: &Path) -> Result<bool, StartError> {
+    let config = check_file(config_file)?.config;
+    open::permitted()?;
+    drop(api::bind(&config.api.socket, config.api.socket_mode).await?);
+    remove_socket(&config.api.socket);
+    let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
+    take_away(&config.datapath.pin_path, addresses).await
+}
+
+async fn take_away(pin_path: &Path, mut addresses: Addresses) -> Result<bool, StartError> {
+    let detached = datapath::detach(pin_path)?;
+    addresses.set(&BTreeSet::new()).await?;
+    Ok(detached)
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn due(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
+
+async fn next(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => pending().await,
+    }
+}

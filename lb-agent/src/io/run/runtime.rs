@@ -1,0 +1,213 @@
+//! Carries out what the core decides; owns the core and all that it acts on.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use lb_common::api::Applied;
+use tokio::sync::mpsc;
+
+use super::faults::Faults;
+use super::source::Source;
+use crate::io::causes::with_causes;
+use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
+use crate::io::message::{Failure, Message};
+use crate::io::metrics::Reloads;
+use crate::io::netlink::{Addresses, Resolver};
+use crate::io::{clock, notify, probe, store};
+use crate::model::agent::{Agent, Effect, Event, Refusal, RequestId, Target};
+use crate::model::config::HealthCheck;
+use crate::model::tables::Write;
+
+const WRITE: &str = "write the kernel's tables";
+const ADDRESSES: &str = "put the VIPs on the interface";
+const OVERLAY: &str = "save the changes made at run time";
+const SWEEP: &str = "sweep the flow table";
+
+/// Sweeps from one look at the VIPs to the next: an interface that goes down and up loses IPv6 addresses.
+const SWEEPS_PER_LOOK: u64 = 10;
+
+/// Everything that one agent has.
+pub(super) struct Runtime {
+    pub(super) agent: Agent,
+    pub(super) datapath: Datapath,
+    pub(super) resolver: Resolver,
+    pub(super) addresses: Addresses,
+    pub(super) source: Source,
+    /// For tasks that have something to tell.
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) started_at: Instant,
+    pub(super) reloads: Reloads,
+    pub(super) faults: Faults,
+    /// What the last sweep counted.
+    pub(super) flows: FlowCounts,
+    pub(super) wanted_addresses: BTreeSet<IpAddr>,
+    pub(super) sweeps: u64,
+    pub(super) is_sweeping: bool,
+    pub(super) next_request: RequestId,
+    /// What the service manager was told last.
+    pub(super) told: String,
+}
+
+impl Runtime {
+    /// Tells the core what happened and does what it says.
+    pub(super) async fn happened(&mut self, event: Event) {
+        let effects = self.agent.handle(clock::now(), event);
+        self.carry_out(effects).await;
+    }
+
+    /// Has the core decide about a request, does what it says and returns its answer.
+    pub(super) async fn requested(
+        &mut self,
+        event: impl FnOnce(RequestId) -> Event,
+    ) -> Result<Applied, Failure> {
+        self.next_request += 1;
+        let effects = self.agent.handle(clock::now(), event(self.next_request));
+        let reply = self.carry_out(effects).await;
+        let no_reply = || Failure::internal("the core has not answered the request");
+        reply.ok_or_else(no_reply)?.map_err(Failure::from)
+    }
+
+    /// The answer to a change that was taken, unless kernel or disk do not have it yet.
+    pub(super) fn confirm(&self, applied: Applied) -> Result<Applied, Failure> {
+        let (error, help) = if applied.dry_run {
+            return Ok(applied);
+        } else if self.faults.contains(WRITE) {
+            (
+                "the change is taken, but the kernel's tables could not be written",
+                "it is tried again",
+            )
+        } else if self.faults.contains(OVERLAY) {
+            ("the change is made, but could not be saved: a restart loses it", "change it again")
+        } else {
+            return Ok(applied);
+        };
+        Err(Failure::internal(error)
+            .with_help(&format!("{help}; `lb-ctl status` tells the reason")))
+    }
+
+    /// Carries out effects in order; returns the reply if there is one among them.
+    pub(super) async fn carry_out(
+        &mut self,
+        effects: Vec<Effect>,
+    ) -> Option<Result<Applied, Refusal>> {
+        let mut reply = None;
+        let has_writes = effects.iter().any(|effect| matches!(effect, Effect::Write(_)));
+        for effect in effects {
+            match effect {
+                Effect::Write(writes) => self.write(&writes),
+                Effect::Probe { target, check } => self.start_probe(target, check),
+                Effect::Watch(addresses) => self.resolver.watch(addresses),
+                Effect::Addresses(wanted) => {
+                    self.wanted_addresses = wanted;
+                    self.look_at_addresses().await;
+                }
+                Effect::SaveOverlay(overlay) => {
+                    let saved = store::save_overlay(&self.agent.config().agent.state_dir, &overlay);
+                    self.faults.note(OVERLAY, saved.map_err(|error| with_causes(&error)));
+                }
+                Effect::Reply { request: _, result } => reply = Some(result),
+                Effect::Notice(notice) => tracing::info!("{notice}"),
+            }
+        }
+        if has_writes {
+            self.tell_status();
+        }
+        reply
+    }
+
+    /// Once a write has failed, what the maps hold is unknown until they are read again.
+    fn write(&mut self, writes: &[Write]) {
+        if self.faults.contains(WRITE) {
+            return;
+        }
+        tracing::debug!(n_writes = writes.len(), "write the kernel's tables");
+        let written = self.datapath.apply(writes);
+        self.note_write(written);
+    }
+
+    fn note_write(&mut self, written: Result<(), DatapathError>) {
+        self.faults.note(WRITE, written.map_err(|error| with_causes(&error)));
+    }
+
+    fn start_probe(&self, target: Target, check: HealthCheck) {
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let outcome = probe::probe(target.address, &check).await;
+            tracing::debug!(
+                service = target.service,
+                backend = target.backend,
+                address = %target.address,
+                passed = outcome.passed,
+                "probe: {}",
+                outcome.result
+            );
+            // It fails when the agent is stopping, and then nobody wants to know.
+            drop(messages.send(Message::Event(Event::Probe { target, outcome })).await);
+        });
+    }
+
+    async fn look_at_addresses(&mut self) {
+        let set = self.addresses.set(&self.wanted_addresses).await;
+        self.faults.note(ADDRESSES, set.map_err(|error| with_causes(&error)));
+    }
+
+    /// Counts and frees flows, beside the loop: a scan of the whole table takes milliseconds.
+    pub(super) fn start_sweep(&mut self) {
+        if std::mem::replace(&mut self.is_sweeping, true) {
+            return;
+        }
+        let (flows, messages) = (self.datapath.flows(), self.messages.clone());
+        tokio::task::spawn_blocking(move || {
+            let counts = flows.sweep(clock::tick()).map_err(|error| with_causes(&error));
+            // It fails when the agent is stopping, and then nobody wants to know.
+            drop(messages.blocking_send(Message::Swept(counts)));
+        });
+    }
+
+    /// A sweep has ended; it is also the moment to try again what did not work.
+    pub(super) async fn swept(&mut self, counts: Result<FlowCounts, String>) {
+        self.sweeps += 1;
+        self.is_sweeping = false;
+        match counts {
+            Ok(counts) => {
+                self.faults.note(SWEEP, Ok(()));
+                self.flows = counts;
+                self.happened(Event::FlowCounts(self.flows.cells.clone())).await;
+            }
+            Err(reason) => self.faults.note(SWEEP, Err(reason)),
+        }
+        if self.faults.contains(WRITE) {
+            self.write_anew().await;
+        }
+        if self.faults.contains(ADDRESSES) || self.sweeps.is_multiple_of(SWEEPS_PER_LOOK) {
+            self.look_at_addresses().await;
+        }
+    }
+
+    /// Reads what the maps hold, and has everything planned from there.
+    async fn write_anew(&mut self) {
+        match self.datapath.tables() {
+            Ok(installed) => {
+                self.faults.note(WRITE, Ok(()));
+                self.happened(Event::Installed(Box::new(installed))).await;
+            }
+            Err(error) => self.note_write(Err(error)),
+        }
+    }
+
+    /// Tells the service manager when its line has changed.
+    fn tell_status(&mut self) {
+        let line = self.status_line();
+        if line != self.told {
+            notify::status(&line);
+            self.told = line;
+        }
+    }
+
+    pub(super) fn status_line(&self) -> String {
+        let summary = self.agent.summary();
+        let (serving, backends) = (summary.backends_serving, summary.backends);
+        format!("services: {}, backends serving: {serving} of {backends}", summary.services)
+    }
+}

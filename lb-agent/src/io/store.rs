@@ -1,0 +1,153 @@
+//! Files that the agent writes: the overlay, and the configuration file when it is told to.
+//!
+//! A file is replaced whole (written beside it, synced, renamed): a crash leaves the old one or the new one.
+
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use crate::model::overlay::Overlay;
+
+/// Name of the overlay's file in the state folder.
+const OVERLAY: &str = "overlay.json";
+/// Permission bits of a file that is new: it may name addresses, never secrets.
+const NEW_FILE_MODE: u32 = 0o640;
+
+/// Why a file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A system call did not succeed.
+    #[error("{act} {path}")]
+    Io {
+        /// What was tried.
+        act: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The overlay cannot be understood.
+    #[error(
+        "read {path}, which keeps the changes made with lb-ctl; repair it, or move it away to start \
+         with the configuration file alone"
+    )]
+    Overlay {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: serde_json::Error,
+    },
+}
+
+/// Reads the overlay; there is an empty one where no file is.
+pub fn load_overlay(state_dir: &Path) -> Result<Overlay, StoreError> {
+    let path = state_dir.join(OVERLAY);
+    match fs::read(&path) {
+        Ok(text) => {
+            serde_json::from_slice(&text).map_err(|source| StoreError::Overlay { path, source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Overlay::default()),
+        Err(error) => Err(on("read", &path)(error)),
+    }
+}
+
+/// Writes the overlay.
+pub fn save_overlay(state_dir: &Path, overlay: &Overlay) -> Result<(), StoreError> {
+    fs::create_dir_all(state_dir).map_err(on("create folder", state_dir))?;
+    let path = state_dir.join(OVERLAY);
+    let text = serde_json::to_vec_pretty(overlay)
+        .map_err(|error| on("write", &path)(io::Error::from(error)))?;
+    replace(&path, &text)
+}
+
+/// Replaces a file by `text`; permissions and owner stay, and so does a symbolic link to it.
+pub fn replace(path: &Path, text: &[u8]) -> Result<(), StoreError> {
+    let path = &fs::canonicalize(path).unwrap_or_else(|_new| path.to_owned());
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let written = write_as(&beside, text, fs::metadata(path).ok().as_ref())
+        .map_err(on("write", &beside))
+        .and_then(|()| fs::rename(&beside, path).map_err(on("replace", path)))
+        .and_then(|()| sync_folder(path).map_err(on("sync the folder of", path)));
+    if written.is_err() {
+        // The error that counts is the one above.
+        drop(fs::remove_file(&beside));
+    }
+    written
+}
+
+fn write_as(path: &Path, text: &[u8], like: Option<&Metadata>) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let mode = like.map_or(NEW_FILE_MODE, |like| like.mode() & 0o7777);
+    if let Some(like) = like {
+        fchown(&file, Some(like.uid()), Some(like.gid()))?;
+    }
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn on<'a>(act: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io { act, path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::causes::with_causes;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_overlay_comes_back_as_it_was_saved() {
+        let folder = folder();
+        let state_dir = folder.path().join("lib/lb");
+        assert_eq!(load_overlay(&state_dir).unwrap(), Overlay::default());
+        save_overlay(&state_dir, &Overlay::default()).unwrap();
+        assert_eq!(load_overlay(&state_dir).unwrap(), Overlay::default());
+        assert_eq!(names(&state_dir), ["overlay.json"]);
+    }
+
+    #[test]
+    fn a_broken_overlay_is_an_error_that_names_it_and_what_to_do() {
+        let folder = folder();
+        fs::write(folder.path().join("overlay.json"), "{").unwrap();
+        let error = with_causes(&load_overlay(folder.path()).unwrap_err());
+        assert!(error.contains("overlay.json,") && error.contains(": EOF"), "{error}");
+        assert!(error.contains("move it away"), "{error}");
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_its_permissions_and_the_link_to_it() {
+        let folder = folder();
+        let (file, link) = (folder.path().join("lb-1.toml"), folder.path().join("lb.toml"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o604)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        replace(&link, b"new").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o604);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(names(folder.path()).len(), 2);
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_named() {
+        let folder = folder();
+        let error = replace(&folder.path().join("no/lb.toml"), b"").unwrap_err().to_string();
+        assert!(error.starts_with("write ") && error.contains("no/lb.toml"), "{error}");
+    }
+}
