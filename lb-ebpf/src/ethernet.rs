@@ -14,6 +14,7 @@ const SERVICE_TAG: u16 = EtherType::Ieee8021ad as u16;
 
 /// VLAN tags of a frame, all in network order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Tags {
     /// Tag control information, outer tag first; 0 where there is none.
     pub control: [u16; 2],
@@ -38,6 +39,7 @@ impl Tags {
 
 /// What the Ethernet header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Ethernet {
     /// `EtherType` of the payload, network order.
     pub kind: u16,
@@ -53,6 +55,7 @@ pub struct Ethernet {
 
 /// Where a frame goes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Hop {
     /// Index of the interface.
     pub interface: u32,
@@ -69,28 +72,28 @@ pub struct Hop {
 
 /// Parses the header; `None` where the frame is too short for it.
 #[inline(always)]
-pub fn parse<F: Frame>(packet: &Packet<F>) -> Option<Ethernet> {
+pub fn parse<F: Frame>(packet: &Packet<F>, ethernet: &mut Ethernet) -> Option<()> {
     let header = packet.window::<{ EthHdr::LEN }>(0)?;
-    let mut ethernet = Ethernet {
-        kind: header.u16_at::<12>(),
-        length: EthHdr::LEN,
-        tags: Tags::NONE,
-        destination: header.mac_at::<0>(),
-        source: header.mac_at::<6>(),
-    };
+    ethernet.destination = header.mac_at::<0>();
+    ethernet.source = header.mac_at::<6>();
+    ethernet.tags = Tags::NONE;
+    let mut kind = header.u16_at::<12>();
+    let mut length = EthHdr::LEN;
     for depth in 0..2 {
-        if !matches!(ethernet.kind, CUSTOMER_TAG | SERVICE_TAG) {
+        if !matches!(kind, CUSTOMER_TAG | SERVICE_TAG) {
             break;
         }
-        let tag = packet.window::<4>(ethernet.length)?;
+        let tag = packet.window::<4>(length)?;
         if depth == 0 {
-            ethernet.tags.kind = ethernet.kind;
+            ethernet.tags.kind = kind;
         }
         ethernet.tags.control[depth] = tag.u16_at::<0>();
-        ethernet.kind = tag.u16_at::<2>();
-        ethernet.length += 4;
+        kind = tag.u16_at::<2>();
+        length += 4;
     }
-    Some(ethernet)
+    ethernet.kind = kind;
+    ethernet.length = length;
+    Some(())
 }
 
 /// Writes the header that the hop asks for in place of `link`; `None` where there is no room for it.

@@ -8,10 +8,33 @@ use lb_common::cell::Cell;
 use lb_common::layout::Settings;
 
 use crate::ethernet::{Ethernet, Hop};
-use crate::family::{Family, Ip};
+use crate::family::{Family, Ip, V4, V6};
 use crate::flow::{Flows, Found, Place, Tuple};
+use crate::icmp::Quote;
 use crate::tables::Tables;
 use crate::transport::Transport;
+
+/// Memory of one CPU.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Scratch {
+    /// The Ethernet header as it came in.
+    pub link: Ethernet,
+    /// For an IPv4 packet.
+    pub v4: Facts<V4>,
+    /// For an IPv6 packet.
+    pub v6: Facts<V6>,
+}
+
+/// What is known of a packet of one family.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Facts<A: Family> {
+    /// The packet at hand.
+    pub flight: Flight<A>,
+    /// The packet that it quotes, if it is an ICMP error.
+    pub quote: Quote<A>,
+}
 
 /// What is known of the packet at hand.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +48,6 @@ pub struct Flight<A: Family> {
     pub interface: u32,
     /// Id of the listener that it was sent to, or whose flow it answers.
     pub listener: u32,
-    /// The Ethernet header as it came in.
-    pub link: Ethernet,
     /// The IP header as it came in.
     pub ip: Ip<A>,
     /// The transport header as it came in.

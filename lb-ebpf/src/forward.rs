@@ -5,7 +5,7 @@ use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
 use lb_common::verdict::Verdict;
 
 use crate::checksum::Sum;
-use crate::ethernet::Tags;
+use crate::ethernet::{Ethernet, Tags};
 use crate::family::{Family, Ip, TCP};
 use crate::flight::{Flight, NOT_FOUND};
 use crate::flow::Found;
@@ -17,7 +17,7 @@ use crate::{World, reset};
 
 /// Sends a packet for a listener to its flow's backend, or to one that is chosen now.
 #[inline(always)]
-pub fn to_backend<A: Family, F: Frame, T: Tables>(
+pub(crate) fn to_backend<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
@@ -33,7 +33,7 @@ pub fn to_backend<A: Family, F: Frame, T: Tables>(
         if stays(&found, backend, &flight.transport) {
             if resets(backend, &flight.transport) {
                 refuse(world, flight, Verdict::ResetSent);
-                return reset::answer(packet, flight);
+                return reset::answer(packet, world.link, flight);
             }
             if is_news(&found, flight) {
                 follow(world, flight, backend);
@@ -119,7 +119,7 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
         None => flows.insert(hash, found.cell.backend(), new, true),
     };
     if let Some(place) = place {
-        write_reply_detail(world.tables, flight, &reply, place.index());
+        write_reply_detail(world, flight, &reply, place.index());
     }
 }
 
@@ -141,7 +141,7 @@ fn forward<A: Family, F: Frame, T: Tables>(
     id: u32,
     backend: &Backend,
 ) -> Verdict {
-    if !hop_to(flight, backend) {
+    if !hop_to(world.link, flight, backend) {
         return refuse(world, flight, Verdict::NoNextHop);
     }
     if rewrite(packet, &flight.ip, backend).is_none() {
@@ -162,14 +162,14 @@ fn rewrite<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>, backend: &Backen
 
 /// Writes the way to a backend; says whether it is known.
 #[inline(always)]
-pub fn hop_to<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> bool {
+pub fn hop_to<A: Family>(link: &Ethernet, flight: &mut Flight<A>, backend: &Backend) -> bool {
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = backend.macs;
     flight.hop.interface = backend.interface;
     flight.hop.destination = [d0, d1, d2, d3, d4, d5].into();
     flight.hop.source = [s0, s1, s2, s3, s4, s5].into();
     // A frame keeps its tags on the NIC that it came in by; on another one they would mean another network.
     let stays = backend.interface == flight.interface;
-    flight.hop.tags = if stays { flight.link.tags } else { Tags::NONE };
+    flight.hop.tags = if stays { link.tags } else { Tags::NONE };
     backend.interface != 0
 }
 

@@ -49,6 +49,7 @@ pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
+    quote: &mut Quote<A>,
 ) -> Verdict {
     let vip = A::vip(world.tables, flight.ip.destination);
     let Some(header) = packet.window::<HEADER>(flight.ip.payload) else {
@@ -56,7 +57,7 @@ pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
     };
     let message = classify::<A>(header.u8_at::<0>());
     let translated = if message == Message::Error {
-        translate(packet, world, flight, vip.is_some())
+        translate(packet, world, flight, quote, vip.is_some())
     } else {
         None
     };
@@ -76,17 +77,15 @@ fn translate<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
+    quote: &mut Quote<A>,
     to_vip: bool,
 ) -> Option<Verdict> {
-    let quote = world.tables.quote::<A>()?;
-    quote.update(|quote| {
-        read_quote(packet, flight.ip.payload + HEADER, quote)?;
-        if to_vip {
-            to_backend(packet, world, flight, quote)
-        } else {
-            to_client(packet, world, flight, quote)
-        }
-    })
+    read_quote(packet, flight.ip.payload + HEADER, quote)?;
+    if to_vip {
+        to_backend(packet, world, flight, quote)
+    } else {
+        to_client(packet, world, flight, quote)
+    }
 }
 
 #[inline(always)]
@@ -156,7 +155,7 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_to(flight, backend) {
+    if !hop_to(world.link, flight, backend) {
         return Some(Verdict::NoNextHop);
     }
     let address = A::from_words(&backend.address);
@@ -182,7 +181,7 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_back(world.tables, flight, found.place.index()) {
+    if !hop_back(world, flight, found.place.index()) {
         return Some(Verdict::NoNextHop);
     }
     let inner = translate_destination(packet, quote, backend)?;

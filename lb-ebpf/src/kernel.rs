@@ -17,9 +17,7 @@ use lb_common::layout::{
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 use lb_ebpf::Exit;
-use lb_ebpf::family::Family;
-use lb_ebpf::flight::Flight;
-use lb_ebpf::icmp::Quote;
+use lb_ebpf::flight::Scratch;
 use lb_ebpf::packet::{Frame, Packet};
 use lb_ebpf::tables::{Entry, Tables};
 
@@ -58,10 +56,8 @@ static LISTENER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MA
 #[map]
 static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
 
-/// Memory for what is known of the packet at hand.
-type Scratch = [u64; 40];
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// The program.
 #[xdp]
@@ -238,20 +234,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn flight<A: Family>(&self) -> Option<Entry<Flight<A>>> {
-        const { assert!(size_of::<Flight<A>>() <= size_of::<Scratch>()) };
-        let memory = SCRATCH.get_ptr_mut(0)?;
-        // SAFETY: memory of this CPU, large enough and aligned, which lives as long as the program; any bytes
-        // are a value.
-        Some(unsafe { Entry::new(memory.cast()) })
-    }
-
-    #[inline(always)]
-    fn quote<A: Family>(&self) -> Option<Entry<Quote<A>>> {
-        const { assert!(size_of::<Quote<A>>() <= size_of::<Scratch>()) };
-        let memory = SCRATCH.get_ptr_mut(1)?;
-        // SAFETY: as above.
-        Some(unsafe { Entry::new(memory.cast()) })
+    fn scratch(&self) -> Option<Entry<Scratch>> {
+        entry!(SCRATCH, 0)
     }
 
     #[inline(always)]

@@ -43,7 +43,7 @@ use lb_common::verdict::{Kind, Verdict};
 
 use crate::ethernet::Ethernet;
 use crate::family::{Family, Ip, Shape, TCP, UDP, V4, V6, VRRP};
-use crate::flight::Flight;
+use crate::flight::{Facts, Flight, Scratch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 
@@ -69,31 +69,46 @@ pub enum Exit {
     Redirect(u32),
 }
 
-/// The maps, and the settings found in them.
+/// What surrounds the packet.
 struct World<'t, T> {
     tables: &'t T,
     settings: &'t Settings,
+    link: &'t Ethernet,
 }
 
 /// Decides on a packet, rewrites it and counts it.
 #[inline(always)]
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
     let bytes = packet.length() as u64;
-    let outcome = match (ethernet::parse(packet), tables.settings()) {
-        (Some(link), Some(settings)) => {
-            let world = World { tables, settings };
-            match link.kind {
-                ethernet::IPV4 => balance::<V4, F, T>(packet, &world, &link),
-                ethernet::IPV6 => balance::<V6, F, T>(packet, &world, &link),
-                _ => rest(Verdict::NotIp),
-            }
+    let outcome = match (tables.settings(), tables.scratch()) {
+        (Some(settings), Some(scratch)) => {
+            scratch.update(|scratch| dispatch(packet, tables, settings, scratch))
         }
+        // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
     if let Some(count) = tables.verdict_count(outcome.verdict.number()) {
         count.update(|count| count.add(bytes));
     }
     outcome
+}
+
+#[inline(always)]
+fn dispatch<F: Frame, T: Tables>(
+    packet: &mut Packet<F>,
+    tables: &T,
+    settings: &Settings,
+    scratch: &mut Scratch,
+) -> Outcome {
+    if ethernet::parse(packet, &mut scratch.link).is_none() {
+        return rest(Verdict::NotIp);
+    }
+    let world = World { tables, settings, link: &scratch.link };
+    match world.link.kind {
+        ethernet::IPV4 => balance::<V4, F, T>(packet, &world, &mut scratch.v4),
+        ethernet::IPV6 => balance::<V6, F, T>(packet, &world, &mut scratch.v6),
+        _ => rest(Verdict::NotIp),
+    }
 }
 
 /// The packet stays as it is.
@@ -111,21 +126,18 @@ fn rest(verdict: Verdict) -> Outcome {
 fn balance<A: Family, F: Frame, T: Tables>(
     packet: &mut Packet<F>,
     world: &World<T>,
-    link: &Ethernet,
+    facts: &mut Facts<A>,
 ) -> Outcome {
-    let Some(flight) = world.tables.flight::<A>() else { return rest(Verdict::NotOurs) };
-    flight.update(|flight| {
-        flight.bytes = packet.length() as u64;
-        flight.tick = world.tables.tick();
-        flight.interface = packet.interface();
-        flight.link = *link;
-        flight.hop.end = 0;
-        let verdict = route(packet, world, flight);
-        match verdict.kind() {
-            Kind::Forwarded => leave(packet, verdict, flight),
-            Kind::Passed | Kind::Dropped => rest(verdict),
-        }
-    })
+    let flight = &mut facts.flight;
+    flight.bytes = packet.length() as u64;
+    flight.tick = world.tables.tick();
+    flight.interface = packet.interface();
+    flight.hop.end = 0;
+    let verdict = route(packet, world, facts);
+    match verdict.kind() {
+        Kind::Forwarded => leave(packet, verdict, world.link, &facts.flight),
+        Kind::Passed | Kind::Dropped => rest(verdict),
+    }
 }
 
 /// The packet goes where it was decided to.
@@ -133,13 +145,14 @@ fn balance<A: Family, F: Frame, T: Tables>(
 fn leave<A: Family, F: Frame>(
     packet: &mut Packet<F>,
     verdict: Verdict,
+    link: &Ethernet,
     flight: &Flight<A>,
 ) -> Outcome {
     let hop = &flight.hop;
     if hop.end != 0 && !packet.extend(hop.end as i32 - packet.length() as i32) {
         return rest(Verdict::Malformed);
     }
-    if ethernet::write(packet, &flight.link, hop).is_none() {
+    if ethernet::write(packet, link, hop).is_none() {
         return rest(Verdict::NoNextHop);
     }
     let exit = if hop.interface == flight.interface {
@@ -155,14 +168,15 @@ fn leave<A: Family, F: Frame>(
 fn route<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<T>,
-    flight: &mut Flight<A>,
+    facts: &mut Facts<A>,
 ) -> Verdict {
-    if let Err(verdict) = A::parse(packet, flight.link.length, false, &mut flight.ip) {
+    let flight = &mut facts.flight;
+    if let Err(verdict) = A::parse(packet, world.link.length, false, &mut flight.ip) {
         return verdict;
     }
     let (protocol, shape) = (flight.ip.protocol, flight.ip.shape);
     if protocol == A::ICMP && shape == Shape::WHOLE {
-        return icmp::decide(packet, world, flight);
+        return icmp::decide(packet, world, flight, &mut facts.quote);
     }
     if !matches!(protocol, TCP | UDP) || shape == Shape::LATER_FRAGMENT {
         return unbalanced(world.tables, &flight.ip);

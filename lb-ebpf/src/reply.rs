@@ -18,7 +18,7 @@ use crate::transport::{self, ACK, Port};
 
 /// Gives a reply of a balanced flow the VIP as its source; leaves everything else alone.
 #[inline(always)]
-pub fn to_client<A: Family, F: Frame, T: Tables>(
+pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
@@ -38,7 +38,7 @@ pub fn to_client<A: Family, F: Frame, T: Tables>(
     if is_news(&found, flight) {
         follow(world, flight, backend);
     }
-    if !hop_back(world.tables, flight, found.place.index()) {
+    if !hop_back(world, flight, found.place.index()) {
         return Verdict::NoNextHop;
     }
     if rewrite(packet, &flight.ip, backend).is_none() {
@@ -107,16 +107,20 @@ fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
 
 /// Writes the way that the client's last packet came; says whether it is known.
 #[inline(always)]
-pub fn hop_back<A: Family, T: Tables>(tables: &T, flight: &mut Flight<A>, index: u32) -> bool {
-    let Some(detail) = tables.detail(index) else { return false };
+pub(crate) fn hop_back<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    index: u32,
+) -> bool {
+    let Some(detail) = world.tables.detail(index) else { return false };
     detail.update(|detail| {
         flight.hop.interface = detail.hop_interface;
         flight.hop.destination = detail.hop_neighbour.into();
         flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
     });
-    flight.hop.source = flight.link.destination;
+    flight.hop.source = world.link.destination;
     if flight.hop.interface != flight.interface {
-        let Some(interface) = tables.interface(flight.hop.interface) else { return false };
+        let Some(interface) = world.tables.interface(flight.hop.interface) else { return false };
         flight.hop.source = interface.mac.into();
     }
     true

@@ -6,7 +6,7 @@ use lb_common::verdict::Verdict;
 use network_types::tcp::TcpHdr;
 
 use crate::checksum::Sum;
-use crate::ethernet::Hop;
+use crate::ethernet::{Ethernet, Hop};
 use crate::family::{Family, Ip, TCP};
 use crate::flight::Flight;
 use crate::packet::{Frame, Packet, Window};
@@ -23,7 +23,11 @@ const NO_OPTIONS: u8 = 5 << 4;
 
 /// Turns the packet into a reset for its sender (RFC 9293 section 3.5.2).
 #[inline(never)]
-pub fn answer<A: Family, F: Frame>(packet: &Packet<F>, flight: &mut Flight<A>) -> Verdict {
+pub fn answer<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    link: &Ethernet,
+    flight: &mut Flight<A>,
+) -> Verdict {
     let ip = &flight.ip;
     let (Some(header), Some(outer)) =
         (packet.window::<{ TcpHdr::LEN }>(ip.payload), A::header(packet, ip.start))
@@ -43,9 +47,9 @@ pub fn answer<A: Family, F: Frame>(packet: &Packet<F>, flight: &mut Flight<A>) -
     A::renew(outer, (end - ip.start) as u16);
     flight.hop = Hop {
         interface: flight.interface,
-        destination: flight.link.source,
-        source: flight.link.destination,
-        tags: flight.link.tags,
+        destination: link.source,
+        source: link.destination,
+        tags: link.tags,
         end,
     };
     Verdict::ResetSent

@@ -16,7 +16,7 @@ const TRIES: u32 = 4;
 /// Chooses a backend for the packet's flow and takes both of its cells. A cell that was found before is
 /// taken over: its backend cannot serve the flow any more.
 #[inline(never)]
-pub fn schedule<A: Family, T: Tables>(
+pub(crate) fn schedule<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &Flight<A>,
 ) -> Result<u32, Verdict> {
@@ -93,7 +93,7 @@ fn remember<A: Family, T: Tables>(
         None => flows.insert(hash, id, state, true),
     };
     let Some(place) = place else { return Remembered::NoRoom };
-    write_reply_detail(world.tables, flight, &reply, place.index());
+    write_reply_detail(world, flight, &reply, place.index());
     if take_forward_cell(&flows, flight, id, state) {
         return Remembered::Yes;
     }
@@ -171,18 +171,18 @@ pub fn find_flow<'t, T: Tables>(
 
 /// Writes what a reply's cell stands for, and the way back to the client: the one that this packet came.
 #[inline(always)]
-pub fn write_reply_detail<A: Family, T: Tables>(
-    tables: &T,
+pub(crate) fn write_reply_detail<A: Family, T: Tables>(
+    world: &World<'_, T>,
     flight: &Flight<A>,
     reply: &Tuple<A>,
     index: u32,
 ) {
-    let Some(entry) = tables.detail(index) else { return };
+    let Some(entry) = world.tables.detail(index) else { return };
     entry.update(|detail| {
         reply.describe(detail);
         detail.hop_interface = flight.interface;
-        detail.hop_neighbour = flight.link.source.into();
-        detail.hop_tags = flight.link.tags.control;
-        detail.hop_tag_type = flight.link.tags.kind;
+        detail.hop_neighbour = world.link.source.into();
+        detail.hop_tags = world.link.tags.control;
+        detail.hop_tag_type = world.link.tags.kind;
     });
 }

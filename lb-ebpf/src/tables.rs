@@ -5,9 +5,7 @@ use lb_common::layout::{
     ListenerKeyV6, Settings, Traffic, Vip,
 };
 
-use crate::family::Family;
-use crate::flight::Flight;
-use crate::icmp::Quote;
+use crate::flight::Scratch;
 use crate::verifier::masked;
 
 /// The maps, the clock and the counters.
@@ -46,10 +44,8 @@ pub trait Tables: Sized {
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// An interface that we are attached to.
     fn interface(&self, index: u32) -> Option<Interface>;
-    /// This CPU's memory for what is known of the packet at hand.
-    fn flight<A: Family>(&self) -> Option<Entry<Flight<A>>>;
-    /// This CPU's memory for the packet that an ICMP error quotes.
-    fn quote<A: Family>(&self) -> Option<Entry<Quote<A>>>;
+    /// This CPU's memory for the packet at hand.
+    fn scratch(&self) -> Option<Entry<Scratch>>;
     /// This CPU's counter of a verdict.
     fn verdict_count(&self, number: u32) -> Option<Entry<Count>>;
     /// This CPU's counters of a listener.
