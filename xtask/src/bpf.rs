@@ -86,7 +86,10 @@ fn registries() -> Result<Vec<PathBuf>> {
 fn strip_dwarf(object: &Path) -> Result<PathBuf> {
     let stripped = object.with_file_name("sluice.bpf.o");
     let tool = setup::host_tools()?.join("rust-objcopy");
-    run(Command::new(tool).arg("--strip-debug").arg(object).arg(&stripped))?;
+    let libraries = setup::sysroot()?.join("lib");
+    let mut command = Command::new(tool);
+    command.env("LD_LIBRARY_PATH", libraries).arg("--strip-debug");
+    run(command.arg(object).arg(&stripped))?;
     Ok(stripped)
 }
 

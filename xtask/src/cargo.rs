@@ -1,13 +1,15 @@
 //! Runs cargo, and other commands whose output a person should see, in the root of the repository.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
 /// The root of the repository.
 pub(crate) fn root() -> Result<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo sets it where it runs us; the path of the build is for a binary that is started by itself.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Ok(here.parent().context("find the root of the repository")?.to_owned())
 }
 
