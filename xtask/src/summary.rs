@@ -69,7 +69,8 @@ impl Counts {
         Some(result)
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds other tests to these.
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.ignored += other.ignored;
@@ -77,16 +78,27 @@ impl Counts {
     }
 }
 
+/// The name of a test that failed, from the line that says so: `test name ... FAILED`.
+pub(crate) fn parse_failed(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
 /// What all tests came to.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     parts: Vec<(Level, Counts)>,
+    failed: Vec<String>,
 }
 
 impl Summary {
     /// Takes in the counts of one test binary.
     pub(crate) fn add(&mut self, level: Level, counts: Counts) {
         self.parts.push((level, counts));
+    }
+
+    /// Takes in the name of a test that failed.
+    pub(crate) fn add_failed(&mut self, name: String) {
+        self.failed.push(name);
     }
 
     /// The counts of one level.
@@ -115,7 +127,8 @@ impl fmt::Display for Summary {
         for level in Level::ALL {
             row(level.title(), self.of(level))?;
         }
-        row("all", self.total())
+        row("all", self.total())?;
+        self.failed.iter().try_for_each(|name| writeln!(f, "failed: {name}"))
     }
 }
 
@@ -129,6 +142,12 @@ mod tests {
         let counts = Counts::parse(line).unwrap();
         assert_eq!((counts.passed, counts.failed, counts.ignored), (12, 3, 1));
         assert_eq!(Counts::parse("test a ... ok"), None);
+    }
+
+    #[test]
+    fn a_failed_test_is_named() {
+        assert_eq!(parse_failed("test a::b ... FAILED"), Some("a::b"));
+        assert_eq!(parse_failed("test a::b ... ok"), None);
     }
 
     #[test]

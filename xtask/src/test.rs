@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::cargo::{cargo, run};
 use crate::packages;
-use crate::summary::{Counts, Level, Summary};
+use crate::summary::{Counts, Level, Summary, parse_failed};
 
 /// Tests in namespaces measure times; more of them at once than this would disturb each other.
 const THREADS_WITH_ROOT: &str = "2";
@@ -31,9 +31,11 @@ pub(crate) fn run_all() -> Result<ExitCode> {
     targets.sort_by_key(|target| (target.level, target.name.clone()));
     let mut summary = Summary::default();
     for target in &targets {
-        summary.add(target.level, target.run()?);
+        let counts = target.run(&mut summary)?;
+        summary.add(target.level, counts);
     }
-    summary.add(Level::Unit, run_doc_tests()?);
+    let counts = run_doc_tests(&mut summary)?;
+    summary.add(Level::Unit, counts);
     println!("\n{summary}");
     let total = summary.total();
     println!("{} passed, {} failed", total.passed, total.failed);
@@ -52,19 +54,19 @@ struct Target {
 }
 
 impl Target {
-    fn run(&self) -> Result<Counts> {
+    fn run(&self, summary: &mut Summary) -> Result<Counts> {
         println!("\n== {}", self.name);
         let mut command = Command::new(&self.executable);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
         if self.needs_root {
             command.args(["--test-threads", THREADS_WITH_ROOT]);
         }
-        count(&mut command)
+        count(&mut command, &self.name, summary)
     }
 }
 
 /// Runs a command that runs tests, shows what it prints, and adds up its counts.
-fn count(command: &mut Command) -> Result<Counts> {
+fn count(command: &mut Command, name: &str, summary: &mut Summary) -> Result<Counts> {
     let started_at = now();
     let mut child = command
         .stdin(Stdio::null())
@@ -75,24 +77,27 @@ fn count(command: &mut Command) -> Result<Counts> {
     for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
         let line = line.context("read the output of a test")?;
         println!("{line}");
+        if let Some(test) = parse_failed(&line) {
+            summary.add_failed(format!("{name}: {test}"));
+        }
         if let Some(part) = Counts::parse(&line) {
-            counts.passed += part.passed;
-            counts.failed += part.failed;
-            counts.ignored += part.ignored;
+            counts.add(part);
         }
     }
     let status = child.wait().context("wait for the end of a test")?;
     if !status.success() && counts.failed == 0 {
-        println!("ended with {status}");
+        summary.add_failed(format!("{name}: ended with {status}"));
         counts.failed = 1;
     }
     counts.time = now() - started_at;
     Ok(counts)
 }
 
-fn run_doc_tests() -> Result<Counts> {
+fn run_doc_tests(summary: &mut Summary) -> Result<Counts> {
     println!("\n== examples in the documentation");
-    count(cargo()?.args(["test", "--locked", "--quiet", "--workspace", "--doc"]))
+    let mut command = cargo()?;
+    command.args(["test", "--locked", "--workspace", "--doc"]);
+    count(&mut command, "example", summary)
 }
 
 /// Builds all binaries and all tests, and lists the test binaries.
