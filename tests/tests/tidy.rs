@@ -61,7 +61,10 @@ fn sources() -> std::io::Result<Vec<Source>> {
 
 /// `path: complaint` for each file that `complain` complains about.
 fn complaints(complain: impl Fn(&Source) -> Option<String>) -> Vec<String> {
-    let sources = sources().unwrap_or_else(|error| panic!("read the sources: {error}"));
+    let sources = match sources() {
+        Ok(sources) => sources,
+        Err(error) => return vec![format!("read the sources: {error}")],
+    };
     let lines = sources.iter().filter_map(|source| {
         complain(source).map(|complaint| format!("{}: {complaint}", source.path.display()))
     });
@@ -120,10 +123,10 @@ fn verdicts_page() -> String {
          `lb_packets_total` and rows of `lb-ctl drops`.\nThis page is generated from the code: \
          `UPDATE_DOCS=1 cargo test -p lb-tests --test tidy`.\n\n| number | verdict | kind | meaning |\n|---|---|---|---|\n",
     );
-    for verdict in Verdict::ALL {
+    page.extend(Verdict::ALL.iter().map(|verdict| {
         let (number, name, kind) = (verdict.number(), verdict.name(), verdict.kind().name());
-        page += &format!("| {number} | `{name}` | {kind} | {} |\n", verdict.help());
-    }
+        format!("| {number} | `{name}` | {kind} | {} |\n", verdict.help())
+    }));
     page
 }
 
