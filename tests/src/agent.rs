@@ -52,6 +52,7 @@ listen = "{METRICS}"
 [datapath]
 interfaces = {:?}
 pin_path = "{}"
+manage_addresses = true
 {}
 {}"#,
             world.interfaces(),
