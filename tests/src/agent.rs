@@ -13,9 +13,11 @@ use crate::clock::wait_until;
 use crate::command::run;
 use crate::http_client::get;
 use crate::process::Process;
-use crate::world::World;
+use crate::web::PORT;
+use crate::world::{World, vips};
 
 const START_WITHIN: Duration = Duration::from_secs(20);
+const HEALTH_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where the agent serves `/readyz` and metrics, inside the director's namespace.
@@ -77,20 +79,16 @@ impl<'w> Agent<'w> {
     /// Writes the configuration file, starts the agent and waits until it is ready.
     pub fn start(world: &'w World, binaries: &Binaries, settings: &Settings) -> Result<Self> {
         write_config(world, &settings.file(world))?;
-        Self::start_again(world, binaries)
-    }
-
-    /// Starts an agent with the configuration file that is there.
-    pub fn start_again(world: &'w World, binaries: &Binaries) -> Result<Self> {
         let process = spawn(world, binaries)?;
         let mut agent = Self { process, world, binaries: binaries.clone(), keep: false };
         agent.wait_until_ready()?;
         Ok(agent)
     }
 
-    /// Its configuration file.
-    pub fn config_file(&self) -> PathBuf {
-        config_file(self.world)
+    /// Starts another process after this one has ended, with the configuration file as it is now.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = spawn(self.world, &self.binaries)?;
+        self.wait_until_ready()
     }
 
     /// Replaces the configuration file; the agent is not told.
@@ -120,6 +118,21 @@ impl<'w> Agent<'w> {
     pub fn ctl_json(&self, arguments: &[&str]) -> Result<serde_json::Value> {
         let text = run(self.ctl_command().args(["-o", "json"]).args(arguments))?;
         serde_json::from_str(&text).with_context(|| format!("parse {text}"))
+    }
+
+    /// Waits until all addresses of a backend are held to be `up` or `down`, in all services that have it.
+    pub fn wait_for_health(&self, backend: &str, health: &str) -> Result<()> {
+        let arguments = ["health", "list", "--backend", backend];
+        wait_until(&format!("{backend} to be {health}"), HEALTH_WITHIN, || {
+            let targets = self.ctl_json(&arguments)?;
+            let targets = targets.as_array().context("read the list of health")?;
+            Ok(!targets.is_empty() && targets.iter().all(|target| target["health"] == health))
+        })
+    }
+
+    /// Waits until all backends of the world are up.
+    pub fn wait_until_all_up(&self) -> Result<()> {
+        self.world.backends.iter().try_for_each(|host| self.wait_for_health(&host.name, "up"))
     }
 
     /// The metrics page.
@@ -187,16 +200,42 @@ pub fn config_file(world: &World) -> PathBuf {
     world.folder().join("lb.toml")
 }
 
+/// The health check `web`: a dead backend gets no new flows after [`NOTICED_WITHIN`].
+pub const QUICK_CHECK: &str = r#"
+[health_check.web]
+type = "http"
+interval = "200ms"
+timeout = "200ms"
+rise = 2
+fall = 2
+path = "/healthz"
+"#;
+
+/// `interval x fall + timeout` of [`QUICK_CHECK`].
+pub const NOTICED_WITHIN: Duration = Duration::from_millis(200 * 2 + 200);
+
+/// The lines of a TCP service that is checked by [`QUICK_CHECK`].
+pub const BALANCED: &str = r#"protocol = "tcp"
+forward = "nat"
+scheduler = "rr"
+health_check = "web""#;
+
 /// `[[service]]` with the backends of the world, one a host, on the port of their web servers.
 pub fn service(name: &str, listen: &[SocketAddr], more: &str, world: &World) -> String {
     let mut text =
         format!("[[service]]\nname = \"{name}\"\nlisten = {}\n{more}\n", strings(listen));
     for host in &world.backends {
-        let address = strings(&host.at(crate::web::PORT));
+        let address = strings(&host.at(PORT));
         // Writing to a string cannot fail.
         writeln!(text, "[[service.backend]]\nname = \"{}\"\naddress = {address}", host.name).ok();
     }
     text
+}
+
+/// The service `shop` on port 80 of both VIPs, with all backends of the world, checked quickly.
+pub fn shop(world: &World) -> Settings {
+    let tables = format!("{QUICK_CHECK}\n{}", service("shop", &vips(PORT), BALANCED, world));
+    Settings { datapath: String::new(), tables }
 }
 
 fn strings(addresses: &[SocketAddr]) -> String {

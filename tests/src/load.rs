@@ -1,5 +1,6 @@
 //! Steady requests from a namespace, each over a new connection, while something else happens.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,14 +13,40 @@ use crate::clock::{pause, wait_until};
 use crate::http_client::{Exchange, ask_name};
 use crate::namespace::Namespace;
 
-/// How a load is sent.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// From the end of one request to the start of the next, for each address.
-    pub pause: Duration,
-    /// After which a request has failed.
-    pub timeout: Duration,
+/// After which a request has failed: long enough for lost packets to be sent again.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends `n` requests to the addresses in turn, one after the other, each over a new connection.
+pub fn send_in_turn(
+    namespace: &Namespace,
+    addresses: &[SocketAddr],
+    n: usize,
+) -> Result<Vec<Exchange>> {
+    namespace.enter(|| {
+        addresses.iter().cycle().take(n).map(|address| ask_name(*address, TIMEOUT)).collect()
+    })
 }
+
+/// Counts answers by backend; failures are left out.
+pub fn by_backend<'a>(
+    exchanges: impl IntoIterator<Item = &'a Exchange>,
+) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for name in exchanges.into_iter().filter_map(|exchange| exchange.outcome.as_ref().ok()) {
+        *counts.entry(name.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// What went wrong, an error each.
+pub fn failures(exchanges: &[Exchange]) -> Vec<&String> {
+    exchanges.iter().filter_map(|exchange| exchange.outcome.as_ref().err()).collect()
+}
+
+const MORE_WITHIN: Duration = Duration::from_mins(1);
+
+/// From the end of one request of a sender to the start of its next.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Requests that go on until they are stopped: one sender for each address.
 #[derive(Debug)]
@@ -36,11 +63,11 @@ struct Shared {
 
 impl Load {
     /// Starts to send to all of `addresses`.
-    pub fn start(namespace: &Namespace, addresses: &[SocketAddr], pace: Pace) -> Result<Self> {
+    pub fn start(namespace: &Namespace, addresses: &[SocketAddr]) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let start_sender = |address: &SocketAddr| {
             let (address, shared) = (*address, Arc::clone(&shared));
-            namespace.spawn(move || send(address, pace, &shared))
+            namespace.spawn(move || send(address, &shared))
         };
         let senders = addresses.iter().map(start_sender).collect::<Result<_>>()?;
         Ok(Self { shared, senders })
@@ -52,9 +79,9 @@ impl Load {
     }
 
     /// Waits until `n` more requests have ended.
-    pub fn wait_for_more(&self, n: usize, within: Duration) -> Result<()> {
+    pub fn wait_for_more(&self, n: usize) -> Result<()> {
         let goal = self.n_sent() + n;
-        wait_until(&format!("{n} more requests"), within, || Ok(self.n_sent() >= goal))
+        wait_until(&format!("{n} more requests"), MORE_WITHIN, || Ok(self.n_sent() >= goal))
     }
 
     /// Stops, and tells what became of the requests, in the order of their start.
@@ -75,12 +102,12 @@ impl Drop for Load {
     }
 }
 
-fn send(address: SocketAddr, pace: Pace, shared: &Shared) -> Vec<Exchange> {
+fn send(address: SocketAddr, shared: &Shared) -> Vec<Exchange> {
     let mut exchanges = Vec::new();
     while !shared.stop.load(Ordering::Relaxed) {
-        exchanges.push(ask_name(address, pace.timeout));
+        exchanges.push(ask_name(address, TIMEOUT));
         shared.sent.fetch_add(1, Ordering::Relaxed);
-        pause(pace.pause);
+        pause(PAUSE);
     }
     exchanges
 }

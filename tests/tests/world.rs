@@ -8,7 +8,7 @@ use lb_tests::binaries::Binaries;
 use lb_tests::clock::wait_until;
 use lb_tests::http_client::{Connection, get};
 use lb_tests::http_server::{digest, pattern};
-use lb_tests::load::{Load, Pace};
+use lb_tests::load::Load;
 use lb_tests::stale;
 use lb_tests::web::{PORT, Web};
 use lb_tests::world::{Arms, World, ping};
@@ -65,11 +65,10 @@ fn a_backend_serves_http_over_both_families() {
 fn a_load_tells_when_a_server_was_killed() {
     let world = World::new(Arms::Two, 1).unwrap();
     let mut web = Web::start_all(&world, &Binaries::of_this_profile().unwrap()).unwrap();
-    let pace = Pace { pause: Duration::from_millis(1), timeout: TIMEOUT };
-    let load = Load::start(&world.client.namespace, &world.backends[0].at(PORT), pace).unwrap();
-    load.wait_for_more(100, TIMEOUT).unwrap();
+    let load = Load::start(&world.client.namespace, &world.backends[0].at(PORT)).unwrap();
+    load.wait_for_more(100).unwrap();
     web[0].process.kill().unwrap();
-    load.wait_for_more(10, TIMEOUT).unwrap();
+    load.wait_for_more(10).unwrap();
     let outcomes: Vec<_> = load.stop().unwrap().into_iter().map(|it| it.outcome).collect();
     assert_eq!(outcomes[0].as_deref(), Ok("web1"));
     assert!(outcomes.last().unwrap().as_ref().unwrap_err().contains("refused"));

@@ -3,16 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use lb_tests::agent::NOTICED_WITHIN;
 use lb_tests::clock::now;
 use lb_tests::http_client::{Connection, Exchange};
-use lb_tests::web::Web;
+use lb_tests::load::{TIMEOUT, by_backend, failures};
+use lb_tests::web::{PORT, Web};
+use lb_tests::world::vips;
 
 use super::report::{Report, is_even};
-use super::stage::{NOTICED_WITHIN, SERVICE, Stage, TIMEOUT, by_backend, listen};
+use super::stage::{SERVICE, Stage};
 
 /// A request that takes longer than this was delayed.
 const DELAYED: Duration = Duration::from_millis(200);
-const SOON: Duration = Duration::from_secs(30);
 
 /// Plays all phases.
 pub(crate) fn play(stage: &mut Stage<'_>) -> Result<Report> {
@@ -42,12 +44,12 @@ fn spread(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 fn fail(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
     stage.story.begin("Killing web2 while requests run");
     let load = stage.load()?;
-    load.wait_for_more(200, SOON)?;
+    load.wait_for_more(200)?;
     let killed_at = now();
     stage.webs.get_mut(1).context("find web2")?.process.kill()?;
-    stage.wait_for_health("web2", "down")?;
+    stage.agent.wait_for_health("web2", "down")?;
     let noticed = now() - killed_at;
-    load.wait_for_more(400, SOON)?;
+    load.wait_for_more(400)?;
     let exchanges = load.stop()?;
     let failed = take_in(&exchanges, report);
     let promised_at = killed_at + NOTICED_WITHIN;
@@ -80,7 +82,7 @@ fn return_to_service(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
     let returned_at = now();
     let host = stage.world.backends.get(1).context("find web2")?;
     *stage.webs.get_mut(1).context("find web2")? = Web::start(stage.world, host, stage.binaries)?;
-    stage.wait_for_health("web2", "up")?;
+    stage.agent.wait_for_health("web2", "up")?;
     stage
         .story
         .say(&format!("   healthy after {} ms; 60 requests:", (now() - returned_at).as_millis()));
@@ -101,11 +103,11 @@ fn drain(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
     let mut connection =
         stage.world.client.namespace.enter(|| open_connection_to(stage, "web3"))??;
     let load = stage.load()?;
-    load.wait_for_more(100, SOON)?;
+    load.wait_for_more(100)?;
     let said = stage.agent.ctl_ok(&["backend", "drain", SERVICE, "web3"])?;
     let drained_at = now();
     said.lines().for_each(|line| stage.story.say(&format!("   {line}")));
-    load.wait_for_more(200, SOON)?;
+    load.wait_for_more(200)?;
     let kept = connection.get("/").is_ok_and(|answer| answer.backend == "web3");
     drop(connection);
     let waited =
@@ -132,7 +134,7 @@ fn drain(stage: &Stage<'_>, report: &mut Report) -> Result<()> {
 
 /// Counts the requests of a phase, and returns how many failed.
 fn take_in(exchanges: &[Exchange], report: &mut Report) -> usize {
-    let failed = exchanges.iter().filter(|exchange| exchange.outcome.is_err()).count();
+    let failed = failures(exchanges).len();
     report.requests += exchanges.len();
     report.failed += failed;
     failed
@@ -154,7 +156,7 @@ fn is_failure_outside(exchange: &Exchange, killed_at: Instant) -> bool {
 
 /// Opens connections until one is to `backend`.
 fn open_connection_to(stage: &Stage<'_>, backend: &str) -> Result<Connection> {
-    let mut open = listen().into_iter().cycle().take(2 * stage.webs.len()).filter_map(|vip| {
+    let mut open = vips(PORT).into_iter().cycle().take(2 * stage.webs.len()).filter_map(|vip| {
         let mut connection = Connection::open(vip, TIMEOUT).ok()?;
         (connection.get("/").ok()?.backend == backend).then_some(connection)
     });
