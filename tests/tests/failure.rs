@@ -27,7 +27,7 @@ fn a_dead_backend_gets_nothing_after_it_was_noticed_and_all_again_when_it_is_bac
     let killed_at = now();
     webs[1].process.kill().unwrap();
     agent.wait_for_health("web2", "down").unwrap();
-    load.wait_for_more(500).unwrap();
+    load.wait_for_more(1000).unwrap();
     let exchanges = load.stop().unwrap();
     let noticed_at = killed_at + NOTICED_WITHIN;
     let after: Vec<_> = exchanges.iter().filter(|it| it.started_at > noticed_at).cloned().collect();

@@ -49,7 +49,7 @@ fn fail(stage: &mut Stage<'_>, report: &mut Report) -> Result<()> {
     stage.webs.get_mut(1).context("find web2")?.process.kill()?;
     stage.agent.wait_for_health("web2", "down")?;
     let noticed = now() - killed_at;
-    load.wait_for_more(400)?;
+    load.wait_for_more(1000)?;
     let exchanges = load.stop()?;
     let failed = take_in(&exchanges, report);
     let promised_at = killed_at + NOTICED_WITHIN;
