@@ -16,6 +16,9 @@ pub(crate) enum Level {
     Namespaces,
 }
 
+/// How the names of targets begin that need the kernel, but no world.
+const ON_THE_KERNEL: [&str; 3] = ["kernel", "datapath", "netlink"];
+
 impl Level {
     /// All levels.
     pub(crate) const ALL: [Self; 4] = [Self::Unit, Self::Oracle, Self::Kernel, Self::Namespaces];
@@ -24,7 +27,7 @@ impl Level {
     pub(crate) fn of(target: &str, needs_root: bool) -> Self {
         match (target, needs_root) {
             (name, _) if name.starts_with("oracle") => Self::Oracle,
-            (name, true) if name.starts_with("kernel") => Self::Kernel,
+            (name, true) if ON_THE_KERNEL.iter().any(|it| name.starts_with(it)) => Self::Kernel,
             (_, true) => Self::Namespaces,
             (_, false) => Self::Unit,
         }
@@ -166,6 +169,7 @@ mod tests {
         assert_eq!(Level::of("lb_agent", false), Level::Unit);
         assert_eq!(Level::of("oracle_nat", false), Level::Oracle);
         assert_eq!(Level::of("kernel_frames", true), Level::Kernel);
+        assert_eq!(Level::of("datapath", true), Level::Kernel);
         assert_eq!(Level::of("failover", true), Level::Namespaces);
     }
 }
