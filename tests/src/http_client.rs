@@ -1,0 +1,131 @@
+//! An HTTP/1.1 client over blocking sockets: one connection for each request, or one kept open.
+//!
+//! It acts in the network namespace of the calling thread; see [`Namespace::enter`](crate::namespace::Namespace::enter).
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::clock::now;
+
+/// One request and what became of it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Before the connection was opened.
+    pub started_at: Instant,
+    /// When the answer was complete, or it was clear that none would be.
+    pub ended_at: Instant,
+    /// Who answered, or what went wrong.
+    pub outcome: Result<String, String>,
+}
+
+impl Exchange {
+    /// How long it took.
+    pub fn took(&self) -> Duration {
+        self.ended_at - self.started_at
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// The server's name from `x-backend`; empty where it gave none.
+    pub backend: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    host: SocketAddr,
+}
+
+impl Connection {
+    /// Connects; each later wait for the peer is bounded by `timeout` too.
+    pub fn open(address: SocketAddr, timeout: Duration) -> Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, timeout)
+            .with_context(|| format!("connect to {address}"))?;
+        stream.set_read_timeout(Some(timeout)).context("set the timeout for reading")?;
+        stream.set_write_timeout(Some(timeout)).context("set the timeout for writing")?;
+        stream.set_nodelay(true).context("send without delay")?;
+        Ok(Self { stream: BufReader::new(stream), host: address })
+    }
+
+    /// The client's own address.
+    pub fn local_address(&self) -> Result<SocketAddr> {
+        self.stream.get_ref().local_addr().context("read the local address")
+    }
+
+    /// Sends `GET path` and reads the answer; the connection stays open.
+    pub fn get(&mut self, path: &str) -> Result<Answer> {
+        self.exchange("GET", path, &[])
+    }
+
+    /// Sends `POST path` and reads the answer; the connection stays open.
+    pub fn post(&mut self, path: &str, body: &[u8]) -> Result<Answer> {
+        self.exchange("POST", path, body)
+    }
+
+    fn exchange(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+            self.host,
+            body.len()
+        );
+        let request = [head.as_bytes(), body].concat();
+        self.stream.get_mut().write_all(&request).context("send the request")?;
+        self.read_answer()
+    }
+
+    fn read_answer(&mut self) -> Result<Answer> {
+        let first = self.read_line()?;
+        let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.with_context(|| format!("read a status from {first:?}"))?;
+        let (mut backend, mut length) = (String::new(), 0);
+        loop {
+            let line = self.read_line()?;
+            match line.split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("x-backend") => {
+                    value.trim().clone_into(&mut backend);
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().context("read the content length")?;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).context("read the body")?;
+        Ok(Answer { status, backend, body })
+    }
+
+    fn read_line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let length = self.stream.read_line(&mut line).context("read the answer")?;
+        ensure!(length > 0, "the connection was closed before the answer");
+        Ok(line.trim_end().to_owned())
+    }
+}
+
+/// Sends `GET path` over a new connection.
+pub fn get(address: SocketAddr, path: &str, timeout: Duration) -> Result<Answer> {
+    Connection::open(address, timeout)?.get(path)
+}
+
+/// Asks for the name of whoever answers at `address`, over a new connection.
+pub fn ask_name(address: SocketAddr, timeout: Duration) -> Exchange {
+    let started_at = now();
+    let outcome = get(address, "/", timeout).and_then(|answer| {
+        ensure!(answer.status == 200, "status {}", answer.status);
+        String::from_utf8(answer.body).context("read the name")
+    });
+    let outcome = outcome.map_err(|error| format!("{error:#}"));
+    Exchange { started_at, ended_at: now(), outcome }
+}

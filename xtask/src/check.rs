@@ -1,0 +1,19 @@
+//! What CI runs before the tests: formatting, lints, style, and whether the BPF object fits its source.
+
+use anyhow::Result;
+
+use crate::bpf;
+use crate::cargo::{cargo, run};
+
+/// Runs all checks; the first that fails ends it.
+pub(crate) fn run_all() -> Result<()> {
+    eprintln!("== formatting");
+    run(cargo()?.args(["fmt", "--all", "--check"]))?;
+    eprintln!("== lints");
+    let everything = ["--workspace", "--all-targets", "--features", "lb-tests/root"];
+    run(cargo()?.args(["clippy", "--locked"]).args(everything).args(["--", "-D", "warnings"]))?;
+    eprintln!("== style");
+    run(cargo()?.args(["test", "--locked", "--quiet", "-p", "lb-tests", "--test", "tidy"]))?;
+    eprintln!("== the BPF object");
+    bpf::check()
+}

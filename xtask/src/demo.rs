@@ -1,0 +1,130 @@
+//! `cargo xtask demo`: what Sluice does, shown on one machine.
+//!
+//! A client, a director and three backends live in network namespaces; the director runs the real agent
+//! with a real configuration file. Each phase measures what happened and tells it.
+
+mod phases;
+mod report;
+mod stage;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use lb_tests::binaries::Binaries;
+use lb_tests::stale;
+use lb_tests::world::{Arms, World};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::cargo::{cargo, run as run_command, target_folder};
+use crate::packages;
+use report::Report;
+use stage::Stage;
+
+/// The demo's world, of which there is one at a time on a machine.
+const WORLD: &str = "sl-demo";
+
+/// What to do besides.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Arguments {
+    /// Leave everything running, and print commands to try
+    #[arg(long)]
+    keep: bool,
+    /// Remove what `--keep` left running, and do nothing else
+    #[arg(long, conflicts_with_all = ["keep", "json"])]
+    stop: bool,
+    /// Print one JSON object for scripts; the story goes to standard error
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the demo; fails unless every phase went as promised.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "the demo makes network namespaces and attaches XDP programs, which needs root: \
+             run `sudo -E cargo xtask demo`"
+        );
+    }
+    if arguments.stop {
+        stale::remove_world(WORLD)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let story = Story { to_stderr: arguments.json };
+    let report = tell(arguments, story)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report).context("write the report")?);
+    }
+    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where the story is told.
+#[derive(Clone, Copy, Debug)]
+struct Story {
+    to_stderr: bool,
+}
+
+impl Story {
+    /// Says a line.
+    fn say(self, line: &str) {
+        if self.to_stderr {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
+    }
+
+    /// Begins a phase.
+    fn begin(self, title: &str) {
+        self.say(&format!("\n== {title}"));
+    }
+}
+
+fn tell(arguments: &Arguments, story: Story) -> Result<Report> {
+    packages::ensure()?;
+    story.begin("Building lb-agent and lb-ctl");
+    let binaries = build()?;
+    clean_up_when_interrupted()?;
+    story.begin("Laying out network namespaces: a client, a director, three backends");
+    let world = World::create(WORLD, Arms::Two, 3)?;
+    stage::describe(&world, story);
+    let mut stage = Stage::set(&world, &binaries, story)?;
+    let report = phases::play(&mut stage)?;
+    story.say(&format!("\n{}", report.verdict()));
+    if arguments.keep {
+        stage.keep();
+    }
+    Ok(report)
+}
+
+fn build() -> Result<Binaries> {
+    let packages = ["--package", "lb-agent", "--package", "lb-ctl"];
+    // Standard output belongs to the report.
+    run_command(
+        cargo()?.args(["build", "--locked", "--release"]).args(packages).stdout(std::io::stderr()),
+    )?;
+    let release = target_folder()?.join("release");
+    Ok(Binaries {
+        agent: release.join("lb-agent"),
+        ctl: release.join("lb-ctl"),
+        xtask: std::env::current_exe().context("find the running binary")?,
+    })
+}
+
+/// `Drop` does not run in a process that a signal ends, so signals are waited for on a thread of their own.
+fn clean_up_when_interrupted() -> Result<()> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().context("block signals")?;
+    std::thread::spawn(move || {
+        if let Ok(signal) = signals.wait() {
+            eprintln!("{}: removing the namespaces", signal.as_str());
+            if let Err(error) = stale::remove_world(WORLD) {
+                eprintln!("{error:#}");
+            }
+            std::process::exit(130);
+        }
+    });
+    Ok(())
+}

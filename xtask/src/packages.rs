@@ -1,0 +1,56 @@
+//! Debian packages that the demo and the tests need.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::run;
+
+/// A program and the package that has it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("ping", "iputils-ping"),
+    ("curl", "curl"),
+    ("nginx", "nginx-light"),
+];
+
+/// Installs what is missing.
+pub(crate) fn ensure() -> Result<()> {
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !is_installed(program))
+        .map(|(_, name)| *name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install {}", missing.join(" "));
+    if !nix::unistd::geteuid().is_root() || !is_installed("apt-get") {
+        bail!("these packages are missing; install them with: {command}");
+    }
+    eprintln!("installing packages: {}", missing.join(" "));
+    // Lists that are out of date or partly unreachable may still do.
+    if let Err(error) = run(apt().args(["update", "--quiet=2"])) {
+        eprintln!("{error:#}");
+    }
+    run(apt().args(["install", "--yes", "--quiet=2", "--no-install-recommends"]).args(&missing))
+        .with_context(|| format!("install packages; try: {command}"))
+}
+
+/// Whether a program of this name is where root finds programs.
+pub(crate) fn is_installed(program: &str) -> bool {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/sbin", "/sbin"])
+        .any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    // Standard output belongs to the task's own result.
+    command.args(["-o", "Dpkg::Use-Pty=0"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::io::stderr());
+    command
+}

@@ -1,0 +1,152 @@
+//! Every test at all levels, and what they came to.
+//!
+//! All is built once; then each test binary runs by itself, as `cargo test` would run it, so that its
+//! counts and its time are known.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use lb_tests::clock::now;
+use serde::Deserialize;
+
+use crate::cargo::{cargo, run};
+use crate::packages;
+use crate::summary::{Counts, Level, Summary, parse_failed};
+
+/// Tests in namespaces measure times; more of them at once than this would disturb each other.
+const THREADS_WITH_ROOT: &str = "2";
+
+/// Runs all tests; fails if one fails.
+pub(crate) fn run_all() -> Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "the tests of levels 3 and 4 need root: run `sudo -E cargo xtask test`, \
+             or `cargo test` for the levels that need none"
+        );
+    }
+    packages::ensure()?;
+    let mut targets = build()?;
+    targets.sort_by_key(|target| (target.level, target.name.clone()));
+    let mut summary = Summary::default();
+    for target in &targets {
+        let counts = target.run(&mut summary)?;
+        summary.add(target.level, counts);
+    }
+    let counts = run_doc_tests(&mut summary)?;
+    summary.add(Level::Unit, counts);
+    println!("\n{summary}");
+    let total = summary.total();
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A test binary.
+#[derive(Debug)]
+struct Target {
+    name: String,
+    level: Level,
+    needs_root: bool,
+    executable: PathBuf,
+    /// Where its package is: cargo runs tests there.
+    folder: PathBuf,
+}
+
+impl Target {
+    fn run(&self, summary: &mut Summary) -> Result<Counts> {
+        println!("\n== {}", self.name);
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        if self.needs_root {
+            command.args(["--test-threads", THREADS_WITH_ROOT]);
+        }
+        count(&mut command, &self.name, summary)
+    }
+}
+
+/// Runs a command that runs tests, shows what it prints, and adds up its counts.
+fn count(command: &mut Command, name: &str, summary: &mut Summary) -> Result<Counts> {
+    let started_at = now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {}", command.get_program().display()))?;
+    let mut counts = Counts::default();
+    for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
+        let line = line.context("read the output of a test")?;
+        println!("{line}");
+        if let Some(test) = parse_failed(&line) {
+            summary.add_failed(format!("{name}: {test}"));
+        }
+        if let Some(part) = Counts::parse(&line) {
+            counts.add(part);
+        }
+    }
+    let status = child.wait().context("wait for the end of a test")?;
+    if !status.success() && counts.failed == 0 {
+        summary.add_failed(format!("{name}: ended with {status}"));
+        counts.failed = 1;
+    }
+    counts.time = now() - started_at;
+    Ok(counts)
+}
+
+fn run_doc_tests(summary: &mut Summary) -> Result<Counts> {
+    println!("\n== examples in the documentation");
+    let mut command = cargo()?;
+    command.args(["test", "--locked", "--workspace", "--doc"]);
+    count(&mut command, "example", summary)
+}
+
+/// Builds all binaries and all tests, and lists the test binaries.
+fn build() -> Result<Vec<Target>> {
+    run(cargo()?.args(["build", "--locked", "--workspace"]))?;
+    let mut command = cargo()?;
+    command.args(["test", "--locked", "--workspace", "--features", "lb-tests/root", "--no-run"]);
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let output = command.output().context("start cargo test")?;
+    ensure!(output.status.success(), "the tests do not build");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| parse_target(line).transpose())
+        .collect()
+}
+
+/// A line of cargo's report, as far as it tells of test binaries.
+#[derive(Debug, Deserialize)]
+struct Message {
+    manifest_path: Option<PathBuf>,
+    target: Option<MessageTarget>,
+    executable: Option<PathBuf>,
+    profile: Option<MessageProfile>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MessageTarget {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MessageProfile {
+    test: bool,
+}
+
+fn parse_target(line: &str) -> Result<Option<Target>> {
+    let message: Message = serde_json::from_str(line).with_context(|| format!("parse {line}"))?;
+    let Message { manifest_path: Some(manifest), target: Some(target), .. } = message else {
+        return Ok(None);
+    };
+    let (Some(executable), Some(MessageProfile { test: true })) =
+        (message.executable, message.profile)
+    else {
+        return Ok(None);
+    };
+    let folder = manifest.parent().context("find the folder of a package")?.to_owned();
+    let is_scenario = target.kind.iter().any(|kind| kind == "test") && folder.ends_with("tests");
+    let needs_root = is_scenario && target.name != "tidy";
+    let level = Level::of(&target.name, needs_root);
+    Ok(Some(Target { name: target.name, level, needs_root, executable, folder }))
+}
