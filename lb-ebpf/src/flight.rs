@@ -4,12 +4,11 @@
 //! read back from there is new to the verifier, so that the many ways to parse a header become one, and what
 //! follows is verified once. All fields are plain numbers, since the memory is never cleared.
 
-use lb_common::cell::Cell;
 use lb_common::layout::Settings;
 
 use crate::ethernet::{Ethernet, Hop};
 use crate::family::{Family, Ip, V4, V6};
-use crate::flow::{Flows, Found, Place, Tuple};
+use crate::flow::{Flows, Found, Tuple};
 use crate::icmp::Quote;
 use crate::tables::Tables;
 use crate::transport::Transport;
@@ -54,8 +53,10 @@ pub struct Flight<A: Family> {
     pub transport: Transport,
     /// Hash of the packet's own 5-tuple.
     pub hash: u64,
-    /// The cell of the packet's own 5-tuple; the empty one where there is none.
+    /// The cell of the packet's own 5-tuple.
     pub found: Found,
+    /// The 5-tuple of replies, where it has been worked out.
+    pub reply: Tuple<A>,
     /// Where the packet goes, if it does.
     pub hop: Hop,
 }
@@ -79,7 +80,3 @@ impl<A: Family> Flight<A> {
         Flows { tables, settings, tick: self.tick }
     }
 }
-
-/// The cell that is none.
-pub const NOT_FOUND: Found =
-    Found { place: Place::FIRST, cell: Cell::EMPTY };

@@ -26,6 +26,7 @@ pub const NOWHERE: u64 = u64::MAX;
 
 /// A packet's own 5-tuple, as its words stand in the packet.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Tuple<F: Family> {
     /// Source address.
     pub source: F::Address,
@@ -93,9 +94,6 @@ pub struct Place {
 }
 
 impl Place {
-    /// The very first one.
-    pub const FIRST: Self = Self { bucket: 0, slot: 0 };
-
     /// Index of the cell's detail.
     #[inline(always)]
     pub fn index(self) -> u32 {
@@ -105,11 +103,23 @@ impl Place {
 
 /// A cell as it was read.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Found {
     /// Where it is.
     pub place: Place,
-    /// What it held.
+    /// What it held; empty where nothing was found.
     pub cell: Cell,
+}
+
+impl Found {
+    /// Nothing. Not an `Option`, whose undefined half the compiler would copy, which the verifier refuses.
+    pub const NONE: Self = Self { place: Place { bucket: 0, slot: 0 }, cell: Cell::EMPTY };
+
+    /// Whether nothing was found.
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        self.cell.is_empty()
+    }
 }
 
 /// The flow table at one moment.
@@ -124,24 +134,26 @@ pub struct Flows<'t, T> {
 }
 
 impl<T: Tables> Flows<'_, T> {
-    /// The cell of a flow that is not expired, with what `accept` makes of it; a cell that it refuses
-    /// belongs to another flow with the same tag.
+    /// The cell of a flow that is not expired, or [`Found::NONE`]. A cell that `accept` refuses belongs to
+    /// another flow with the same tag.
     #[inline(always)]
-    pub fn find<A>(&self, hash: u64, accept: impl Fn(Cell) -> Option<A>) -> Option<(Found, A)> {
+    pub fn find(&self, hash: u64, accept: impl Fn(Cell) -> bool) -> Found {
+        let mut found = Found::NONE;
         let mut from = 0;
         for _ in 0..MATCHES {
             let position = self.tables.search(hash, from, self.tick);
             if position == NOWHERE {
-                return None;
+                break;
             }
             let place = self.place(hash, position);
-            let cell = Cell(self.tables.bucket(place.bucket)?.load(place.slot));
-            if let Some(accepted) = accept(cell) {
-                return Some((Found { place, cell }, accepted));
+            let cell = Cell(self.tables.bucket(place.bucket).map_or(0, |b| b.load(place.slot)));
+            if accept(cell) {
+                found = Found { place, cell };
+                break;
             }
             from = position + 1;
         }
-        None
+        found
     }
 
     /// The place of a position in the flow's two buckets, one after the other.

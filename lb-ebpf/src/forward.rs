@@ -7,7 +7,7 @@ use lb_common::verdict::Verdict;
 use crate::checksum::Sum;
 use crate::ethernet::{Ethernet, Tags};
 use crate::family::{Family, Ip, TCP};
-use crate::flight::{Flight, NOT_FOUND};
+use crate::flight::Flight;
 use crate::flow::Found;
 use crate::packet::{Frame, Packet};
 use crate::schedule::{find_flow, find_reply, reply_tuple, schedule, write_reply_detail};
@@ -27,19 +27,19 @@ pub(crate) fn to_backend<A: Family, F: Frame, T: Tables>(
     }
     flight.hash = flight.tuple().hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    flight.found = NOT_FOUND;
-    if let Some((found, backend)) = find_flow(&flows, flight.hash, flight.listener) {
-        flight.found = found;
-        if stays(&found, backend, &flight.transport) {
-            if resets(backend, &flight.transport) {
-                refuse(world, flight, Verdict::ResetSent);
-                return reset::answer(packet, world.link, flight);
-            }
-            if is_news(&found, flight) {
-                follow(world, flight, backend);
-            }
-            return forward(packet, world, flight, found.cell.backend(), backend);
+    let found = find_flow(&flows, flight.hash, flight.listener);
+    flight.found = found;
+    if let Some(backend) = world.tables.backend(found.cell.backend())
+        && stays(&found, backend, &flight.transport)
+    {
+        if resets(backend, &flight.transport) {
+            refuse(world, flight, Verdict::ResetSent);
+            return reset::answer(packet, world.link, flight);
         }
+        if is_news(&found, flight) {
+            follow(world, flight, backend);
+        }
+        return forward(packet, world, flight, found.cell.backend(), backend);
     }
     let id = match schedule(world, flight) {
         Ok(id) => id,
@@ -94,15 +94,15 @@ fn is_news<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
 
 /// Keeps the cells of a known flow up to date.
 #[inline(never)]
-fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: &Backend) {
+fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, backend: &Backend) {
+    flight.reply = reply_tuple(flight, backend);
     let found = &flight.found;
     let Some(old) = found.cell.state() else { return };
     let flows = flight.flows(world.tables, world.settings);
-    let reply = reply_tuple(&flight.tuple(), backend);
-    let hash = reply.hash(&world.settings.hash_key);
-    let partner = find_reply(&flows, &reply, hash)
-        .filter(|(partner, _)| partner.cell.backend() == found.cell.backend());
-    let answered = partner.is_some_and(|(partner, _)| partner.cell.state() == Some(State::SynAck));
+    let hash = flight.reply.hash(&world.settings.hash_key);
+    let partner = find_reply(&flows, &flight.reply, hash);
+    let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
+    let answered = is_ours && partner.cell.state() == Some(State::SynAck);
     let new = if closes(found, flight) {
         State::Closing
     } else if confirms(found, flight) && answered {
@@ -111,15 +111,13 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
         old
     };
     flows.touch(found, new);
-    let place = match partner {
-        Some((partner, _)) => {
-            flows.touch(&partner, partner_state(&partner, new));
-            Some(partner.place)
-        }
-        None => flows.insert(hash, found.cell.backend(), new, true),
-    };
-    if let Some(place) = place {
-        write_reply_detail(world, flight, &reply, place.index());
+    if is_ours {
+        flows.touch(&partner, partner_state(&partner, new));
+        write_reply_detail(world, flight, partner.place.index());
+    } else if partner.is_none()
+        && let Some(place) = flows.insert(hash, found.cell.backend(), new, true)
+    {
+        write_reply_detail(world, flight, place.index());
     }
 }
 
@@ -133,7 +131,7 @@ pub fn partner_state(partner: &Found, state: State) -> State {
 }
 
 /// Rewrites the packet for the backend.
-#[inline(always)]
+#[inline(never)]
 fn forward<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,

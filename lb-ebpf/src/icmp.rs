@@ -151,7 +151,11 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
     let listener = A::listener(world.tables, vip, quote.source_port, quote.ip.protocol)?;
     let hash = answering(quote).hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    let (_, backend) = find_flow(&flows, hash, listener)?;
+    let found = find_flow(&flows, hash, listener);
+    if found.is_none() {
+        return None;
+    }
+    let backend = world.tables.backend(found.cell.backend())?;
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
@@ -177,7 +181,11 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     let reply = answering(quote);
     let hash = reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    let (found, backend) = find_reply(&flows, &reply, hash)?;
+    let found = find_reply(&flows, &reply, hash);
+    if found.is_none() {
+        return None;
+    }
+    let backend = world.tables.backend(found.cell.backend())?;
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
@@ -197,7 +205,7 @@ fn to_client<A: Family, F: Frame, T: Tables>(
 }
 
 /// Writes the quoted source; returns what that changes in a checksum over the quoted packet.
-#[inline(always)]
+#[inline(never)]
 fn translate_source<A: Family, F: Frame>(
     packet: &Packet<F>,
     quote: &Quote<A>,
@@ -212,7 +220,7 @@ fn translate_source<A: Family, F: Frame>(
 }
 
 /// Writes the quoted destination; returns what that changes in a checksum over the quoted packet.
-#[inline(always)]
+#[inline(never)]
 fn translate_destination<A: Family, F: Frame>(
     packet: &Packet<F>,
     quote: &Quote<A>,
@@ -227,7 +235,7 @@ fn translate_destination<A: Family, F: Frame>(
 }
 
 /// Corrects the quoted checksums, as far as they are quoted.
-#[inline(never)]
+#[inline(always)]
 fn fix_quote<A: Family, F: Frame>(
     packet: &Packet<F>,
     quote: &Quote<A>,

@@ -17,7 +17,7 @@ use crate::tables::Tables;
 use crate::transport::{self, ACK, Port};
 
 /// Gives a reply of a balanced flow the VIP as its source; leaves everything else alone.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
@@ -25,10 +25,14 @@ pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
 ) -> Verdict {
     flight.hash = flight.tuple().hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    let Some((found, backend)) = find_reply(&flows, &flight.tuple(), flight.hash) else {
+    let found = find_reply(&flows, &flight.tuple(), flight.hash);
+    if found.is_none() {
+        return Verdict::NotOurs;
+    }
+    flight.found = found;
+    let Some(backend) = world.tables.backend(found.cell.backend()) else {
         return Verdict::NotOurs;
     };
-    flight.found = found;
     if flight.ip.shape != Shape::WHOLE {
         return Verdict::Fragment;
     }
@@ -86,9 +90,8 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
     flows.touch(found, new);
     let forward = forward_tuple(flight, backend);
     let hash = forward.hash(&world.settings.hash_key);
-    if let Some((partner, _)) = find_flow(&flows, hash, backend.listener)
-        && partner.cell.backend() == found.cell.backend()
-    {
+    let partner = find_flow(&flows, hash, backend.listener);
+    if !partner.is_none() && partner.cell.backend() == found.cell.backend() {
         flows.touch(&partner, partner_state(&partner, new));
     }
 }

@@ -18,7 +18,7 @@ const TRIES: u32 = 4;
 #[inline(never)]
 pub(crate) fn schedule<A: Family, T: Tables>(
     world: &World<'_, T>,
-    flight: &Flight<A>,
+    flight: &mut Flight<A>,
 ) -> Result<u32, Verdict> {
     let tables = world.tables;
     let listener = tables.listener(flight.listener).ok_or(Verdict::NoBackend)?;
@@ -39,7 +39,8 @@ pub(crate) fn schedule<A: Family, T: Tables>(
         if backend.state != BACKEND_UP || backend.listener != flight.listener {
             return Err(Verdict::NoBackend);
         }
-        match remember(world, flight, id, backend) {
+        flight.reply = reply_tuple(flight, backend);
+        match remember(world, flight, id) {
             Remembered::Yes => return Ok(id),
             Remembered::NoRoom => return Err(Verdict::FlowTableFull),
             Remembered::Conflict => {}
@@ -79,21 +80,20 @@ fn remember<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &Flight<A>,
     id: u32,
-    backend: &Backend,
 ) -> Remembered {
     let flows = flight.flows(world.tables, world.settings);
     let state = first_state(flight);
-    let reply = reply_tuple(&flight.tuple(), backend);
-    let hash = reply.hash(&world.settings.hash_key);
-    let place = match find_reply(&flows, &reply, hash) {
-        Some((found, _)) if is_free_for(&found, id) => {
-            flows.replace(&found, id, state).then_some(found.place)
-        }
-        Some(_) => return Remembered::Conflict,
-        None => flows.insert(hash, id, state, true),
+    let hash = flight.reply.hash(&world.settings.hash_key);
+    let found = find_reply(&flows, &flight.reply, hash);
+    let place = if found.is_none() {
+        flows.insert(hash, id, state, true)
+    } else if is_free_for(&found, id) {
+        flows.replace(&found, id, state).then_some(found.place)
+    } else {
+        return Remembered::Conflict;
     };
     let Some(place) = place else { return Remembered::NoRoom };
-    write_reply_detail(world, flight, &reply, place.index());
+    write_reply_detail(world, flight, place.index());
     if take_forward_cell(&flows, flight, id, state) {
         return Remembered::Yes;
     }
@@ -115,7 +115,7 @@ fn take_forward_cell<A: Family, T: Tables>(
     state: State,
 ) -> bool {
     let old = &flight.found;
-    let place = if old.cell.is_empty() {
+    let place = if old.is_none() {
         flows.insert(flight.hash, id, state, false)
     } else {
         flows.replace(old, id, state).then_some(old.place)
@@ -129,43 +129,39 @@ fn take_forward_cell<A: Family, T: Tables>(
 
 /// The 5-tuple of replies.
 #[inline(always)]
-pub fn reply_tuple<A: Family>(tuple: &Tuple<A>, backend: &Backend) -> Tuple<A> {
+pub fn reply_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
     Tuple {
         source: A::from_words(&backend.address),
-        destination: tuple.source,
+        destination: flight.ip.source,
         source_port: backend.port,
-        destination_port: tuple.source_port,
-        protocol: tuple.protocol,
+        destination_port: flight.transport.source_port,
+        protocol: flight.ip.protocol,
     }
 }
 
-/// The live cell of a reply, with its backend: one whose address and port are the reply's source.
+/// The live cell of a reply: one whose backend has the reply's source as address and port.
 #[inline(always)]
-pub fn find_reply<'t, A: Family, T: Tables>(
-    flows: &Flows<'t, T>,
+pub fn find_reply<A: Family, T: Tables>(
+    flows: &Flows<'_, T>,
     reply: &Tuple<A>,
     hash: u64,
-) -> Option<(Found, &'t Backend)> {
+) -> Found {
     flows.find(hash, |cell| {
-        let backend = flows.tables.backend(cell.backend())?;
-        let is_source = A::same(A::from_words(&backend.address), reply.source)
+        let Some(backend) = flows.tables.backend(cell.backend()) else { return false };
+        cell.is_reply()
+            && A::same(A::from_words(&backend.address), reply.source)
             && backend.port == reply.source_port
             && backend.protocol == reply.protocol
-            && backend.family == A::NUMBER;
-        (cell.is_reply() && is_source).then_some(backend)
+            && backend.family == A::NUMBER
     })
 }
 
-/// The live cell of a flow to a listener, with its backend: one that serves this listener.
+/// The live cell of a flow to a listener: one whose backend serves this listener.
 #[inline(always)]
-pub fn find_flow<'t, T: Tables>(
-    flows: &Flows<'t, T>,
-    hash: u64,
-    listener: u32,
-) -> Option<(Found, &'t Backend)> {
+pub fn find_flow<T: Tables>(flows: &Flows<'_, T>, hash: u64, listener: u32) -> Found {
     flows.find(hash, |cell| {
-        let backend = flows.tables.backend(cell.backend())?;
-        (!cell.is_reply() && backend.listener == listener).then_some(backend)
+        let Some(backend) = flows.tables.backend(cell.backend()) else { return false };
+        !cell.is_reply() && backend.listener == listener
     })
 }
 
@@ -174,12 +170,11 @@ pub fn find_flow<'t, T: Tables>(
 pub(crate) fn write_reply_detail<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &Flight<A>,
-    reply: &Tuple<A>,
     index: u32,
 ) {
     let Some(entry) = world.tables.detail(index) else { return };
     entry.update(|detail| {
-        reply.describe(detail);
+        flight.reply.describe(detail);
         detail.hop_interface = flight.interface;
         detail.hop_neighbour = world.link.source.into();
         detail.hop_tags = world.link.tags.control;
