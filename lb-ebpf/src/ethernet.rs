@@ -69,7 +69,6 @@ pub struct Hop {
     pub end: usize,
 }
 
-
 /// Parses the header; `None` where the frame is too short for it.
 #[inline(always)]
 pub fn parse<F: Frame>(packet: &Packet<F>, ethernet: &mut Ethernet) -> Option<()> {

@@ -114,8 +114,12 @@ pub trait Family: Copy + Debug + 'static {
     /// Makes the header one of our own, with `length` bytes from its first.
     fn renew(header: Self::Header<'_>, length: u16);
     /// Finds a listener.
-    fn listener(tables: &impl Tables, address: Self::Address, port: u16, protocol: u8)
-    -> Option<u32>;
+    fn listener(
+        tables: &impl Tables,
+        address: Self::Address,
+        port: u16,
+        protocol: u8,
+    ) -> Option<u32>;
     /// Finds a VIP.
     fn vip(tables: &impl Tables, address: Self::Address) -> Option<Vip>;
 }

@@ -178,7 +178,9 @@ impl<T: Tables> Flows<'_, T> {
             let place = self.candidate(hash)?;
             let bucket = self.tables.bucket(place.bucket)?;
             let old = bucket.load(place.slot);
-            if rank(Cell(old), self.tick, self.settings) < NEVER && bucket.swap(place.slot, old, new.0) {
+            if rank(Cell(old), self.tick, self.settings) < NEVER
+                && bucket.swap(place.slot, old, new.0)
+            {
                 return Some(place);
             }
         }
@@ -246,7 +248,6 @@ impl<T: Tables> Flows<'_, T> {
         }
         (score >> 4 < NEVER).then_some(best)
     }
-
 }
 
 /// The first position from `from` on, in the first bucket and then the second one, with a live cell of the

@@ -231,7 +231,12 @@ fn translate_destination<A: Family, F: Frame>(
     let ports = packet.window::<8>(quote.ip.payload)?;
     ports.set_u16::<2>(backend.vip_port);
     let addresses = A::change(Sum::default(), quote.ip.destination, vip);
-    fix_quote(packet, quote, addresses, Sum::default().change(quote.destination_port, backend.vip_port))
+    fix_quote(
+        packet,
+        quote,
+        addresses,
+        Sum::default().change(quote.destination_port, backend.vip_port),
+    )
 }
 
 /// Corrects the quoted checksums, as far as they are quoted.

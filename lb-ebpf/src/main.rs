@@ -3,7 +3,11 @@
 //! On any other target than BPF this is an empty program, so that the crate is an ordinary member of the
 //! workspace.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
-#![cfg_attr(target_arch = "bpf", feature(core_intrinsics, asm_experimental_arch), allow(internal_features, reason = "atomics of maps"))]
+#![cfg_attr(
+    target_arch = "bpf",
+    feature(core_intrinsics, asm_experimental_arch),
+    allow(internal_features, reason = "atomics of maps")
+)]
 
 #[cfg(target_arch = "bpf")]
 mod kernel;

@@ -76,11 +76,7 @@ enum Remembered {
 
 /// Takes the cell of the reply, then that of the flow.
 #[inline(always)]
-fn remember<A: Family, T: Tables>(
-    world: &World<'_, T>,
-    flight: &Flight<A>,
-    id: u32,
-) -> Remembered {
+fn remember<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, id: u32) -> Remembered {
     let flows = flight.flows(world.tables, world.settings);
     let state = first_state(flight);
     let hash = flight.reply.hash(&world.settings.hash_key);

@@ -1,7 +1,7 @@
 //! What the packet path needs of the maps: the kernel's on BPF, plain memory on the host.
 
 use lb_common::layout::{
-    CELLS_PER_BUCKET, Backend, Bucket, Count, Detail, Interface, Listener, ListenerKeyV4,
+    Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, Interface, Listener, ListenerKeyV4,
     ListenerKeyV6, Settings, Traffic, Vip,
 };
 
