@@ -29,6 +29,7 @@ impl Kind {
 macro_rules! verdicts {
     ($($number:literal $variant:ident $name:literal $kind:ident $help:literal;)+) => {
         /// What happened to a packet.
+        #[expect(clippy::doc_markdown, reason = "the texts are for operators, too")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Verdict {

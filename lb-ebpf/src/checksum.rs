@@ -17,14 +17,14 @@ impl Sum {
     /// Adds a 16-bit word.
     #[inline(always)]
     #[must_use]
-    pub fn add(self, word: u16) -> Self {
+    pub fn with(self, word: u16) -> Self {
         Self(self.0 + u32::from(word))
     }
 
     /// Adds the two halves of a word.
     #[inline(always)]
     #[must_use]
-    pub fn add_u32(self, word: u32) -> Self {
+    pub fn with_u32(self, word: u32) -> Self {
         Self(self.0 + (word & 0xffff) + (word >> 16))
     }
 
@@ -32,21 +32,21 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub fn change(self, old: u16, new: u16) -> Self {
-        self.add(!old).add(new)
+        self.with(!old).with(new)
     }
 
     /// Adds what a change of a 32-bit word means for a complemented checksum.
     #[inline(always)]
     #[must_use]
     pub fn change_u32(self, old: u32, new: u32) -> Self {
-        self.add_u32(!old).add_u32(new)
+        self.with_u32(!old).with_u32(new)
     }
 
     /// Adds another sum.
     #[inline(always)]
     #[must_use]
     pub fn join(self, other: Self) -> Self {
-        self.add(other.fold())
+        self.with(other.fold())
     }
 
     /// The sum in 16 bits.
@@ -70,7 +70,7 @@ impl Sum {
     #[inline(always)]
     #[must_use]
     pub fn applied_to(self, checksum: u16) -> u16 {
-        self.add(!checksum).checksum()
+        self.with(!checksum).checksum()
     }
 }
 
@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn whole(words: &[u16]) -> u16 {
-        words.iter().fold(Sum::default(), |sum, word| sum.add(*word)).checksum()
+        words.iter().fold(Sum::default(), |sum, word| sum.with(*word)).checksum()
     }
 
     #[test]

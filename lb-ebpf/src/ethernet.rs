@@ -4,9 +4,9 @@ use network_types::eth::{EthHdr, EtherType};
 
 use crate::packet::{Frame, Mac, Packet};
 
-/// `EtherType` of IPv4, as it stands in the frame.
+/// EtherType of IPv4, as it stands in the frame.
 pub const IPV4: u16 = EtherType::Ipv4 as u16;
-/// `EtherType` of IPv6, as it stands in the frame.
+/// EtherType of IPv6, as it stands in the frame.
 pub const IPV6: u16 = EtherType::Ipv6 as u16;
 
 const CUSTOMER_TAG: u16 = EtherType::Ieee8021q as u16;
@@ -18,7 +18,7 @@ const SERVICE_TAG: u16 = EtherType::Ieee8021ad as u16;
 pub struct Tags {
     /// Tag control information, outer tag first; 0 where there is none.
     pub control: [u16; 2],
-    /// `EtherType` of the outer tag.
+    /// EtherType of the outer tag.
     pub kind: u16,
 }
 
@@ -41,7 +41,7 @@ impl Tags {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Ethernet {
-    /// `EtherType` of the payload, network order.
+    /// EtherType of the payload, network order.
     pub kind: u16,
     /// Where the payload begins.
     pub length: usize,

@@ -1,14 +1,12 @@
 //! The two address families behind one interface, so that nothing above it is written twice.
 
 use core::fmt::Debug;
-use core::mem::offset_of;
-
-use lb_common::layout::{Address, ListenerKeyV4, ListenerKeyV6, Vip};
+use lb_common::layout::{Address, Vip};
 use lb_common::verdict::Verdict;
-use network_types::ip::{IpProto, Ipv4Hdr, Ipv6Hdr};
+use network_types::ip::IpProto;
 
 use crate::checksum::Sum;
-use crate::packet::{Frame, Packet, Window};
+use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 
 /// ICMP for IPv4.
@@ -22,11 +20,8 @@ pub const UDP: u8 = IpProto::Udp as u8;
 /// VRRP (RFC 9568).
 pub const VRRP: u8 = IpProto::Vrrp as u8;
 
-/// Most IPv6 extension headers that are followed.
-const MAX_EXTENSIONS: usize = 6;
-
-/// TTL that we give to packets of our own.
-const OUR_TTL: u8 = 64;
+/// TTL that we give to packets of our own (the default of RFC 1700 and of Linux).
+pub(crate) const OUR_TTL: u8 = 64;
 
 /// Whether the payload can be balanced by. A number, not an `enum`: see `flight`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,14 +119,6 @@ pub trait Family: Copy + Debug + 'static {
     fn vip(tables: &impl Tables, address: Self::Address) -> Option<Vip>;
 }
 
-/// IPv4.
-#[derive(Clone, Copy, Debug)]
-pub enum V4 {}
-
-/// IPv6.
-#[derive(Clone, Copy, Debug)]
-pub enum V6 {}
-
 /// One round of a 64-bit mixer.
 #[inline(always)]
 pub fn mix(hash: u64) -> u64 {
@@ -141,298 +128,6 @@ pub fn mix(hash: u64) -> u64 {
 }
 
 #[inline(always)]
-fn pair(a: u32, b: u32) -> u64 {
+pub(crate) fn pair(a: u32, b: u32) -> u64 {
     (u64::from(a) << 32) | u64::from(b)
-}
-
-const V4_LENGTH: usize = Ipv4Hdr::LEN;
-const V4_TOTAL: usize = offset_of!(Ipv4Hdr, tot_len);
-const V4_FRAGMENT: usize = offset_of!(Ipv4Hdr, frags);
-const V4_TTL: usize = offset_of!(Ipv4Hdr, ttl);
-const V4_PROTOCOL: usize = offset_of!(Ipv4Hdr, proto);
-const V4_CHECK: usize = offset_of!(Ipv4Hdr, check);
-const V4_SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
-const V4_DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr);
-const MORE_FRAGMENTS: u16 = 0x2000;
-const FRAGMENT_OFFSET: u16 = 0x1fff;
-
-impl Family for V4 {
-    type Address = u32;
-    type Header<'p> = Window<'p, V4_LENGTH>;
-    const NUMBER: u8 = 4;
-    const ICMP: u8 = ICMP;
-
-    #[inline(always)]
-    fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
-        packet.window::<V4_LENGTH>(start)
-    }
-
-    #[inline(always)]
-    fn parse<F: Frame>(
-        packet: &Packet<F>,
-        start: usize,
-        partial: bool,
-        ip: &mut Ip<Self>,
-    ) -> Result<(), Verdict> {
-        let header = Self::header(packet, start).ok_or(Verdict::Malformed)?;
-        let first = header.u8_at::<0>();
-        let length = usize::from(first & 0xf) * 4;
-        let total = usize::from(u16::from_be(header.u16_at::<V4_TOTAL>()));
-        let end = start + total;
-        let fits = end <= packet.length() || partial;
-        if first >> 4 != 4 || length < V4_LENGTH || total < length || !fits {
-            return Err(Verdict::Malformed);
-        }
-        ip.start = start;
-        ip.source = header.u32_at::<V4_SOURCE>();
-        ip.destination = header.u32_at::<V4_DESTINATION>();
-        ip.protocol = header.u8_at::<V4_PROTOCOL>();
-        ip.payload = start + length;
-        ip.end = end;
-        ip.ttl = header.u8_at::<V4_TTL>();
-        let fragment = u16::from_be(header.u16_at::<V4_FRAGMENT>());
-        ip.shape = if fragment & FRAGMENT_OFFSET != 0 {
-            Shape::LATER_FRAGMENT
-        } else if fragment & MORE_FRAGMENTS != 0 {
-            Shape::FIRST_FRAGMENT
-        } else {
-            Shape::WHOLE
-        };
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn same(a: u32, b: u32) -> bool {
-        a == b
-    }
-
-    #[inline(always)]
-    fn to_words(address: u32) -> Address {
-        [address, 0, 0, 0]
-    }
-
-    #[inline(always)]
-    fn from_words(words: &Address) -> u32 {
-        words[0]
-    }
-
-    #[inline(always)]
-    fn mix(hash: u64, a: u32, b: u32) -> u64 {
-        mix(hash ^ pair(a, b))
-    }
-
-    #[inline(always)]
-    fn sum(sum: Sum, address: u32) -> Sum {
-        sum.add_u32(address)
-    }
-
-    #[inline(always)]
-    fn sum_complement(sum: Sum, address: u32) -> Sum {
-        sum.add_u32(!address)
-    }
-
-    #[inline(always)]
-    fn set_source(header: Self::Header<'_>, address: u32) {
-        header.set_u32::<V4_SOURCE>(address);
-    }
-
-    #[inline(always)]
-    fn set_destination(header: Self::Header<'_>, address: u32) {
-        header.set_u32::<V4_DESTINATION>(address);
-    }
-
-    #[inline(always)]
-    fn pass_on(header: Self::Header<'_>, ttl: u8, change: Sum) {
-        // The TTL is the first byte of its word: one less there is 0x0100 less, in network order.
-        let change = change.add(!0x0100_u16.to_be());
-        header.set_u8::<V4_TTL>(ttl - 1);
-        header.set_u16::<V4_CHECK>(change.applied_to(header.u16_at::<V4_CHECK>()));
-    }
-
-    #[inline(always)]
-    fn fix(header: Self::Header<'_>, change: Sum) -> Sum {
-        let old = header.u16_at::<V4_CHECK>();
-        let new = change.applied_to(old);
-        header.set_u16::<V4_CHECK>(new);
-        Sum::default().change(old, new)
-    }
-
-    #[inline(always)]
-    fn renew(header: Self::Header<'_>, length: u16) {
-        let old_length = header.u16_at::<V4_TOTAL>();
-        let old_lifetime = header.u16_at::<V4_TTL>();
-        header.set_u16::<V4_TOTAL>(length.to_be());
-        header.set_u8::<V4_TTL>(OUR_TTL);
-        let change = Sum::default().change(old_length, length.to_be());
-        Self::fix(header, change.change(old_lifetime, header.u16_at::<V4_TTL>()));
-    }
-
-    #[inline(always)]
-    fn listener(tables: &impl Tables, address: u32, port: u16, protocol: u8) -> Option<u32> {
-        tables.listener_id_v4(&ListenerKeyV4 { address, port, protocol, reserved: 0 })
-    }
-
-    #[inline(always)]
-    fn vip(tables: &impl Tables, address: u32) -> Option<Vip> {
-        tables.vip_v4(&address)
-    }
-}
-
-const V6_LENGTH: usize = Ipv6Hdr::LEN;
-const V6_PAYLOAD: usize = offset_of!(Ipv6Hdr, payload_len);
-const V6_NEXT: usize = offset_of!(Ipv6Hdr, next_hdr);
-const V6_HOPS: usize = offset_of!(Ipv6Hdr, hop_limit);
-const V6_SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
-const V6_DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
-
-impl Family for V6 {
-    type Address = [u32; 4];
-    type Header<'p> = Window<'p, V6_LENGTH>;
-    const NUMBER: u8 = 6;
-    const ICMP: u8 = ICMPV6;
-
-    #[inline(always)]
-    fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
-        packet.window::<V6_LENGTH>(start)
-    }
-
-    #[inline(always)]
-    fn parse<F: Frame>(
-        packet: &Packet<F>,
-        start: usize,
-        partial: bool,
-        ip: &mut Ip<Self>,
-    ) -> Result<(), Verdict> {
-        let header = Self::header(packet, start).ok_or(Verdict::Malformed)?;
-        let end = start + V6_LENGTH + usize::from(u16::from_be(header.u16_at::<V6_PAYLOAD>()));
-        if header.u8_at::<0>() >> 4 != 6 || (end > packet.length() && !partial) {
-            return Err(Verdict::Malformed);
-        }
-        ip.start = start;
-        ip.source = header.words_at::<V6_SOURCE>();
-        ip.destination = header.words_at::<V6_DESTINATION>();
-        ip.protocol = header.u8_at::<V6_NEXT>();
-        ip.payload = start + V6_LENGTH;
-        ip.end = end;
-        ip.ttl = header.u8_at::<V6_HOPS>();
-        ip.shape = Shape::WHOLE;
-        follow_extensions(packet, ip)
-    }
-
-    #[inline(always)]
-    fn same(a: [u32; 4], b: [u32; 4]) -> bool {
-        (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
-    }
-
-    #[inline(always)]
-    fn to_words(address: [u32; 4]) -> Address {
-        address
-    }
-
-    #[inline(always)]
-    fn from_words(words: &Address) -> [u32; 4] {
-        *words
-    }
-
-    #[inline(always)]
-    fn mix(hash: u64, a: [u32; 4], b: [u32; 4]) -> u64 {
-        let hash = mix(hash ^ pair(a[0], a[1]));
-        let hash = mix(hash ^ pair(a[2], a[3]));
-        let hash = mix(hash ^ pair(b[0], b[1]));
-        mix(hash ^ pair(b[2], b[3]))
-    }
-
-    #[inline(always)]
-    fn sum(sum: Sum, address: [u32; 4]) -> Sum {
-        sum.add_u32(address[0]).add_u32(address[1]).add_u32(address[2]).add_u32(address[3])
-    }
-
-    #[inline(always)]
-    fn sum_complement(sum: Sum, address: [u32; 4]) -> Sum {
-        Self::sum(sum, [!address[0], !address[1], !address[2], !address[3]])
-    }
-
-    #[inline(always)]
-    fn set_source(header: Self::Header<'_>, address: [u32; 4]) {
-        header.set_words::<V6_SOURCE>(address);
-    }
-
-    #[inline(always)]
-    fn set_destination(header: Self::Header<'_>, address: [u32; 4]) {
-        header.set_words::<V6_DESTINATION>(address);
-    }
-
-    #[inline(always)]
-    fn pass_on(header: Self::Header<'_>, ttl: u8, _change: Sum) {
-        header.set_u8::<V6_HOPS>(ttl - 1);
-    }
-
-    #[inline(always)]
-    fn fix(_header: Self::Header<'_>, _change: Sum) -> Sum {
-        Sum::default()
-    }
-
-    #[inline(always)]
-    fn renew(header: Self::Header<'_>, length: u16) {
-        header.set_u16::<V6_PAYLOAD>((length - V6_LENGTH as u16).to_be());
-        header.set_u8::<V6_HOPS>(OUR_TTL);
-    }
-
-    #[inline(always)]
-    fn listener(tables: &impl Tables, address: [u32; 4], port: u16, protocol: u8) -> Option<u32> {
-        tables.listener_id_v6(&ListenerKeyV6 { address, port, protocol, reserved: 0 })
-    }
-
-    #[inline(always)]
-    fn vip(tables: &impl Tables, address: [u32; 4]) -> Option<Vip> {
-        tables.vip_v6(&address)
-    }
-}
-
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION_OPTIONS: u8 = 60;
-
-/// Follows the extension headers (RFC 8200 section 4) to the payload.
-#[inline(always)]
-fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<(), Verdict> {
-    for _ in 0..MAX_EXTENSIONS {
-        if !is_extension(ip.protocol) {
-            return Ok(());
-        }
-        let Some(header) = packet.window::<8>(ip.payload) else {
-            return Err(Verdict::Malformed);
-        };
-        let units = usize::from(header.u8_at::<1>());
-        let kind = ip.protocol;
-        ip.protocol = header.u8_at::<0>();
-        ip.payload += match kind {
-            FRAGMENT => {
-                // RFC 8200 section 4.5: 13 bits of offset, two reserved, "more fragments".
-                let offset = u16::from_be(header.u16_at::<2>());
-                if offset & 0xfff8 != 0 {
-                    ip.shape = Shape::LATER_FRAGMENT;
-                    return Ok(());
-                }
-                if offset & 1 != 0 {
-                    ip.shape = Shape::FIRST_FRAGMENT;
-                }
-                8
-            }
-            // RFC 4302 section 2.2: in units of four bytes, less two.
-            AUTHENTICATION => (units + 2) * 4,
-            _ => (units + 1) * 8,
-        };
-    }
-    if is_extension(ip.protocol) {
-        ip.shape = Shape::UNFOLLOWED;
-    }
-    Ok(())
-}
-
-#[inline(always)]
-fn is_extension(protocol: u8) -> bool {
-    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
 }

@@ -7,11 +7,13 @@
 use lb_common::layout::Settings;
 
 use crate::ethernet::{Ethernet, Hop};
-use crate::family::{Family, Ip, V4, V6};
+use crate::family::{Family, Ip};
 use crate::flow::{Flows, Found, Tuple};
 use crate::icmp::Quote;
 use crate::tables::Tables;
 use crate::transport::Transport;
+use crate::v4::V4;
+use crate::v6::V6;
 
 /// Memory of one CPU.
 #[derive(Clone, Copy, Debug)]

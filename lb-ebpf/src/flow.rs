@@ -6,8 +6,10 @@
 use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{CELLS_PER_BUCKET, Detail, Settings};
 
-use crate::family::{Family, V4, V6, mix};
+use crate::family::{Family, mix};
 use crate::tables::Tables;
+use crate::v4::V4;
+use crate::v6::V6;
 use crate::verifier::rolled;
 
 /// Live cells from which a bucket is crowded: an insert then looks for a less loaded second one.

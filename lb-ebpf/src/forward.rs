@@ -58,9 +58,10 @@ fn stays(found: &Found, backend: &Backend, transport: &Transport) -> bool {
     match found.cell.state() {
         // The client takes its port again, while we remember the end of the last connection.
         Some(State::Closing) => !transport.opens(),
-        // The backend died before it answered.
-        Some(State::Syn | State::SynAck) => backend.state == BACKEND_UP || !transport.opens(),
-        Some(State::Established) => true,
+        // A new connection never goes to a dead backend; what is left of the old one does.
+        Some(State::Syn | State::SynAck | State::Established) => {
+            backend.state == BACKEND_UP || !transport.opens()
+        }
         Some(State::Udp) => backend.state == BACKEND_UP,
         None => false,
     }

@@ -17,6 +17,8 @@
 #![expect(
     clippy::as_conversions,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_ptr_alignment,
     clippy::indexing_slicing,
     clippy::inline_always,
     reason = "every check that the compiler adds is an instruction of the packet path; indexes are constants"
@@ -31,6 +33,8 @@ pub mod icmp;
 pub mod packet;
 pub mod tables;
 pub mod transport;
+pub mod v4;
+pub mod v6;
 
 mod forward;
 mod reply;
@@ -42,10 +46,12 @@ use lb_common::layout::Settings;
 use lb_common::verdict::{Kind, Verdict};
 
 use crate::ethernet::Ethernet;
-use crate::family::{Family, Ip, Shape, TCP, UDP, V4, V6, VRRP};
+use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
 use crate::flight::{Facts, Flight, Scratch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
+use crate::v4::V4;
+use crate::v6::V6;
 
 /// What happened to a packet, and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -114,6 +114,7 @@ macro_rules! words {
     )+};
 }
 
+#[expect(clippy::int_plus_one, reason = "written once for words of all lengths")]
 impl<const N: usize> Window<'_, N> {
     words! {
         u8_at set_u8 u8, 1;
@@ -185,16 +186,16 @@ pub struct Mac {
 
 impl From<[u8; 6]> for Mac {
     #[inline(always)]
-    fn from([a, b, c, d, e, f]: [u8; 6]) -> Self {
-        Self { first: u32::from_ne_bytes([a, b, c, d]), last: u16::from_ne_bytes([e, f]) }
+    fn from([m0, m1, m2, m3, m4, m5]: [u8; 6]) -> Self {
+        Self { first: u32::from_ne_bytes([m0, m1, m2, m3]), last: u16::from_ne_bytes([m4, m5]) }
     }
 }
 
 impl From<Mac> for [u8; 6] {
     #[inline(always)]
     fn from(mac: Mac) -> Self {
-        let ([a, b, c, d], [e, f]) = (mac.first.to_ne_bytes(), mac.last.to_ne_bytes());
-        [a, b, c, d, e, f]
+        let ([m0, m1, m2, m3], [m4, m5]) = (mac.first.to_ne_bytes(), mac.last.to_ne_bytes());
+        [m0, m1, m2, m3, m4, m5]
     }
 }
 

@@ -69,14 +69,14 @@ fn write<A: Family>(header: Window<'_, { TcpHdr::LEN }>, received: &Received, ip
     header.set_u16::<WINDOW>(0);
     header.set_u16::<URGENT>(0);
     let pseudo = A::sum(A::sum(Sum::default(), ip.source), ip.destination)
-        .add(u16::from(TCP).to_be())
-        .add((TcpHdr::LEN as u16).to_be());
+        .with(u16::from(TCP).to_be())
+        .with((TcpHdr::LEN as u16).to_be());
     let sum = pseudo
-        .add(source_port)
-        .add(destination_port)
-        .add_u32(sequence)
-        .add_u32(acknowledgement)
-        .add(u16::from_ne_bytes([NO_OPTIONS, flags]));
+        .with(source_port)
+        .with(destination_port)
+        .with_u32(sequence)
+        .with_u32(acknowledgement)
+        .with(u16::from_ne_bytes([NO_OPTIONS, flags]));
     header.set_u16::<TCP_CHECK>(sum.checksum());
 }
 

@@ -1,0 +1,149 @@
+//! IPv4 (RFC 791).
+
+use core::mem::offset_of;
+
+use lb_common::layout::{Address, ListenerKeyV4, Vip};
+use lb_common::verdict::Verdict;
+use network_types::ip::Ipv4Hdr;
+
+use crate::checksum::Sum;
+use crate::family::{Family, ICMP, Ip, OUR_TTL, Shape, mix, pair};
+use crate::packet::{Frame, Packet, Window};
+use crate::tables::Tables;
+
+/// IPv4.
+#[derive(Clone, Copy, Debug)]
+pub enum V4 {}
+
+const V4_LENGTH: usize = Ipv4Hdr::LEN;
+const V4_TOTAL: usize = offset_of!(Ipv4Hdr, tot_len);
+const V4_FRAGMENT: usize = offset_of!(Ipv4Hdr, frags);
+const V4_TTL: usize = offset_of!(Ipv4Hdr, ttl);
+const V4_PROTOCOL: usize = offset_of!(Ipv4Hdr, proto);
+const V4_CHECK: usize = offset_of!(Ipv4Hdr, check);
+const V4_SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
+const V4_DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr);
+const MORE_FRAGMENTS: u16 = 0x2000;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+impl Family for V4 {
+    type Address = u32;
+    type Header<'p> = Window<'p, V4_LENGTH>;
+    const NUMBER: u8 = 4;
+    const ICMP: u8 = ICMP;
+
+    #[inline(always)]
+    fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
+        packet.window::<V4_LENGTH>(start)
+    }
+
+    #[inline(always)]
+    fn parse<F: Frame>(
+        packet: &Packet<F>,
+        start: usize,
+        partial: bool,
+        ip: &mut Ip<Self>,
+    ) -> Result<(), Verdict> {
+        let header = Self::header(packet, start).ok_or(Verdict::Malformed)?;
+        let first = header.u8_at::<0>();
+        let length = usize::from(first & 0xf) * 4;
+        let total = usize::from(u16::from_be(header.u16_at::<V4_TOTAL>()));
+        let end = start + total;
+        let fits = end <= packet.length() || partial;
+        if first >> 4 != 4 || length < V4_LENGTH || total < length || !fits {
+            return Err(Verdict::Malformed);
+        }
+        ip.start = start;
+        ip.source = header.u32_at::<V4_SOURCE>();
+        ip.destination = header.u32_at::<V4_DESTINATION>();
+        ip.protocol = header.u8_at::<V4_PROTOCOL>();
+        ip.payload = start + length;
+        ip.end = end;
+        ip.ttl = header.u8_at::<V4_TTL>();
+        let fragment = u16::from_be(header.u16_at::<V4_FRAGMENT>());
+        ip.shape = if fragment & FRAGMENT_OFFSET != 0 {
+            Shape::LATER_FRAGMENT
+        } else if fragment & MORE_FRAGMENTS != 0 {
+            Shape::FIRST_FRAGMENT
+        } else {
+            Shape::WHOLE
+        };
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn same(a: u32, b: u32) -> bool {
+        a == b
+    }
+
+    #[inline(always)]
+    fn to_words(address: u32) -> Address {
+        [address, 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn from_words(words: &Address) -> u32 {
+        words[0]
+    }
+
+    #[inline(always)]
+    fn mix(hash: u64, a: u32, b: u32) -> u64 {
+        mix(hash ^ pair(a, b))
+    }
+
+    #[inline(always)]
+    fn sum(sum: Sum, address: u32) -> Sum {
+        sum.with_u32(address)
+    }
+
+    #[inline(always)]
+    fn sum_complement(sum: Sum, address: u32) -> Sum {
+        sum.with_u32(!address)
+    }
+
+    #[inline(always)]
+    fn set_source(header: Self::Header<'_>, address: u32) {
+        header.set_u32::<V4_SOURCE>(address);
+    }
+
+    #[inline(always)]
+    fn set_destination(header: Self::Header<'_>, address: u32) {
+        header.set_u32::<V4_DESTINATION>(address);
+    }
+
+    #[inline(always)]
+    fn pass_on(header: Self::Header<'_>, ttl: u8, change: Sum) {
+        // The TTL is the first byte of its word: one less there is 0x0100 less, in network order.
+        let change = change.with(!0x0100_u16.to_be());
+        header.set_u8::<V4_TTL>(ttl - 1);
+        header.set_u16::<V4_CHECK>(change.applied_to(header.u16_at::<V4_CHECK>()));
+    }
+
+    #[inline(always)]
+    fn fix(header: Self::Header<'_>, change: Sum) -> Sum {
+        let old = header.u16_at::<V4_CHECK>();
+        let new = change.applied_to(old);
+        header.set_u16::<V4_CHECK>(new);
+        Sum::default().change(old, new)
+    }
+
+    #[inline(always)]
+    fn renew(header: Self::Header<'_>, length: u16) {
+        let old_length = header.u16_at::<V4_TOTAL>();
+        let old_lifetime = header.u16_at::<V4_TTL>();
+        header.set_u16::<V4_TOTAL>(length.to_be());
+        header.set_u8::<V4_TTL>(OUR_TTL);
+        let change = Sum::default().change(old_length, length.to_be());
+        Self::fix(header, change.change(old_lifetime, header.u16_at::<V4_TTL>()));
+    }
+
+    #[inline(always)]
+    fn listener(tables: &impl Tables, address: u32, port: u16, protocol: u8) -> Option<u32> {
+        tables.listener_id_v4(&ListenerKeyV4 { address, port, protocol, reserved: 0 })
+    }
+
+    #[inline(always)]
+    fn vip(tables: &impl Tables, address: u32) -> Option<Vip> {
+        tables.vip_v4(&address)
+    }
+}

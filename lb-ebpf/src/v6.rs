@@ -1,0 +1,178 @@
+//! IPv6 (RFC 8200), with the extension headers that are followed.
+
+use core::mem::offset_of;
+
+use lb_common::layout::{Address, ListenerKeyV6, Vip};
+use lb_common::verdict::Verdict;
+use network_types::ip::Ipv6Hdr;
+
+use crate::checksum::Sum;
+use crate::family::{Family, ICMPV6, Ip, OUR_TTL, Shape, mix, pair};
+use crate::packet::{Frame, Packet, Window};
+use crate::tables::Tables;
+
+/// Most extension headers that are followed.
+const MAX_EXTENSIONS: usize = 6;
+
+/// IPv6.
+#[derive(Clone, Copy, Debug)]
+pub enum V6 {}
+
+const V6_LENGTH: usize = Ipv6Hdr::LEN;
+const V6_PAYLOAD: usize = offset_of!(Ipv6Hdr, payload_len);
+const V6_NEXT: usize = offset_of!(Ipv6Hdr, next_hdr);
+const V6_HOPS: usize = offset_of!(Ipv6Hdr, hop_limit);
+const V6_SOURCE: usize = offset_of!(Ipv6Hdr, src_addr);
+const V6_DESTINATION: usize = offset_of!(Ipv6Hdr, dst_addr);
+
+impl Family for V6 {
+    type Address = [u32; 4];
+    type Header<'p> = Window<'p, V6_LENGTH>;
+    const NUMBER: u8 = 6;
+    const ICMP: u8 = ICMPV6;
+
+    #[inline(always)]
+    fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
+        packet.window::<V6_LENGTH>(start)
+    }
+
+    #[inline(always)]
+    fn parse<F: Frame>(
+        packet: &Packet<F>,
+        start: usize,
+        partial: bool,
+        ip: &mut Ip<Self>,
+    ) -> Result<(), Verdict> {
+        let header = Self::header(packet, start).ok_or(Verdict::Malformed)?;
+        let end = start + V6_LENGTH + usize::from(u16::from_be(header.u16_at::<V6_PAYLOAD>()));
+        if header.u8_at::<0>() >> 4 != 6 || (end > packet.length() && !partial) {
+            return Err(Verdict::Malformed);
+        }
+        ip.start = start;
+        ip.source = header.words_at::<V6_SOURCE>();
+        ip.destination = header.words_at::<V6_DESTINATION>();
+        ip.protocol = header.u8_at::<V6_NEXT>();
+        ip.payload = start + V6_LENGTH;
+        ip.end = end;
+        ip.ttl = header.u8_at::<V6_HOPS>();
+        ip.shape = Shape::WHOLE;
+        follow_extensions(packet, ip)
+    }
+
+    #[inline(always)]
+    fn same(a: [u32; 4], b: [u32; 4]) -> bool {
+        (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
+    }
+
+    #[inline(always)]
+    fn to_words(address: [u32; 4]) -> Address {
+        address
+    }
+
+    #[inline(always)]
+    fn from_words(words: &Address) -> [u32; 4] {
+        *words
+    }
+
+    #[inline(always)]
+    fn mix(hash: u64, a: [u32; 4], b: [u32; 4]) -> u64 {
+        let hash = mix(hash ^ pair(a[0], a[1]));
+        let hash = mix(hash ^ pair(a[2], a[3]));
+        let hash = mix(hash ^ pair(b[0], b[1]));
+        mix(hash ^ pair(b[2], b[3]))
+    }
+
+    #[inline(always)]
+    fn sum(sum: Sum, address: [u32; 4]) -> Sum {
+        sum.with_u32(address[0]).with_u32(address[1]).with_u32(address[2]).with_u32(address[3])
+    }
+
+    #[inline(always)]
+    fn sum_complement(sum: Sum, address: [u32; 4]) -> Sum {
+        Self::sum(sum, [!address[0], !address[1], !address[2], !address[3]])
+    }
+
+    #[inline(always)]
+    fn set_source(header: Self::Header<'_>, address: [u32; 4]) {
+        header.set_words::<V6_SOURCE>(address);
+    }
+
+    #[inline(always)]
+    fn set_destination(header: Self::Header<'_>, address: [u32; 4]) {
+        header.set_words::<V6_DESTINATION>(address);
+    }
+
+    #[inline(always)]
+    fn pass_on(header: Self::Header<'_>, ttl: u8, _change: Sum) {
+        header.set_u8::<V6_HOPS>(ttl - 1);
+    }
+
+    #[inline(always)]
+    fn fix(_header: Self::Header<'_>, _change: Sum) -> Sum {
+        Sum::default()
+    }
+
+    #[inline(always)]
+    fn renew(header: Self::Header<'_>, length: u16) {
+        header.set_u16::<V6_PAYLOAD>((length - V6_LENGTH as u16).to_be());
+        header.set_u8::<V6_HOPS>(OUR_TTL);
+    }
+
+    #[inline(always)]
+    fn listener(tables: &impl Tables, address: [u32; 4], port: u16, protocol: u8) -> Option<u32> {
+        tables.listener_id_v6(&ListenerKeyV6 { address, port, protocol, reserved: 0 })
+    }
+
+    #[inline(always)]
+    fn vip(tables: &impl Tables, address: [u32; 4]) -> Option<Vip> {
+        tables.vip_v6(&address)
+    }
+}
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// Follows the extension headers (RFC 8200 section 4) to the payload.
+#[inline(always)]
+fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<(), Verdict> {
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(ip.protocol) {
+            return Ok(());
+        }
+        let Some(header) = packet.window::<8>(ip.payload) else {
+            return Err(Verdict::Malformed);
+        };
+        let units = usize::from(header.u8_at::<1>());
+        let kind = ip.protocol;
+        ip.protocol = header.u8_at::<0>();
+        ip.payload += match kind {
+            FRAGMENT => {
+                // RFC 8200 section 4.5: 13 bits of offset, two reserved, "more fragments".
+                let offset = u16::from_be(header.u16_at::<2>());
+                if offset & 0xfff8 != 0 {
+                    ip.shape = Shape::LATER_FRAGMENT;
+                    return Ok(());
+                }
+                if offset & 1 != 0 {
+                    ip.shape = Shape::FIRST_FRAGMENT;
+                }
+                8
+            }
+            // RFC 4302 section 2.2: in units of four bytes, less two.
+            AUTHENTICATION => (units + 2) * 4,
+            _ => (units + 1) * 8,
+        };
+    }
+    if is_extension(ip.protocol) {
+        ip.shape = Shape::UNFOLLOWED;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+}
