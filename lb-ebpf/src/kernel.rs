@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::warn;
 use lb_common::cell::TICK_SHIFT;
 use lb_common::layout::{
     Backend, Bucket, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4, ListenerKeyV6,
@@ -58,6 +59,10 @@ static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX
 
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The tick in which this CPU last reported that the flow table is full.
+#[map]
+static REPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// The program.
 #[xdp]
@@ -223,6 +228,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn report_full_table(&self, tick: u64) {
+        report_full_table(tick);
+    }
+
+    #[inline(always)]
     fn detail(&self, index: u32) -> Option<Entry<Detail>> {
         entry!(DETAILS, index)
     }
@@ -266,6 +276,19 @@ pub extern "C" fn flow_search(hash: u64, from: u64, tick: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn flow_survey(bucket: u64, tick: u64) -> u64 {
     lb_ebpf::flow::survey(&KernelTables, bucket as u32, tick)
+}
+
+/// Tells the agent's log, once a tick at most, that flows are turned away. A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn report_full_table(tick: u64) -> u64 {
+    let Some(reported) = REPORTED.get_ptr_mut(0) else { return 0 };
+    // SAFETY: memory of this CPU, which lives as long as the program.
+    let last = unsafe { core::mem::replace(&mut *reported, tick) };
+    if last != tick {
+        warn!(&(), "the flow table is full: new flows are dropped");
+    }
+    last
 }
 
 #[unsafe(link_section = "license")]

@@ -42,7 +42,10 @@ pub(crate) fn schedule<A: Family, T: Tables>(
         flight.reply = reply_tuple(flight, backend);
         match remember(world, flight, id) {
             Remembered::Yes => return Ok(id),
-            Remembered::NoRoom => return Err(Verdict::FlowTableFull),
+            Remembered::NoRoom => {
+                tables.report_full_table(flight.tick);
+                return Err(Verdict::FlowTableFull);
+            }
             Remembered::Conflict => {}
         }
     }

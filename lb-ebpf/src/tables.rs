@@ -40,6 +40,8 @@ pub trait Tables: Sized {
     fn survey(&self, bucket: u32, tick: u64) -> u64 {
         crate::flow::survey(self, bucket, tick)
     }
+    /// Says that a flow was turned away for want of a place in the flow table; the counters know anyway.
+    fn report_full_table(&self, _tick: u64) {}
     /// The detail of a cell.
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// An interface that we are attached to.

@@ -90,7 +90,26 @@ fn strip_dwarf(object: &Path) -> Result<PathBuf> {
     let mut command = Command::new(tool);
     command.env("LD_LIBRARY_PATH", libraries).arg("--strip-debug");
     run(command.arg(object).arg(&stripped))?;
+    write(&stripped, &with_plain_names(read(&stripped)?))?;
     Ok(stripped)
+}
+
+/// bpf-linker 0.10 turns the brackets of generic structs into plain letters, but not those of this union,
+/// and the kernel refuses all of the BTF for it.
+fn with_plain_names(mut object: Vec<u8>) -> Vec<u8> {
+    let (name, plain) = (b"MaybeUninit<u8>", b"MaybeUninit_u8_");
+    let mut at = 0;
+    while let Some(place) = object.get_mut(at..at + name.len()) {
+        if place == name {
+            place.copy_from_slice(plain);
+        }
+        at += 1;
+    }
+    object
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    std::fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
