@@ -1,0 +1,353 @@
+//! Packets as an independent builder makes them: every header and checksum is etherparse's.
+
+use std::net::{IpAddr, SocketAddr};
+
+use etherparse::{
+    EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpFragOffset,
+    IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, SingleVlanHeader,
+    TcpHeader, UdpHeader,
+};
+
+use super::{DIRECTOR_FRONT, ROUTER};
+
+/// IEEE 802.1Q.
+pub const CUSTOMER: u16 = 0x8100;
+/// IEEE 802.1ad.
+pub const SERVICE: u16 = 0x88a8;
+
+/// A MAC address.
+pub type Mac = [u8; 6];
+
+/// What an IP packet carries.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// A TCP segment; ports and checksum are filled in.
+    Tcp(Box<TcpHeader>, Vec<u8>),
+    /// A UDP datagram, with a checksum or without.
+    Udp { checksum: bool, payload: Vec<u8> },
+    /// An ICMP message of either family: type, code, the word behind the checksum, what follows.
+    Icmp { kind: u8, code: u8, word: [u8; 4], payload: Vec<u8> },
+    /// Bytes of another protocol.
+    Other(u8, Vec<u8>),
+}
+
+/// An IPv6 extension header.
+#[derive(Clone, Debug)]
+pub enum Extension {
+    /// Hop-by-hop, routing or destination options: its number and what follows the first two bytes.
+    Options(u8, Vec<u8>),
+    /// Offset in units of eight bytes, and whether more follow.
+    Fragment(u16, bool),
+}
+
+/// A packet in its frame.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub link: (Mac, Mac),
+    /// VLAN tags, outer first: `EtherType` and control information.
+    pub tags: Vec<(u16, u16)>,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub ttl: u8,
+    /// IPv4 options.
+    pub options: Vec<u8>,
+    /// IPv4: offset in units of eight bytes, and whether more follow.
+    pub fragment: Option<(u16, bool)>,
+    /// IPv6 extension headers.
+    pub extensions: Vec<Extension>,
+    pub body: Body,
+    /// Bytes behind the IP packet.
+    pub padding: Vec<u8>,
+}
+
+/// A packet from the router in front of the director.
+pub fn packet(source: SocketAddr, destination: SocketAddr, body: Body) -> Packet {
+    Packet {
+        link: (ROUTER, DIRECTOR_FRONT),
+        tags: Vec::new(),
+        source,
+        destination,
+        ttl: 64,
+        options: Vec::new(),
+        fragment: None,
+        extensions: Vec::new(),
+        body,
+        padding: Vec::new(),
+    }
+}
+
+/// A TCP segment without flags.
+pub fn tcp(source: SocketAddr, destination: SocketAddr) -> Packet {
+    let header = TcpHeader::new(0, 0, 0x1234_5678, 0x7210);
+    packet(source, destination, Body::Tcp(Box::new(header), Vec::new()))
+}
+
+/// A UDP datagram with a checksum.
+pub fn udp(source: SocketAddr, destination: SocketAddr) -> Packet {
+    packet(source, destination, Body::Udp { checksum: true, payload: b"query".to_vec() })
+}
+
+/// An ICMP message.
+pub fn icmp(source: IpAddr, destination: IpAddr, kind: u8, code: u8) -> Packet {
+    let body = Body::Icmp { kind, code, word: [0; 4], payload: Vec::new() };
+    packet(SocketAddr::new(source, 0), SocketAddr::new(destination, 0), body)
+}
+
+impl Packet {
+    fn tcp_header(mut self, change: impl FnOnce(&mut TcpHeader)) -> Self {
+        let Body::Tcp(header, _) = &mut self.body else { panic!("not TCP: {self:?}") };
+        change(header);
+        self
+    }
+
+    pub fn syn(self) -> Self {
+        self.tcp_header(|header| header.syn = true)
+    }
+
+    pub fn ack(self) -> Self {
+        self.tcp_header(|header| {
+            header.ack = true;
+            header.acknowledgment_number = 0x9abc_def0;
+        })
+    }
+
+    pub fn fin(self) -> Self {
+        self.tcp_header(|header| header.fin = true)
+    }
+
+    pub fn rst(self) -> Self {
+        self.tcp_header(|header| header.rst = true)
+    }
+
+    pub fn sequence(self, number: u32) -> Self {
+        self.tcp_header(|header| header.sequence_number = number)
+    }
+
+    pub fn tcp_options(self, bytes: &[u8]) -> Self {
+        self.tcp_header(|header| header.set_options_raw(bytes).unwrap())
+    }
+
+    pub fn without_checksum(mut self) -> Self {
+        let Body::Udp { checksum, .. } = &mut self.body else { panic!("not UDP: {self:?}") };
+        *checksum = false;
+        self
+    }
+
+    pub fn word(mut self, bytes: [u8; 4]) -> Self {
+        let Body::Icmp { word, .. } = &mut self.body else { panic!("not ICMP: {self:?}") };
+        *word = bytes;
+        self
+    }
+
+    pub fn payload(mut self, bytes: &[u8]) -> Self {
+        let (Body::Tcp(_, payload)
+        | Body::Udp { payload, .. }
+        | Body::Icmp { payload, .. }
+        | Body::Other(_, payload)) = &mut self.body;
+        *payload = bytes.to_vec();
+        self
+    }
+
+    pub fn from(mut self, source: SocketAddr) -> Self {
+        self.source = source;
+        self
+    }
+
+    pub fn to(mut self, destination: SocketAddr) -> Self {
+        self.destination = destination;
+        self
+    }
+
+    pub fn ttl(mut self, ttl: u8) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    pub fn link(mut self, source: Mac, destination: Mac) -> Self {
+        self.link = (source, destination);
+        self
+    }
+
+    pub fn tags(mut self, tags: &[(u16, u16)]) -> Self {
+        self.tags = tags.to_vec();
+        self
+    }
+
+    pub fn options(mut self, bytes: &[u8]) -> Self {
+        self.options = bytes.to_vec();
+        self
+    }
+
+    /// Makes it a fragment: by the IPv4 header, or by an IPv6 extension header.
+    pub fn fragment(mut self, offset: u16, more: bool) -> Self {
+        if self.destination.is_ipv4() {
+            self.fragment = Some((offset, more));
+        } else {
+            self.extensions.push(Extension::Fragment(offset, more));
+        }
+        self
+    }
+
+    /// Adds an extension header; `bytes` is 6 more than a multiple of 8 long.
+    pub fn extension(mut self, number: u8, bytes: &[u8]) -> Self {
+        self.extensions.push(Extension::Options(number, bytes.to_vec()));
+        self
+    }
+
+    pub fn padding(mut self, bytes: &[u8]) -> Self {
+        self.padding = bytes.to_vec();
+        self
+    }
+
+    /// The whole frame.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut kinds: Vec<u16> = self.tags.iter().map(|tag| tag.0).collect();
+        kinds.push(if self.destination.is_ipv4() { 0x0800 } else { 0x86dd });
+        let (source, destination) = self.link;
+        let mut bytes = Vec::new();
+        Ethernet2Header { source, destination, ether_type: EtherType(kinds[0]) }
+            .write(&mut bytes)
+            .unwrap();
+        for ((_, control), kind) in self.tags.iter().zip(&kinds[1..]) {
+            let [high, low] = control.to_be_bytes();
+            let [above, below] = kind.to_be_bytes();
+            SingleVlanHeader::from_bytes([high, low, above, below]).write(&mut bytes).unwrap();
+        }
+        bytes.extend(self.ip_bytes());
+        bytes.extend(&self.padding);
+        bytes
+    }
+
+    /// The IP packet without the frame around it.
+    pub fn ip_bytes(&self) -> Vec<u8> {
+        let (number, body) = self.body_bytes();
+        match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                self.ipv4(source.octets(), destination.octets(), number, body)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                self.ipv6(source.octets(), destination.octets(), number, body)
+            }
+            _ => panic!("two families: {self:?}"),
+        }
+    }
+
+    fn ipv4(&self, source: [u8; 4], destination: [u8; 4], number: u8, body: Vec<u8>) -> Vec<u8> {
+        let mut header =
+            Ipv4Header::new(0, self.ttl, IpNumber(number), source, destination).unwrap();
+        header.set_options(&self.options).unwrap();
+        header.set_payload_len(body.len()).unwrap();
+        header.identification = 0xbeef;
+        if let Some((offset, more)) = self.fragment {
+            header.dont_fragment = false;
+            header.more_fragments = more;
+            header.fragment_offset = IpFragOffset::try_new(offset).unwrap();
+        }
+        header.header_checksum = header.calc_header_checksum();
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.extend(body);
+        bytes
+    }
+
+    fn ipv6(&self, source: [u8; 16], destination: [u8; 16], number: u8, body: Vec<u8>) -> Vec<u8> {
+        let mut next = number;
+        let mut rest = body;
+        for extension in self.extensions.iter().rev() {
+            let (kind, mut bytes) = extension_bytes(extension, next);
+            bytes.extend(rest);
+            (next, rest) = (kind, bytes);
+        }
+        let header = Ipv6Header {
+            traffic_class: 0x12,
+            flow_label: 0x0003_4567_u32.try_into().unwrap(),
+            payload_length: rest.len().try_into().unwrap(),
+            next_header: IpNumber(next),
+            hop_limit: self.ttl,
+            source,
+            destination,
+        };
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.extend(rest);
+        bytes
+    }
+
+    /// The protocol number and the bytes behind the IP headers.
+    fn body_bytes(&self) -> (u8, Vec<u8>) {
+        let (source, destination) = (self.source.ip(), self.destination.ip());
+        match &self.body {
+            Body::Tcp(header, payload) => {
+                let mut header = header.clone();
+                header.source_port = self.source.port();
+                header.destination_port = self.destination.port();
+                header.checksum = match (source, destination) {
+                    (IpAddr::V4(s), IpAddr::V4(d)) => {
+                        header.calc_checksum_ipv4_raw(s.octets(), d.octets(), payload).unwrap()
+                    }
+                    (IpAddr::V6(s), IpAddr::V6(d)) => {
+                        header.calc_checksum_ipv6_raw(s.octets(), d.octets(), payload).unwrap()
+                    }
+                    _ => panic!("two families: {self:?}"),
+                };
+                (6, [&header.to_bytes(), payload.as_slice()].concat())
+            }
+            Body::Udp { checksum, payload } => {
+                let header = self.udp_header(*checksum, payload);
+                (17, [&header.to_bytes(), payload.as_slice()].concat())
+            }
+            Body::Icmp { kind, code, word, payload } => {
+                self.icmp_bytes(*kind, *code, *word, payload)
+            }
+            Body::Other(number, bytes) => (*number, bytes.clone()),
+        }
+    }
+
+    fn udp_header(&self, checksum: bool, payload: &[u8]) -> UdpHeader {
+        let (from, to) = (self.source.port(), self.destination.port());
+        if !checksum {
+            return UdpHeader::without_ipv4_checksum(from, to, payload.len()).unwrap();
+        }
+        match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V4(s), IpAddr::V4(d)) => {
+                let empty = Ipv4Header::new(0, 0, IpNumber::UDP, s.octets(), d.octets()).unwrap();
+                UdpHeader::with_ipv4_checksum(from, to, &empty, payload).unwrap()
+            }
+            (IpAddr::V6(s), IpAddr::V6(d)) => {
+                let (source, destination) = (s.octets(), d.octets());
+                let ip = Ipv6Header { source, destination, ..Ipv6Header::default() };
+                UdpHeader::with_ipv6_checksum(from, to, &ip, payload).unwrap()
+            }
+            _ => panic!("two families: {self:?}"),
+        }
+    }
+
+    fn icmp_bytes(&self, kind: u8, code: u8, word: [u8; 4], payload: &[u8]) -> (u8, Vec<u8>) {
+        match (self.source.ip(), self.destination.ip()) {
+            (IpAddr::V6(s), IpAddr::V6(d)) => {
+                let kind = Icmpv6Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: word };
+                let header =
+                    Icmpv6Header::with_checksum(kind, s.octets(), d.octets(), payload).unwrap();
+                (58, [&header.to_bytes(), payload].concat())
+            }
+            _ => {
+                let kind = Icmpv4Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: word };
+                let header = Icmpv4Header::with_checksum(kind, payload);
+                (1, [&header.to_bytes(), payload].concat())
+            }
+        }
+    }
+}
+
+/// The number of an extension header and its bytes.
+fn extension_bytes(extension: &Extension, next: u8) -> (u8, Vec<u8>) {
+    match extension {
+        Extension::Options(number, bytes) => {
+            let header = Ipv6RawExtHeader::new_raw(IpNumber(next), bytes).unwrap();
+            (*number, header.to_bytes().to_vec())
+        }
+        Extension::Fragment(offset, more) => {
+            let offset = IpFragOffset::try_new(*offset).unwrap();
+            let header = Ipv6FragmentHeader::new(IpNumber(next), offset, *more, 7);
+            (44, header.to_bytes().to_vec())
+        }
+    }
+}
