@@ -235,7 +235,7 @@ impl Packet {
     fn ipv4(&self, source: [u8; 4], destination: [u8; 4], number: u8, body: Vec<u8>) -> Vec<u8> {
         let mut header =
             Ipv4Header::new(0, self.ttl, IpNumber(number), source, destination).unwrap();
-        header.set_options(&self.options).unwrap();
+        header.options = self.options.as_slice().try_into().unwrap();
         header.set_payload_len(body.len()).unwrap();
         header.identification = 0xbeef;
         if let Some((offset, more)) = self.fragment {

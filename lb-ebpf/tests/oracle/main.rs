@@ -3,4 +3,24 @@
 #[path = "../cast/mod.rs"]
 mod cast;
 
+mod headers;
+mod icmp_to_backend;
+mod icmp_to_client;
 mod nat;
+mod reset;
+mod vlan;
+
+use cast::packet::Packet;
+use cast::{DIRECTOR_BACK, DIRECTOR_FRONT, ROUTER, SERVERS, World};
+
+/// The client's packet as the first backend gets it.
+fn at_backend(world: &World, packet: &Packet) -> Packet {
+    let packet = packet.clone().to(world.cast.backends[0]).ttl(packet.ttl - 1);
+    packet.link(DIRECTOR_BACK, SERVERS[0])
+}
+
+/// A backend's packet as the client gets it.
+fn at_client(world: &World, packet: &Packet) -> Packet {
+    let packet = packet.clone().from(world.cast.vip).ttl(packet.ttl - 1);
+    packet.link(DIRECTOR_FRONT, ROUTER)
+}

@@ -5,21 +5,10 @@ use lb_ebpf::Exit;
 
 use crate::cast::packet::{Packet, tcp, udp};
 use crate::cast::{
-    BACK, DIRECTOR_BACK, DIRECTOR_FRONT, FAMILIES, FRONT, PROTOCOLS, ROUTER, SERVERS, TCP, UDP, V4,
-    World, answer, assert_frame, opening,
+    BACK, DIRECTOR_FRONT, FAMILIES, FRONT, PROTOCOLS, SERVERS, TCP, UDP, V4, World, answer,
+    assert_frame, opening,
 };
-
-/// The client's packet as the first backend gets it.
-fn at_backend(world: &World, packet: &Packet) -> Packet {
-    let packet = packet.clone().to(world.cast.backends[0]).ttl(packet.ttl - 1);
-    packet.link(DIRECTOR_BACK, SERVERS[0])
-}
-
-/// A backend's packet as the client gets it.
-fn at_client(world: &World, packet: &Packet) -> Packet {
-    let packet = packet.clone().from(world.cast.vip).ttl(packet.ttl - 1);
-    packet.link(DIRECTOR_FRONT, ROUTER)
-}
+use crate::{at_backend, at_client};
 
 #[test]
 fn a_client_s_packet_reaches_the_backend_with_only_addresses_port_and_ttl_changed() {
