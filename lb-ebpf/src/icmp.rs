@@ -23,6 +23,9 @@ use crate::transport::{TCP_CHECK, udp_checksum};
 const HEADER: usize = 8;
 const CHECK: usize = 2;
 
+/// Bytes of a TCP header up to the end of its checksum.
+const TO_TCP_CHECK: usize = TCP_CHECK + 2;
+
 /// What an ICMP message is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Message {
@@ -52,7 +55,8 @@ pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
     quote: &mut Quote<A>,
 ) -> Verdict {
     let vip = A::vip(world.tables, flight.ip.destination);
-    let Some(header) = packet.window::<HEADER>(flight.ip.payload) else {
+    let whole = flight.ip.payload + HEADER <= flight.ip.end;
+    let (true, Some(header)) = (whole, packet.window::<HEADER>(flight.ip.payload)) else {
         return if vip.is_some() { Verdict::Malformed } else { Verdict::NotOurs };
     };
     let message = classify::<A>(header.u8_at::<0>());
@@ -80,7 +84,7 @@ fn translate<A: Family, F: Frame, T: Tables>(
     quote: &mut Quote<A>,
     to_vip: bool,
 ) -> Option<Verdict> {
-    read_quote(packet, flight.ip.payload + HEADER, quote)?;
+    read_quote(packet, &flight.ip, quote)?;
     if to_vip {
         to_backend(packet, world, flight, quote)
     } else {
@@ -108,19 +112,24 @@ fn classify<A: Family>(kind: u8) -> Message {
     }
 }
 
-/// Reads the quoted packet, where it is one of TCP or UDP with its ports.
+/// Reads the packet that the one behind `ip` quotes, where it is one of TCP or UDP with its ports.
 #[inline(never)]
 fn read_quote<A: Family, F: Frame>(
     packet: &Packet<F>,
-    start: usize,
+    ip: &Ip<A>,
     quote: &mut Quote<A>,
 ) -> Option<()> {
-    A::parse(packet, start, true, &mut quote.ip).ok()?;
+    A::parse(packet, ip.payload + HEADER, true, &mut quote.ip).ok()?;
+    // The quoted length is that of the packet before it was cut, and some routers change it.
+    quote.ip.end = ip.end;
     let has_ports = matches!(quote.ip.shape, Shape::WHOLE | Shape::FIRST_FRAGMENT);
     if !matches!(quote.ip.protocol, TCP | UDP) || !has_ports {
         return None;
     }
     // RFC 792: at least eight bytes of the quoted payload are there.
+    if quote.ip.payload + 8 > quote.ip.end {
+        return None;
+    }
     let ports = packet.window::<8>(quote.ip.payload)?;
     quote.source_port = ports.u16_at::<0>();
     quote.destination_port = ports.u16_at::<2>();
@@ -255,7 +264,8 @@ fn fix_quote<A: Family, F: Frame>(
         let new = udp_checksum(old, change);
         udp.set_u16::<6>(new);
         Sum::default().change(old, new)
-    } else if let Some(tcp) = packet.window::<20>(quote.ip.payload) {
+    } else if quote.ip.payload + TO_TCP_CHECK <= quote.ip.end {
+        let tcp = packet.window::<TO_TCP_CHECK>(quote.ip.payload)?;
         let old = tcp.u16_at::<TCP_CHECK>();
         let new = change.applied_to(old);
         tcp.set_u16::<TCP_CHECK>(new);
