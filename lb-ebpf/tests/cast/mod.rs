@@ -1,6 +1,7 @@
 //! The cast of the tests: a client, a VIP, three backends, routers, and the worlds that they play in.
 #![allow(dead_code, reason = "each test target uses its part")]
 
+mod build;
 pub mod error;
 pub mod packet;
 
