@@ -1,4 +1,4 @@
-//! A frame in a buffer, with room before it.
+//! A frame in a buffer, with room before it and memory behind it that is not the packet's.
 
 use core::cell::Cell;
 
@@ -9,6 +9,9 @@ use crate::packet::Frame;
 /// Bytes before a frame that it may grow into, as XDP has them.
 pub const HEADROOM: usize = 256;
 
+/// Bytes behind a frame that nothing may read or write.
+const TAIL: usize = 320;
+
 /// A frame in memory. Its bytes are `Cell`s, since windows write through shared references.
 #[derive(Clone, Debug)]
 pub struct HostFrame {
@@ -16,14 +19,30 @@ pub struct HostFrame {
     start: usize,
     end: usize,
     interface: u32,
+    tail: usize,
 }
 
 impl HostFrame {
     /// A frame that came in by the interface with this index.
     pub fn new(bytes: &[u8], interface: u32) -> Self {
-        let headroom = core::iter::repeat_n(0, HEADROOM);
-        let buffer: Vec<_> = headroom.chain(bytes.iter().copied()).map(Cell::new).collect();
-        Self { start: HEADROOM, end: buffer.len(), buffer, interface }
+        let tail = HEADROOM + bytes.len();
+        let buffer = [&[0; HEADROOM], bytes, &[0; TAIL]].concat();
+        let buffer = buffer.into_iter().map(Cell::new).collect();
+        Self { buffer, start: HEADROOM, end: tail, interface, tail }
+    }
+
+    /// Fills the memory around the frame with this byte; the result of a packet does not depend on it.
+    #[must_use]
+    pub fn amid(self, byte: u8) -> Self {
+        let (before, rest) = self.buffer.split_at(self.start);
+        let (_, behind) = rest.split_at(self.end - self.start);
+        before.iter().chain(behind).for_each(|cell| cell.set(byte));
+        self
+    }
+
+    /// The memory behind the frame as it came in.
+    pub fn tail(&self) -> Vec<u8> {
+        self.buffer[self.tail..].iter().map(Cell::get).collect()
     }
 
     /// The bytes as they are now.
@@ -64,9 +83,9 @@ impl Frame for HostFrame {
         new.is_some()
     }
 
-    /// There is no room behind the frame; it can only be cut.
+    /// A frame can only be cut: the memory behind it is not its own.
     fn move_end(&mut self, delta: i32) -> bool {
-        let new = moved(self.end, delta, self.start + EthHdr::LEN, self.buffer.len());
+        let new = moved(self.end, delta, self.start + EthHdr::LEN, self.tail);
         self.end = new.unwrap_or(self.end);
         new.is_some()
     }
