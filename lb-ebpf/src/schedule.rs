@@ -155,12 +155,13 @@ pub fn find_reply<A: Family, T: Tables>(
     })
 }
 
-/// The live cell of a flow to a listener: one whose backend serves this listener.
+/// The live cell of a flow to a listener: one whose backend serves this listener. A free entry seems to serve
+/// the first one.
 #[inline(always)]
 pub fn find_flow<T: Tables>(flows: &Flows<'_, T>, hash: u64, listener: u32) -> Found {
     flows.find(hash, |cell| {
         let Some(backend) = flows.tables.backend(cell.backend()) else { return false };
-        !cell.is_reply() && backend.listener == listener
+        !cell.is_reply() && backend.listener == listener && backend.state != 0
     })
 }
 

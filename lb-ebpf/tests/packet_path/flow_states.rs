@@ -1,1 +1,264 @@
-//! x
+//! What the two cells of a flow remember, and for how long.
+
+use lb_common::cell::{Cell, State};
+use lb_common::verdict::Verdict;
+use lb_ebpf::flow::detail_matches;
+use proptest::prelude::*;
+
+use crate::cast::packet::{Packet, tcp};
+use crate::cast::{Cast, DIRECTOR_BACK, FAMILIES, SERVERS, TCP, UDP, V4, World, answer, opening};
+
+use State::{Closing, Established, Syn, SynAck, Udp};
+
+/// The longest that a flow may be idle in the tests' tables, in ticks.
+const ESTABLISHED_TICKS: u64 = 1_677;
+const SYN_TICKS: u64 = 28;
+const CLOSING_TICKS: u64 = 7;
+const UDP_TICKS: u64 = 28;
+
+/// A segment of the client.
+fn from_client(cast: &Cast) -> Packet {
+    tcp(cast.client, cast.vip)
+}
+
+/// A segment of the backend that the first flow is given to.
+fn from_backend(cast: &Cast) -> Packet {
+    tcp(cast.backends[0], cast.client).link(SERVERS[0], DIRECTOR_BACK)
+}
+
+#[track_caller]
+fn assert_states(world: &World, flow: State, reply: State) {
+    assert_eq!(world.states(), (vec![flow], vec![reply]));
+}
+
+#[test]
+fn a_handshake_goes_from_syn_over_syn_ack_to_established() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        world.front(&from_client(&cast).syn());
+        assert_states(&world, Syn, Syn);
+        world.back(&from_backend(&cast).syn().ack());
+        assert_states(&world, Syn, SynAck);
+        world.front(&from_client(&cast).ack());
+        assert_states(&world, Established, Established);
+        world.back(&from_backend(&cast).ack().payload(b"page"));
+        assert_states(&world, Established, Established);
+    }
+}
+
+#[test]
+fn a_fin_or_a_reset_of_either_side_closes_both_cells_for_good() {
+    for cast in FAMILIES {
+        let ends: [(&str, Packet); 4] = [
+            ("front", from_client(&cast).fin().ack()),
+            ("front", from_client(&cast).rst()),
+            ("back", from_backend(&cast).fin().ack()),
+            ("back", from_backend(&cast).rst().ack()),
+        ];
+        for (side, end) in ends {
+            let world = World::new(cast, TCP);
+            world.establish(cast.client);
+            if side == "front" {
+                world.front(&end)
+            } else {
+                world.back(&end)
+            };
+            assert_states(&world, Closing, Closing);
+            for tick in 1..4 {
+                world.tables.set_tick(tick);
+                world.front(&from_client(&cast).ack());
+                world.back(&from_backend(&cast).ack());
+                assert_states(&world, Closing, Closing);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backend_that_refuses_the_connection_closes_it() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        world.front(&from_client(&cast).syn());
+        world.back(&from_backend(&cast).rst().ack());
+        assert_states(&world, Closing, Closing);
+    }
+}
+
+#[test]
+fn datagrams_have_one_state() {
+    for cast in FAMILIES {
+        let world = World::new(cast, UDP);
+        world.establish(cast.client);
+        world.more(cast.client);
+        assert_states(&world, Udp, Udp);
+    }
+}
+
+#[test]
+fn an_adopted_connection_is_established_when_both_sides_were_heard() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        let index = world.more(cast.client);
+        assert_states(&world, Syn, Syn);
+        world.back(&tcp(cast.backends[index], cast.client).ack().link(SERVERS[0], DIRECTOR_BACK));
+        assert_states(&world, Syn, SynAck);
+        world.more(cast.client);
+        assert_states(&world, Established, Established);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Nobody can fill the table with flows that are never evicted without hearing a backend's answer.
+    #[test]
+    fn a_client_alone_never_establishes_a_flow(flags in prop::collection::vec(0..64_u8, 1..30)) {
+        for cast in FAMILIES {
+            let world = World::new(cast, TCP);
+            for (tick, flags) in flags.iter().enumerate() {
+                world.tables.set_tick(tick as u64 / 4);
+                let mut bytes = from_client(&cast).bytes();
+                let at = bytes.len() - 20 + 13;
+                bytes[at] = *flags;
+                world.frame(&bytes, crate::cast::FRONT);
+            }
+            let (flows, replies) = world.states();
+            prop_assert!(flows.iter().chain(&replies).all(|state| matches!(state, Syn | Closing)));
+        }
+    }
+}
+
+/// A world with one flow in this state.
+fn in_state(cast: Cast, state: State) -> (World, u64) {
+    let world = World::new(cast, if state == Udp { UDP } else { TCP });
+    world.begin(cast.client);
+    let ticks = match state {
+        Syn => SYN_TICKS,
+        SynAck => {
+            world.back(&from_backend(&cast).syn().ack());
+            SYN_TICKS
+        }
+        Established => {
+            world.establish(cast.client);
+            ESTABLISHED_TICKS
+        }
+        Closing => {
+            world.front(&from_client(&cast).rst());
+            CLOSING_TICKS
+        }
+        Udp => UDP_TICKS,
+    };
+    (world, ticks)
+}
+
+#[test]
+fn a_flow_is_known_up_to_its_timeout_and_forgotten_after_it() {
+    for cast in FAMILIES {
+        for state in [Syn, SynAck, Established, Closing, Udp] {
+            for (late, verdict) in [(0, Verdict::ToClient), (1, Verdict::NotOurs)] {
+                let (world, ticks) = in_state(cast, state);
+                world.tables.set_tick(ticks + late);
+                let reply = answer(world.protocol, cast.backends[0], cast.client);
+                assert_eq!(world.back(&reply).verdict, verdict, "{state:?} {late}");
+            }
+            let (world, ticks) = in_state(cast, state);
+            world.tables.set_tick(ticks + 1);
+            world.front(&opening(world.protocol, cast.client, cast.vip));
+            let drawn = world.tables.drawn(world.listener);
+            assert_eq!(drawn, 2, "an expired {state:?} flow was found");
+        }
+    }
+}
+
+#[test]
+fn time_may_begin_anywhere() {
+    for cast in FAMILIES {
+        for start in [0xffe, 0xfff, 0x1000, u64::from(u32::MAX), 1 << 40] {
+            let world = World::new(cast, TCP);
+            world.tables.set_tick(start);
+            assert_eq!(world.establish(cast.client), 0);
+            world.tables.set_tick(start + ESTABLISHED_TICKS);
+            assert_eq!(world.more(cast.client), 0);
+            assert_eq!(world.tables.drawn(world.listener), 1);
+        }
+    }
+}
+
+/// One side is heard for ten timeouts; the flow and its way are still known to the other one.
+#[test]
+fn packets_of_one_side_keep_the_cells_of_both_alive() {
+    for cast in FAMILIES {
+        for (protocol, ticks) in [(TCP, ESTABLISHED_TICKS), (UDP, UDP_TICKS)] {
+            for backend_talks in [false, true] {
+                let world = World::new(cast, protocol);
+                world.establish(cast.client);
+                for step in 1..=10 {
+                    world.tables.set_tick(step * ticks);
+                    if backend_talks {
+                        let mut reply = answer(protocol, cast.backends[0], cast.client);
+                        if protocol == TCP {
+                            reply = from_backend(&cast).ack();
+                        }
+                        assert_eq!(world.back(&reply).verdict, Verdict::ToClient);
+                    } else {
+                        assert_eq!(world.more(cast.client), 0);
+                    }
+                }
+                assert_eq!(world.more(cast.client), 0);
+                let reply = answer(protocol, cast.backends[0], cast.client);
+                assert_eq!(world.back(&reply).verdict, Verdict::ToClient);
+                assert_eq!(world.tables.drawn(world.listener), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn cells_are_written_once_a_tick_and_not_for_every_packet() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        world.establish(cast.client);
+        let cells = world.tables.cells();
+        for (number, cell) in cells.iter().enumerate().filter(|(_, cell)| !cell.is_empty()) {
+            // A write would give the cell its old state and age back: it would not be what it is here.
+            world.tables.set_cell(number, Cell(cell.0));
+        }
+        world.more(cast.client);
+        world.back(&from_backend(&cast).ack());
+        assert_eq!(world.tables.cells(), cells);
+        world.tables.set_tick(1);
+        world.more(cast.client);
+        let idle = world.tables.cells().into_iter().filter(|cell| !cell.is_empty());
+        assert!(idle.map(|cell| cell.idle_ticks(1)).eq([0, 0]));
+    }
+}
+
+#[test]
+fn every_cell_has_a_detail_that_hashes_to_it() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        for number in 0..200 {
+            world.establish(cast.client_number(number));
+        }
+        let details = world.tables.details();
+        let cells = world.tables.cells().into_iter().zip(&details);
+        let used: Vec<_> = cells.filter(|(cell, _)| !cell.is_empty()).collect();
+        assert_eq!(used.len(), 400);
+        let key = world.tables.settings.hash_key;
+        assert!(used.iter().all(|(cell, detail)| detail_matches(&key, detail, cell.tag())));
+        assert!(!detail_matches(&key, used[0].1, used[0].0.tag() ^ 1));
+    }
+}
+
+#[test]
+fn a_reply_s_cell_that_was_lost_is_taken_again() {
+    let world = World::new(V4, TCP);
+    world.establish(V4.client);
+    let lost = world.tables.cells().iter().position(|cell| cell.is_reply()).unwrap();
+    world.tables.set_cell(lost, Cell::EMPTY);
+    assert_eq!(world.back(&from_backend(&V4).ack()).verdict, Verdict::NotOurs);
+    world.tables.set_tick(1);
+    world.more(V4.client);
+    assert_states(&world, Established, Established);
+    assert_eq!(world.back(&from_backend(&V4).ack()).verdict, Verdict::ToClient);
+}
