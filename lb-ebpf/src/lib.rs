@@ -29,6 +29,8 @@ pub mod ethernet;
 pub mod family;
 pub mod flight;
 pub mod flow;
+#[cfg(not(target_arch = "bpf"))]
+pub mod host;
 pub mod icmp;
 pub mod packet;
 pub mod tables;

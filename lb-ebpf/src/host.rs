@@ -1,0 +1,271 @@
+//! The tables in plain memory, and a frame in a buffer: what the packet path needs to run on the host.
+//!
+//! [`HostTables`] answers as the kernel's maps do, unset entries of arrays as zeros included. What the agent
+//! writes there is kept as plain layout values in public fields; what the packet path writes is behind
+//! methods. One value belongs to one thread, as scratch memory belongs to one CPU.
+
+mod frame;
+mod maps;
+
+use core::cell::Cell as Memory;
+use core::mem::MaybeUninit;
+use core::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+
+use lb_common::LAYOUT_VERSION;
+use lb_common::cell::Cell;
+use lb_common::layout::{
+    self, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, Interface, Listener,
+    ListenerKeyV4, ListenerKeyV6, Scheduler, Settings, Traffic, Vip, run,
+};
+use lb_common::verdict::MAX_VERDICTS;
+use zerocopy::FromZeros;
+
+use crate::checksum::Sum;
+use crate::flight::Scratch;
+use crate::packet::Packet;
+use crate::{Outcome, process};
+
+pub use frame::{HEADROOM, HostFrame};
+
+/// An address that belongs to Sluice alone.
+pub const CLOSED: Vip = Vip { closed: 1 };
+/// An address that the host had before Sluice.
+pub const SHARED: Vip = Vip { closed: 0 };
+
+/// Idle timeouts of new tables: two minutes for what is not yet established and for UDP, two hours, half a
+/// minute.
+const TIMEOUTS: [u16; 8] = [0, 28, 28, 1_677, 7, 28, 0, 0];
+
+/// A way to a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// Index of the interface.
+    pub interface: u32,
+    /// MAC address of the neighbour.
+    pub neighbour: [u8; 6],
+    /// MAC address of the interface.
+    pub source: [u8; 6],
+}
+
+/// The maps in plain memory.
+#[derive(Debug)]
+pub struct HostTables {
+    /// What is the same for all packets.
+    pub settings: Settings,
+    /// Ids of IPv4 listeners.
+    pub listener_ids_v4: HashMap<ListenerKeyV4, u32>,
+    /// Ids of IPv6 listeners.
+    pub listener_ids_v6: HashMap<ListenerKeyV6, u32>,
+    /// IPv4 VIPs by address in network order.
+    pub vips_v4: HashMap<u32, Vip>,
+    /// IPv6 VIPs by address in network order.
+    pub vips_v6: HashMap<[u32; 4], Vip>,
+    /// Listeners by id.
+    pub listeners: Vec<Listener>,
+    /// Backend ids by slot.
+    pub slots: Vec<u32>,
+    /// Backends by id.
+    pub backends: Vec<Backend>,
+    /// Interfaces by index.
+    pub interfaces: HashMap<u32, Interface>,
+    tick: Memory<u64>,
+    cursors: Vec<Memory<u64>>,
+    buckets: Vec<Memory<Bucket>>,
+    details: Vec<Memory<Detail>>,
+    scratch: Box<Memory<Scratch>>,
+    verdicts: Vec<Memory<Count>>,
+    listener_traffic: Vec<Memory<Traffic>>,
+    backend_traffic: Vec<Memory<Traffic>>,
+    /// What the kernel's arrays hold where nothing was written.
+    blank: (Listener, Backend),
+}
+
+impl HostTables {
+    /// Empty tables with a flow table of the size that the agent gives it: a NAT flow takes two cells, and
+    /// there are at least twice as many.
+    pub fn new(max_flows: usize, hash_key: [u64; 2]) -> Self {
+        let cells = (max_flows.max(CELLS_PER_BUCKET) * 4).next_power_of_two();
+        Self::with_buckets(cells / CELLS_PER_BUCKET, hash_key)
+    }
+
+    /// Empty tables with a flow table of this many buckets, a power of two.
+    pub fn with_buckets(buckets: usize, hash_key: [u64; 2]) -> Self {
+        let settings = Settings {
+            hash_key,
+            bucket_mask: buckets as u32 - 1,
+            layout: LAYOUT_VERSION,
+            timeouts: TIMEOUTS,
+        };
+        Self {
+            settings,
+            listener_ids_v4: HashMap::new(),
+            listener_ids_v6: HashMap::new(),
+            vips_v4: HashMap::new(),
+            vips_v6: HashMap::new(),
+            listeners: Vec::new(),
+            slots: Vec::new(),
+            backends: Vec::new(),
+            interfaces: HashMap::new(),
+            tick: Memory::new(0),
+            cursors: Vec::new(),
+            buckets: zeros(buckets),
+            details: zeros(buckets * CELLS_PER_BUCKET),
+            scratch: Box::new(Memory::new(scratch_of(0))),
+            verdicts: zeros(MAX_VERDICTS as usize),
+            listener_traffic: Vec::new(),
+            backend_traffic: Vec::new(),
+            blank: (Listener::new_zeroed(), Backend::new_zeroed()),
+        }
+    }
+
+    /// Adds an address: [`CLOSED`] or [`SHARED`].
+    pub fn add_vip(&mut self, address: IpAddr, vip: Vip) {
+        let (words, family) = layout::address(address);
+        if family == 4 {
+            self.vips_v4.insert(words[0], vip);
+        } else {
+            self.vips_v6.insert(words, vip);
+        }
+    }
+
+    /// Adds a listener without backends, with a cursor of its own; returns its id, which is the cursor's too.
+    pub fn add_listener(&mut self, endpoint: SocketAddr, protocol: u8) -> u32 {
+        let id = self.listeners.len() as u32;
+        let (address, port, family) = layout::endpoint(endpoint);
+        if family == 4 {
+            let key = ListenerKeyV4 { address: address[0], port, protocol, reserved: 0 };
+            self.listener_ids_v4.insert(key, id);
+        } else {
+            let key = ListenerKeyV6 { address, port, protocol, reserved: 0 };
+            self.listener_ids_v6.insert(key, id);
+        }
+        self.listeners.push(Listener {
+            run: run(0, 0),
+            cursor: id,
+            scheduler: Scheduler::RoundRobin as u8,
+            protocol,
+            port,
+            address,
+            family,
+            reserved: [0; 31],
+        });
+        self.cursors.push(Memory::new(0));
+        self.listener_traffic.push(Memory::default());
+        id
+    }
+
+    /// Adds a backend of a listener, up, with the way to it; returns its id. It takes no new flows before it
+    /// is in a slot.
+    pub fn add_backend(&mut self, listener: u32, endpoint: SocketAddr, hop: NextHop) -> u32 {
+        let id = self.backends.len() as u32;
+        let front = &self.listeners[listener as usize];
+        let (address, port, family) = layout::endpoint(endpoint);
+        let addresses = front.address.iter().zip(address);
+        let addresses = addresses.fold(Sum::default(), |sum, (old, new)| sum.change_u32(*old, new));
+        let [d0, d1, d2, d3, d4, d5] = hop.neighbour;
+        let [s0, s1, s2, s3, s4, s5] = hop.source;
+        self.backends.push(Backend {
+            address,
+            vip: front.address,
+            listener,
+            interface: hop.interface,
+            macs: [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5],
+            port,
+            vip_port: front.port,
+            address_delta: if family == 4 { addresses.fold() } else { 0 },
+            transport_delta: addresses.change(front.port, port).fold(),
+            state: BACKEND_UP,
+            protocol: front.protocol,
+            family,
+            reserved: 0,
+        });
+        self.backend_traffic.push(Memory::default());
+        id
+    }
+
+    /// Lets a listener draw from these backends: a new run of slots, then the pointer to it.
+    pub fn set_slots(&mut self, listener: u32, backends: &[u32]) {
+        let base = self.slots.len() as u32;
+        self.slots.extend_from_slice(backends);
+        self.listeners[listener as usize].run = run(base, backends.len() as u32);
+    }
+
+    /// Adds an interface that Sluice is attached to.
+    pub fn add_interface(&mut self, index: u32, mac: [u8; 6]) {
+        self.interfaces.insert(index, Interface { mac, reserved: [0; 2] });
+    }
+
+    /// Sets the clock.
+    pub fn set_tick(&self, tick: u64) {
+        self.tick.set(tick);
+    }
+
+    /// Fills the memory for the packet at hand, which the kernel never clears, with this byte.
+    pub fn litter(&self, byte: u8) {
+        self.scratch.set(scratch_of(byte));
+    }
+
+    /// Lets the packet path decide on a frame.
+    pub fn send(&self, frame: HostFrame) -> (Outcome, HostFrame) {
+        let mut packet = Packet::new(frame);
+        let outcome = process(&mut packet, self);
+        (outcome, packet.into_frame())
+    }
+
+    /// Number of flows drawn from a cursor.
+    pub fn drawn(&self, cursor: u32) -> u64 {
+        self.cursors[cursor as usize].get()
+    }
+
+    /// Sets a cursor.
+    pub fn set_drawn(&self, cursor: u32, drawn: u64) {
+        self.cursors[cursor as usize].set(drawn);
+    }
+
+    /// All cells of the flow table; a cell's position is the index of its detail.
+    pub fn cells(&self) -> Vec<Cell> {
+        self.buckets.iter().flat_map(|bucket| bucket.get().map(Cell)).collect()
+    }
+
+    /// Writes a cell.
+    pub fn set_cell(&self, index: usize, cell: Cell) {
+        let bucket = &self.buckets[index / CELLS_PER_BUCKET];
+        let mut cells = bucket.get();
+        cells[index % CELLS_PER_BUCKET] = cell.0;
+        bucket.set(cells);
+    }
+
+    /// The details of all cells.
+    pub fn details(&self) -> Vec<Detail> {
+        self.details.iter().map(Memory::get).collect()
+    }
+
+    /// Packets and bytes by number of the verdict.
+    pub fn verdicts(&self) -> Vec<Count> {
+        self.verdicts.iter().map(Memory::get).collect()
+    }
+
+    /// What passed through a listener.
+    pub fn traffic_of_listener(&self, id: u32) -> Traffic {
+        self.listener_traffic[id as usize].get()
+    }
+
+    /// What passed through a backend.
+    pub fn traffic_of_backend(&self, id: u32) -> Traffic {
+        self.backend_traffic[id as usize].get()
+    }
+}
+
+fn zeros<T: FromZeros>(count: usize) -> Vec<Memory<T>> {
+    (0..count).map(|_| Memory::new(T::new_zeroed())).collect()
+}
+
+fn scratch_of(byte: u8) -> Scratch {
+    let mut scratch = MaybeUninit::<Scratch>::uninit();
+    // SAFETY: the pointer is valid for writes of one value.
+    unsafe { scratch.as_mut_ptr().write_bytes(byte, 1) };
+    // SAFETY: every byte is written, and all fields are plain numbers, which any bytes are a value of; the
+    // packet path relies on that where the kernel gives it the same memory.
+    unsafe { scratch.assume_init() }
+}

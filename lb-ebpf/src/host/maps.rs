@@ -1,0 +1,91 @@
+//! How the tables in plain memory answer the packet path.
+
+use core::cell::Cell as Memory;
+
+use lb_common::layout::{
+    Backend, Bucket, Count, Detail, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Settings,
+    Traffic, Vip,
+};
+use lb_common::{MAX_BACKENDS, MAX_LISTENERS};
+
+use super::HostTables;
+use crate::flight::Scratch;
+use crate::tables::{Entry, Tables};
+
+fn entry<T: Copy>(memory: &[Memory<T>], index: u32) -> Option<Entry<T>> {
+    let value = memory.get(index as usize)?.as_ptr();
+    // SAFETY: the memory lives as long as the tables, which outlive the packet; a `Cell` may be written
+    // through a shared reference, and belongs to one thread.
+    Some(unsafe { Entry::new(value) })
+}
+
+impl Tables for HostTables {
+    fn settings(&self) -> Option<&Settings> {
+        Some(&self.settings)
+    }
+
+    fn tick(&self) -> u64 {
+        self.tick.get()
+    }
+
+    fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32> {
+        self.listener_ids_v4.get(key).copied()
+    }
+
+    fn listener_id_v6(&self, key: &ListenerKeyV6) -> Option<u32> {
+        self.listener_ids_v6.get(key).copied()
+    }
+
+    fn vip_v4(&self, address: &u32) -> Option<Vip> {
+        self.vips_v4.get(address).copied()
+    }
+
+    fn vip_v6(&self, address: &[u32; 4]) -> Option<Vip> {
+        self.vips_v6.get(address).copied()
+    }
+
+    fn listener(&self, id: u32) -> Option<&Listener> {
+        (id < MAX_LISTENERS).then(|| self.listeners.get(id as usize).unwrap_or(&self.blank.0))
+    }
+
+    fn slot(&self, index: u32) -> Option<u32> {
+        self.slots.get(index as usize).copied()
+    }
+
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        (id < MAX_BACKENDS).then(|| self.backends.get(id as usize).unwrap_or(&self.blank.1))
+    }
+
+    fn draw(&self, cursor: u32) -> u64 {
+        let Some(cursor) = self.cursors.get(cursor as usize) else { return 0 };
+        cursor.replace(cursor.get().wrapping_add(1))
+    }
+
+    fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
+        entry(&self.buckets, index)
+    }
+
+    fn detail(&self, index: u32) -> Option<Entry<Detail>> {
+        entry(&self.details, index)
+    }
+
+    fn interface(&self, index: u32) -> Option<Interface> {
+        self.interfaces.get(&index).copied()
+    }
+
+    fn scratch(&self) -> Option<Entry<Scratch>> {
+        entry(core::slice::from_ref(&*self.scratch), 0)
+    }
+
+    fn verdict_count(&self, number: u32) -> Option<Entry<Count>> {
+        entry(&self.verdicts, number)
+    }
+
+    fn listener_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        entry(&self.listener_traffic, id)
+    }
+
+    fn backend_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        entry(&self.backend_traffic, id)
+    }
+}
