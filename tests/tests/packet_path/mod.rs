@@ -6,6 +6,7 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_agent::io::datapath::OBJECT;
+use lb_common::cell::Cell;
 use lb_common::layout::{
     Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4,
     ListenerKeyV6, Settings, Traffic, Vip,
@@ -126,6 +127,11 @@ impl PacketPath {
         }
         sum
     }
+}
+
+/// All cells of the flow table.
+pub fn cells(path: &PacketPath) -> Vec<Cell> {
+    path.flows.iter().flat_map(|bucket| bucket.unwrap().map(Cell)).collect()
 }
 
 /// What all CPUs counted at an id of a listener or a backend.
