@@ -67,11 +67,14 @@ fn two_cpus_at_once_give_each_backend_the_same_number_of_flows() {
     let path = director();
     let start = Barrier::new(2);
     let [mut counts, others] = std::thread::scope(|scope| {
-        [0, 1].map(|cpu| scope.spawn({
-            let (path, start) = (&path, &start);
-            move || send(path, cpu, start)
-        }))
-        .map(|thread| thread.join().unwrap())
+        [0, 1]
+            .map(|cpu| {
+                scope.spawn({
+                    let (path, start) = (&path, &start);
+                    move || send(path, cpu, start)
+                })
+            })
+            .map(|thread| thread.join().unwrap())
     });
     for (backend, count) in others {
         *counts.entry(backend).or_default() += count;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use etherparse::{
-    IpHeaders, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6FlowLabel, Ipv6Header,
-    NetSlice, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice, ip_number,
+    IpHeaders, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6FlowLabel, Ipv6Header, NetSlice,
+    PacketBuilder, SlicedPacket, TcpHeader, TransportSlice, ip_number,
 };
 
 /// `EtherType` of IPv4.
@@ -119,14 +119,20 @@ pub fn tcp_frame(link: &Link, ends: Ends, flags: u8, payload: &[u8]) -> Vec<u8> 
 pub fn ends(frame: &[u8]) -> Option<Ends> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let (from, to): (IpAddr, IpAddr) = match packet.net.as_ref()? {
-        NetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
-        NetSlice::Ipv6(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
+        NetSlice::Ipv4(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Ipv6(ip) => {
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
         NetSlice::Arp(_) => return None,
     };
     let (source, destination) = match packet.transport.as_ref()? {
         TransportSlice::Tcp(tcp) => (tcp.source_port(), tcp.destination_port()),
         TransportSlice::Udp(udp) => (udp.source_port(), udp.destination_port()),
-        TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => return None,
+        TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => {
+            return None;
+        }
     };
     let (source, destination) = (SocketAddr::new(from, source), SocketAddr::new(to, destination));
     Some(Ends { source, destination })

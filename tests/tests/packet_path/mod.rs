@@ -138,9 +138,7 @@ pub fn cells(path: &PacketPath) -> Vec<Cell> {
 pub fn traffic(of: &PerCpuArray<MapData, Traffic>, id: u32) -> Traffic {
     let mut sum = Traffic::default();
     for traffic in of.get(&id, 0).unwrap().iter() {
-        for (sum, count) in
-            [(&mut sum.forward, traffic.forward), (&mut sum.reply, traffic.reply)]
-        {
+        for (sum, count) in [(&mut sum.forward, traffic.forward), (&mut sum.reply, traffic.reply)] {
             sum.packets += count.packets;
             sum.bytes += count.bytes;
         }
