@@ -11,7 +11,7 @@ use crate::mutation::network;
 use crate::packet_path::frames::{
     ACK, Ends, FIN, Link, PSH, RST, SYN, ends, ip_headers, kind, tcp,
 };
-use crate::packets::{icmp, udp, with_extensions, with_options};
+use crate::packets::{icmp, set_udp_checksum, udp, with_extensions, with_options};
 use crate::pair::{Arrival, Sent};
 use crate::random::Random;
 use crate::strays::stray;
@@ -33,6 +33,8 @@ pub struct Generator {
     pub random: Random,
     services: Vec<Service>,
     interfaces: [u32; 3],
+    /// UDP checksums that mean something: none, and those that become zero on the way to a backend and back.
+    checksums: Vec<u16>,
     sent: Vec<Sent>,
     latest: usize,
 }
@@ -40,8 +42,15 @@ pub struct Generator {
 impl Generator {
     /// For the services of a director.
     pub fn new(seed: u64, cast: &Cast) -> Self {
-        let (services, interfaces) = (cast.services.clone(), cast.interfaces);
-        Self { random: Random::new(seed), services, interfaces, sent: Vec::new(), latest: 0 }
+        let deltas = cast.tables.backends.iter().map(|backend| backend.transport_delta);
+        Self {
+            random: Random::new(seed),
+            services: cast.services.clone(),
+            interfaces: cast.interfaces,
+            checksums: deltas.flat_map(|delta| [0, delta, !delta]).collect(),
+            sent: Vec::new(),
+            latest: 0,
+        }
     }
 
     /// A valid frame.
@@ -133,11 +142,14 @@ impl Generator {
         let ttl = if self.random.chance(2) { 1 } else { 64 };
         let headers = ip_headers(ends.source.ip(), ends.destination.ip(), ttl);
         let ports = (ends.source.port(), ends.destination.port());
-        let packet = if is_tcp {
+        let mut packet = if is_tcp {
             tcp(headers, ports, flags, &payload)
         } else {
-            udp(headers, ports, self.random.chance(70), &payload)
+            udp(headers, ports, &payload)
         };
+        if !is_tcp && self.random.chance(30) {
+            set_udp_checksum(&mut packet, self.random.pick(&self.checksums));
+        }
         (kind(ends.source.ip()), self.dressed(packet))
     }
 

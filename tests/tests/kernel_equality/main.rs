@@ -48,6 +48,9 @@ const STATES: [u8; 8] = [
     BACKEND_DOWN_RESET,
 ];
 
+/// Ticks that pass; sums of them are the timeouts of [`lb_ebpf::host::HostTables`].
+const AGES: [u64; 8] = [0, 1, 6, 7, 7, 21, 28, 400];
+
 /// A flow table.
 struct Table {
     buckets: usize,
@@ -110,10 +113,10 @@ fn run(seed: u64, frames: u64, table: &Table, seen: &mut Seen) {
         if number % 300 == 0 {
             pair.set_state(random.below(pair.n_backends()), random.pick(&STATES));
         }
-        if number % 1000 == 0 {
-            pair.age(random.pick(&[1, 10, 30, 400]));
+        if number % 400 == 0 {
+            pair.age(random.pick(&AGES));
         }
-        if table.crowded && number % 1000 == 0 {
+        if number % 400 == 0 && table.crowded {
             pair.crowd(random);
         }
         let sent = pair.send(arrival, random.byte());

@@ -10,15 +10,17 @@ use crate::random::Random;
 /// Extension headers of IPv6: hop-by-hop, routing, fragment, authentication, destination options.
 const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
 
-/// A UDP packet, with a checksum (which IPv6 has to have) or without.
-pub fn udp(headers: IpHeaders, ports: (u16, u16), checksum: bool, payload: &[u8]) -> Vec<u8> {
-    let is_v4 = matches!(headers, IpHeaders::Ipv4(..));
+/// A UDP packet.
+pub fn udp(headers: IpHeaders, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     PacketBuilder::ip(headers).udp(ports.0, ports.1).write(&mut packet, payload).unwrap();
-    if is_v4 && !checksum {
-        packet[26..28].fill(0);
-    }
     packet
+}
+
+/// Writes the checksum of a UDP packet without options or extensions, as the bytes lie in memory.
+pub fn set_udp_checksum(packet: &mut [u8], checksum: u16) {
+    let header = if packet[0] >> 4 == 4 { 20 } else { 40 };
+    packet[header + 6..header + 8].copy_from_slice(&checksum.to_ne_bytes());
 }
 
 /// An ICMP or ICMPv6 message between two hosts.

@@ -21,7 +21,7 @@ pub fn stray(random: &mut Random, services: &[Service]) -> (u16, Vec<u8>) {
         1 => control(random, from, vip.ip()),
         2 => other(from, vip.ip(), random.pick(&[VRRP, 47, 50, 132]), &[0; 24]),
         3 => tcp(ip_headers(from, vip.ip(), 64), (4711, 4712), SYN, &[]),
-        4 => udp(ip_headers(from, random_host(random, from), 64), (4711, 53), true, &[1]),
+        4 => udp(ip_headers(from, random_host(random, from), 64), (4711, 53), &[1]),
         5 => error_without_flow(random, from, vip),
         6 => unfollowed(random, vip),
         7 => fragment(random, from, vip),
