@@ -23,7 +23,7 @@ pub struct Service {
 /// VIP, protocol and backends: address, and the interface (0 or 1) on their way, if it is known.
 type Row = (&'static str, u8, &'static [(&'static str, Option<usize>)]);
 
-/// One server has two VIPs; some services have no backend, or one whose next hop is not known.
+/// One server has two VIPs, and the same port for TCP and UDP; some services have no backend, or one whose next hop is not known.
 const SERVICES: &[Row] = &[
     (
         "203.0.113.10:80",
@@ -31,7 +31,7 @@ const SERVICES: &[Row] = &[
         &[("10.0.0.1:8080", Some(0)), ("10.0.0.2:8080", Some(1)), ("10.0.0.3:8080", Some(0))],
     ),
     ("203.0.113.11:80", TCP, &[("10.0.0.1:8080", Some(0))]),
-    ("203.0.113.10:53", UDP, &[("10.0.0.1:53", Some(1)), ("10.0.0.2:5353", Some(0))]),
+    ("203.0.113.10:53", UDP, &[("10.0.0.1:8080", Some(1)), ("10.0.0.2:5353", Some(0))]),
     ("203.0.113.10:81", TCP, &[]),
     ("203.0.113.11:81", TCP, &[("10.0.0.4:80", None), ("10.0.0.5:80", Some(1))]),
     ("203.0.113.20:80", TCP, &[("10.0.0.2:80", Some(1)), ("10.0.0.5:80", Some(0))]),
@@ -41,7 +41,11 @@ const SERVICES: &[Row] = &[
         &[("[2001:db8:1::1]:8080", Some(0)), ("[2001:db8:1::2]:8080", Some(1))],
     ),
     ("[2001:db8::11]:80", TCP, &[("[2001:db8:1::1]:8080", Some(0))]),
-    ("[2001:db8::10]:53", UDP, &[("[2001:db8:1::1]:53", Some(1)), ("[2001:db8:1::3]:53", Some(0))]),
+    (
+        "[2001:db8::10]:53",
+        UDP,
+        &[("[2001:db8:1::1]:8080", Some(1)), ("[2001:db8:1::3]:53", Some(0))],
+    ),
     ("[2001:db8::10]:81", UDP, &[]),
     ("[2001:db8::20]:80", TCP, &[("[2001:db8:1::4]:80", None), ("[2001:db8:1::5]:80", Some(0))]),
 ];

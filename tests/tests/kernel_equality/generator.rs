@@ -20,6 +20,8 @@ use crate::strays::stray;
 const CLIENTS: usize = 60;
 /// How much of what happened is remembered.
 const MEMORY: usize = 512;
+/// The kernel runs programs on frames of one page, of which it keeps a part; mutations add some bytes.
+const LONGEST: usize = 3_300;
 /// Flags of a TCP packet, as often as they stand here.
 const FLAGS: [u8; 12] =
     [SYN, SYN, ACK, ACK, ACK, PSH | ACK, PSH | ACK, FIN | ACK, RST, RST | ACK, SYN | ACK, 0];
@@ -99,7 +101,9 @@ impl Generator {
         let tags = kinds.iter().map(|kind| (*kind, random.pick(&[0, 5, 0x2064, 0xe001]))).collect();
         let source = [2, 0, 0, 0, 8, u8::try_from(random.below(4)).unwrap()];
         let link = Link { destination: random.pick(&MACS), source, tags };
-        Arrival { frame: link.frame(kind, packet), interface }
+        let mut frame = link.frame(kind, packet);
+        frame.truncate(LONGEST);
+        Arrival { frame, interface }
     }
 
     /// The first packet of a client, or what it sends as one.

@@ -37,13 +37,14 @@ use pair::{Pair, Sent};
 const ENOUGH: u64 = 100;
 
 /// States of a backend, as often as they stand here.
-const STATES: [u8; 8] = [
+const STATES: [u8; 9] = [
     BACKEND_UP,
     BACKEND_UP,
     BACKEND_UP,
     BACKEND_UP,
     BACKEND_UP,
     BACKEND_DOWN_KEEP,
+    BACKEND_DOWN_RESET,
     BACKEND_DOWN_RESET,
     BACKEND_DOWN_RESET,
 ];
@@ -110,11 +111,12 @@ fn run(seed: u64, frames: u64, table: &Table, seen: &mut Seen) {
         for _ in 0..random.pick(&[0, 0, 1, 1, 2]) {
             mutate(random, &mut arrival);
         }
-        if number % 300 == 0 {
+        if number % 200 == 0 {
             pair.set_state(random.below(pair.n_backends()), random.pick(&STATES));
         }
         if number % 400 == 0 {
             pair.age(random.pick(&AGES));
+            pair.collide(random);
         }
         if number % 400 == 0 && table.crowded {
             pair.crowd(random);

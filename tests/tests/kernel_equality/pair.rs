@@ -116,35 +116,49 @@ impl Pair {
 
     /// Lets all flows be idle for some more ticks.
     pub fn age(&mut self, ticks: u64) {
-        self.change_cells(|cell, now| match cell.state() {
-            Some(state) => {
-                let idle = (cell.idle_ticks(now) + ticks).min(MAX_TIMEOUT_TICKS.into());
-                cell.seen(now.wrapping_sub(idle), state)
+        self.change_buckets(|bucket, now| {
+            for cell in bucket {
+                if let Some(state) = cell.state() {
+                    let idle = (cell.idle_ticks(now) + ticks).min(MAX_TIMEOUT_TICKS.into());
+                    *cell = cell.seen(now.wrapping_sub(idle), state);
+                }
             }
-            None => cell,
         });
     }
 
     /// Fills most empty cells with open connections that no frame belongs to.
     pub fn crowd(&mut self, random: &mut Random) {
-        self.change_cells(|cell, now| {
-            if cell.is_empty() && random.chance(95) {
-                Cell::new(random.number(), 0, now, State::Established, false)
-            } else {
-                cell
+        self.change_buckets(|bucket, now| {
+            for cell in bucket.iter_mut().filter(|cell| cell.is_empty()) {
+                if random.chance(95) {
+                    *cell = Cell::new(random.number(), 0, now, State::Established, false);
+                }
             }
         });
     }
 
-    fn change_cells(&mut self, mut change: impl FnMut(Cell, u64) -> Cell) {
+    /// Gives the tags of some flows to flows of other backends, as chance does once in 2^28 cases.
+    pub fn collide(&mut self, random: &mut Random) {
+        let n_backends = self.n_backends();
+        self.change_buckets(|bucket, now| {
+            let (of, at) = (random.below(bucket.len()), random.below(bucket.len()));
+            if let (Some(state), true) = (bucket[of].state(), bucket[at].is_empty()) {
+                let backend = u32::try_from(random.below(n_backends)).unwrap();
+                bucket[at] = Cell::new(bucket[of].tag(), backend, now, state, random.chance(50));
+            }
+        });
+    }
+
+    fn change_buckets(&mut self, mut change: impl FnMut(&mut [Cell; CELLS_PER_BUCKET], u64)) {
         let now = tick();
-        for (index, cell) in self.host.cells().into_iter().enumerate() {
-            self.host.set_cell(index, change(cell, now));
-        }
-        let cells = self.host.cells();
-        let (buckets, _) = cells.as_chunks::<CELLS_PER_BUCKET>();
+        let mut cells = self.host.cells();
+        let (buckets, _) = cells.as_chunks_mut::<CELLS_PER_BUCKET>();
         for (index, bucket) in (0..).zip(buckets) {
+            change(bucket, now);
             self.kernel.flows.set(index, bucket.map(|cell| cell.0), 0).unwrap();
+        }
+        for (index, cell) in cells.into_iter().enumerate() {
+            self.host.set_cell(index, cell);
         }
     }
 
