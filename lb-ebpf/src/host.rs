@@ -49,7 +49,7 @@ pub struct NextHop {
 }
 
 /// The maps in plain memory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HostTables {
     /// What is the same for all packets.
     pub settings: Settings,

@@ -1,0 +1,195 @@
+//! Valid frames: of clients, of backends that answer what they got, of routers that report what they got,
+//! and of others. What follows from what is learnt from what the director sent.
+
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::verdict::Verdict;
+use lb_ebpf::family::TCP;
+
+use crate::cast::{Cast, ELSEWHERE, MACS, Service};
+use crate::mutation::network;
+use crate::packet_path::frames::{
+    ACK, Ends, FIN, Link, PSH, RST, SYN, ends, ip_headers, kind, tcp,
+};
+use crate::packets::{icmp, set_udp_checksum, udp, with_extensions, with_options};
+use crate::pair::{Arrival, Sent};
+use crate::random::Random;
+use crate::strays::stray;
+
+/// Clients of a family; few, so that their packets meet the same flows.
+const CLIENTS: usize = 60;
+/// How much of what happened is remembered.
+const MEMORY: usize = 512;
+/// The kernel runs programs on frames of one page, of which it keeps a part; mutations add some bytes.
+const LONGEST: usize = 3_300;
+/// Flags of a TCP packet, as often as they stand here.
+const FLAGS: [u8; 12] =
+    [SYN, SYN, ACK, ACK, ACK, PSH | ACK, PSH | ACK, FIN | ACK, RST, RST | ACK, SYN | ACK, 0];
+/// ICMP errors of each family: type and code.
+const ERRORS_V4: [(u8, u8); 4] = [(3, 4), (3, 1), (11, 0), (12, 0)];
+const ERRORS_V6: [(u8, u8); 4] = [(1, 4), (2, 0), (3, 0), (4, 1)];
+
+/// Makes frames.
+pub struct Generator {
+    /// Where all choices come from.
+    pub random: Random,
+    services: Vec<Service>,
+    interfaces: [u32; 3],
+    /// UDP checksums that mean something: none, and those that become zero on the way to a backend and back.
+    checksums: Vec<u16>,
+    sent: Vec<Sent>,
+    latest: usize,
+}
+
+impl Generator {
+    /// For the services of a director.
+    pub fn new(seed: u64, cast: &Cast) -> Self {
+        let deltas = cast.tables.backends.iter().map(|backend| backend.transport_delta);
+        Self {
+            random: Random::new(seed),
+            services: cast.services.clone(),
+            interfaces: cast.interfaces,
+            checksums: deltas.flat_map(|delta| [0, delta, !delta]).collect(),
+            sent: Vec::new(),
+            latest: 0,
+        }
+    }
+
+    /// A valid frame.
+    pub fn next(&mut self) -> Arrival {
+        let (kind, packet) = match self.random.below(100) {
+            0..30 => self.opening(),
+            30..52 => self.following().unwrap_or_else(|| self.opening()),
+            52..73 => self.answer().unwrap_or_else(|| self.opening()),
+            73..80 => self.error(Verdict::ToBackend).unwrap_or_else(|| self.opening()),
+            80..87 => self.error(Verdict::ToClient).unwrap_or_else(|| self.opening()),
+            87..95 => stray(&mut self.random, &self.services),
+            _ => match self.remembered(Verdict::ToBackend) {
+                Some(sent) => return sent.arrival,
+                None => self.opening(),
+            },
+        };
+        self.arrive(kind, &packet)
+    }
+
+    /// Remembers what may be answered.
+    pub fn learn(&mut self, sent: Sent) {
+        if !matches!(sent.outcome.verdict, Verdict::ToBackend | Verdict::ToClient) {
+            return;
+        }
+        if self.sent.len() < MEMORY {
+            self.latest = self.sent.len();
+            self.sent.push(sent);
+        } else {
+            self.latest = self.random.below(MEMORY);
+            self.sent[self.latest] = sent;
+        }
+    }
+
+    /// Something with this verdict, often the latest, so that conversations get on.
+    fn remembered(&mut self, verdict: Verdict) -> Option<Sent> {
+        let index = if self.random.chance(50) { self.latest } else { self.random.below(MEMORY) };
+        let sent = self.sent.get(index)?;
+        (sent.outcome.verdict == verdict).then(|| sent.clone())
+    }
+
+    /// Ethernet with up to two tags around a packet.
+    fn arrive(&mut self, kind: u16, packet: &[u8]) -> Arrival {
+        let random = &mut self.random;
+        let interface = random.pick(&self.interfaces);
+        let kinds: &[u16] = random.pick(&[&[][..], &[], &[0x8100], &[0x88a8, 0x8100]]);
+        let tags = kinds.iter().map(|kind| (*kind, random.pick(&[0, 5, 0x2064, 0xe001]))).collect();
+        let source = [2, 0, 0, 0, 8, u8::try_from(random.below(4)).unwrap()];
+        let link = Link { destination: random.pick(&MACS), source, tags };
+        let mut frame = link.frame(kind, packet);
+        frame.truncate(LONGEST);
+        Arrival { frame, interface }
+    }
+
+    /// The first packet of a client, or what it sends as one.
+    fn opening(&mut self) -> (u16, Vec<u8>) {
+        let service = self.random.pick(&self.services);
+        let number = self.random.below(CLIENTS);
+        let (last, port) = (number % 3 + 1, u16::try_from(40_000 + number / 3).unwrap());
+        let address = match service.vip {
+            SocketAddr::V4(_) => format!("198.51.100.{last}"),
+            SocketAddr::V6(_) => format!("2001:db8:99::{last}"),
+        };
+        let source = SocketAddr::new(address.parse().unwrap(), port);
+        let flags = if self.random.chance(50) { SYN } else { self.random.pick(&FLAGS) };
+        self.packet(Ends { source, destination: service.vip }, service.protocol == TCP, flags)
+    }
+
+    /// Another packet of a client whose last one went to a backend, or who got an answer.
+    fn following(&mut self) -> Option<(u16, Vec<u8>)> {
+        let (ends, is_tcp) = if self.random.chance(50) {
+            let sent = self.remembered(Verdict::ToBackend)?;
+            (ends(&sent.arrival.frame)?, is_tcp(&sent.arrival.frame)?)
+        } else {
+            let sent = self.remembered(Verdict::ToClient)?;
+            (ends(&sent.frame)?.turned(), is_tcp(&sent.frame)?)
+        };
+        let flags = if self.random.chance(60) { ACK } else { self.random.pick(&FLAGS) };
+        Some(self.packet(ends, is_tcp, flags))
+    }
+
+    /// What a backend answers.
+    fn answer(&mut self) -> Option<(u16, Vec<u8>)> {
+        let sent = self.remembered(Verdict::ToBackend)?;
+        let (ends, is_tcp) = (ends(&sent.frame)?, is_tcp(&sent.frame)?);
+        let flags = if self.random.chance(60) { SYN | ACK } else { self.random.pick(&FLAGS) };
+        Some(self.packet(ends.turned(), is_tcp, flags))
+    }
+
+    fn packet(&mut self, ends: Ends, is_tcp: bool, flags: u8) -> (u16, Vec<u8>) {
+        let payload = vec![self.random.byte(); self.random.pick(&[0, 0, 1, 40, 333, 1200, 2500])];
+        let ttl = if self.random.chance(2) { 1 } else { 64 };
+        let headers = ip_headers(ends.source.ip(), ends.destination.ip(), ttl);
+        let ports = (ends.source.port(), ends.destination.port());
+        let mut packet = if is_tcp {
+            tcp(headers, ports, flags, &payload)
+        } else {
+            udp(headers, ports, &payload)
+        };
+        if !is_tcp && self.random.chance(30) {
+            set_udp_checksum(&mut packet, self.random.pick(&self.checksums));
+        }
+        (kind(ends.source.ip()), self.dressed(packet))
+    }
+
+    /// With IPv4 options or IPv6 extension headers, now and then.
+    fn dressed(&mut self, packet: Vec<u8>) -> Vec<u8> {
+        if !self.random.chance(15) {
+            return packet;
+        }
+        let count = 1 + self.random.below(6);
+        if packet[0] >> 4 == 4 {
+            // RFC 791: "no operation".
+            with_options(&packet, &vec![1; 4 * count])
+        } else {
+            with_extensions(&mut self.random, &packet, count)
+        }
+    }
+
+    /// What a router on the way, or the receiver, reports of a packet that the director forwarded.
+    fn error(&mut self, of: Verdict) -> Option<(u16, Vec<u8>)> {
+        let sent = self.remembered(of)?;
+        let ends = ends(&sent.frame)?;
+        let start = network(&sent.frame)?;
+        let quoted = &sent.frame[start..];
+        let most = 28 + self.random.below(600);
+        let quoted = &quoted[..quoted.len().min(most)];
+        let is_v4 = ends.source.is_ipv4();
+        let router: IpAddr = ELSEWHERE[usize::from(!is_v4)].parse().unwrap();
+        let from = if self.random.chance(50) { router } else { ends.destination.ip() };
+        let message = self.random.pick(if is_v4 { &ERRORS_V4 } else { &ERRORS_V6 });
+        let packet = icmp(from, ends.source.ip(), message, quoted);
+        Some((kind(from), self.dressed(packet)))
+    }
+}
+
+/// Whether a frame is of TCP, if it is of TCP or UDP.
+fn is_tcp(frame: &[u8]) -> Option<bool> {
+    let packet = etherparse::SlicedPacket::from_ethernet(frame).ok()?;
+    Some(matches!(packet.transport?, etherparse::TransportSlice::Tcp(_)))
+}

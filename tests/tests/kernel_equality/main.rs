@@ -1,0 +1,149 @@
+//! The shipped object in the kernel and the library on the host do the same with every frame: the same
+//! action, the same bytes, the same named verdict, and afterwards the same flow table and counters.
+//!
+//! `EQUALITY_SEED` repeats a run: its number is printed. `EQUALITY_FRAMES` makes it longer or shorter.
+#![cfg(feature = "root")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(unreachable_pub, reason = "a module that several tests share")]
+
+mod cast;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../director/mod.rs"]
+mod director;
+mod generator;
+mod mutation;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../packet_path/mod.rs"]
+mod packet_path;
+mod packets;
+mod pair;
+mod random;
+mod strays;
+
+use std::collections::BTreeMap;
+
+use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP};
+use lb_common::verdict::Verdict;
+use lb_ebpf::Exit;
+
+use cast::Cast;
+use director::on_a_director;
+use generator::Generator;
+use mutation::mutate;
+use packet_path::pin_to_cpu;
+use pair::{Pair, Sent};
+
+/// How often each verdict is seen at the least, and each way out, and a frame that grew.
+const ENOUGH: u64 = 100;
+
+/// States of a backend, as often as they stand here.
+const STATES: [u8; 9] = [
+    BACKEND_UP,
+    BACKEND_UP,
+    BACKEND_UP,
+    BACKEND_UP,
+    BACKEND_UP,
+    BACKEND_DOWN_KEEP,
+    BACKEND_DOWN_RESET,
+    BACKEND_DOWN_RESET,
+    BACKEND_DOWN_RESET,
+];
+
+/// Ticks that pass; sums of them are the timeouts of [`lb_ebpf::host::HostTables`].
+const AGES: [u64; 8] = [0, 1, 6, 7, 7, 21, 28, 400];
+
+/// A flow table.
+struct Table {
+    buckets: usize,
+    /// Whether it is nearly full of open connections.
+    crowded: bool,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+struct Seen {
+    frames: u64,
+    verdicts: BTreeMap<Verdict, u64>,
+    transmitted: u64,
+    redirected: u64,
+    grown: u64,
+}
+
+impl Seen {
+    fn add(&mut self, sent: &Sent) {
+        self.frames += 1;
+        *self.verdicts.entry(sent.outcome.verdict).or_default() += 1;
+        self.transmitted += u64::from(sent.outcome.exit == Exit::Transmit);
+        self.redirected += u64::from(matches!(sent.outcome.exit, Exit::Redirect(_)));
+        self.grown += u64::from(sent.frame.len() > sent.arrival.frame.len());
+    }
+
+    /// Frames that reached the flow table: with these verdicts alone, every one has.
+    fn at_the_flow_table(&self) -> u64 {
+        let behind = [
+            Verdict::ToBackend,
+            Verdict::ToClient,
+            Verdict::ErrorToBackend,
+            Verdict::ErrorToClient,
+            Verdict::ResetSent,
+            Verdict::NoBackend,
+            Verdict::NoNextHop,
+            Verdict::FlowTableFull,
+            Verdict::ReplyConflict,
+        ];
+        behind.iter().filter_map(|verdict| self.verdicts.get(verdict)).sum()
+    }
+}
+
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
+}
+
+/// Sends frames to a director with this many buckets; while they run, time passes, and backends die and come
+/// back.
+fn run(seed: u64, frames: u64, table: &Table, seen: &mut Seen) {
+    let cast = Cast::new(table.buckets);
+    let mut generator = Generator::new(seed, &cast);
+    let mut pair = Pair::new(cast.tables);
+    for number in 0..frames {
+        let mut arrival = generator.next();
+        let random = &mut generator.random;
+        for _ in 0..random.pick(&[0, 0, 1, 1, 2]) {
+            mutate(random, &mut arrival);
+        }
+        if number % 200 == 0 {
+            pair.set_state(random.below(pair.n_backends()), random.pick(&STATES));
+        }
+        if number % 400 == 0 {
+            pair.age(random.pick(&AGES));
+            pair.collide(random);
+        }
+        if number % 400 == 0 && table.crowded {
+            pair.crowd(random);
+        }
+        let sent = pair.send(arrival, random.byte());
+        seen.add(&sent);
+        generator.learn(sent);
+    }
+    pair.compare();
+}
+
+#[test]
+fn kernel_and_host_agree_on_every_byte_of_a_hundred_thousand_frames() {
+    let seed = from_environment("EQUALITY_SEED", 1);
+    let frames = from_environment("EQUALITY_FRAMES", 100_000);
+    println!("EQUALITY_SEED={seed} EQUALITY_FRAMES={frames}");
+    let mut seen = Seen::default();
+    on_a_director(|_| {
+        pin_to_cpu(0);
+        run(seed, frames * 4 / 5, &Table { buckets: 512, crowded: false }, &mut seen);
+        run(seed, frames / 5, &Table { buckets: 16, crowded: true }, &mut seen);
+    });
+    println!("{seen:#?}");
+    assert!(seen.at_the_flow_table() * 2 >= seen.frames, "{} did", seen.at_the_flow_table());
+    for verdict in Verdict::ALL {
+        let count = seen.verdicts.get(verdict).copied().unwrap_or_default();
+        assert!(count >= ENOUGH, "{} was seen {count} times", verdict.name());
+    }
+    assert!(seen.transmitted.min(seen.redirected).min(seen.grown) >= ENOUGH, "{seen:?}");
+}

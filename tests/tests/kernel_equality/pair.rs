@@ -1,0 +1,199 @@
+//! The packet path twice, in the kernel and on the host, with the same tables.
+
+use lb_common::cell::{Cell, MAX_TIMEOUT_TICKS, State, TICK_SHIFT};
+use lb_common::layout::{CELLS_PER_BUCKET, Count};
+use lb_common::verdict::Verdict;
+use lb_ebpf::host::{HostFrame, HostTables};
+use lb_ebpf::{Exit, Outcome};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::packet_path::{PacketPath, Ran, cells, traffic};
+use crate::random::Random;
+
+/// `XDP_DROP`, `XDP_PASS`, `XDP_TX` and `XDP_REDIRECT` of linux/bpf.h.
+const DROP: u32 = 1;
+const PASS: u32 = 2;
+const TRANSMIT: u32 = 3;
+const REDIRECT: u32 = 4;
+
+/// Both of them.
+pub struct Pair {
+    host: HostTables,
+    kernel: PacketPath,
+}
+
+/// A frame that comes in.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its bytes.
+    pub frame: Vec<u8>,
+    /// The interface that it comes in by.
+    pub interface: u32,
+}
+
+/// What both did with a frame.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// As it came.
+    pub arrival: Arrival,
+    /// What happened to it.
+    pub outcome: Outcome,
+    /// As it left.
+    pub frame: Vec<u8>,
+}
+
+/// The clock of the packet path, `bpf_ktime_get_coarse_ns`, in ticks.
+fn tick() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
+    let nanoseconds = now.tv_sec() * 1_000_000_000 + now.tv_nsec();
+    u64::try_from(nanoseconds).unwrap() >> TICK_SHIFT
+}
+
+fn action(exit: Exit) -> u32 {
+    match exit {
+        Exit::Pass => PASS,
+        Exit::Drop => DROP,
+        Exit::Transmit => TRANSMIT,
+        Exit::Redirect(_) => REDIRECT,
+    }
+}
+
+/// What the host does at a tick, with this rubbish in its memory for the packet.
+fn on_host(host: &HostTables, arrival: &Arrival, tick: u64, rubbish: u8) -> (Outcome, Ran) {
+    host.set_tick(tick);
+    host.litter(rubbish);
+    let (outcome, frame) = host.send(HostFrame::new(&arrival.frame, arrival.interface));
+    (outcome, Ran { action: action(outcome.exit), frame: frame.bytes() })
+}
+
+impl Pair {
+    /// Gives the kernel the tables of the host.
+    pub fn new(host: HostTables) -> Self {
+        let mut kernel = PacketPath::load(host.cells().len() / CELLS_PER_BUCKET);
+        kernel.install(&host);
+        Self { host, kernel }
+    }
+
+    /// Sends a frame to both and compares what they do: action, bytes and named verdict.
+    pub fn send(&mut self, arrival: Arrival, rubbish: u8) -> Sent {
+        let earliest = tick();
+        let ran = self.kernel.run(&arrival.frame, arrival.interface);
+        let tick = self.tick_of(earliest, &arrival, &ran);
+        let (outcome, expected) = on_host(&self.host, &arrival, tick, rubbish);
+        let verdict = outcome.verdict.number();
+        assert!(
+            expected == ran
+                && self.kernel.verdict(verdict) == self.host.verdicts()[as_index(verdict)],
+            "{arrival:02x?}\nhost: {outcome:?}\n{expected:02x?}\nkernel: {:?}\n{ran:02x?}",
+            self.verdict_of_kernel(),
+        );
+        Sent { arrival, outcome, frame: ran.frame }
+    }
+
+    /// The tick that the kernel saw. Where it changed while the kernel worked, it is the one with which the
+    /// host does what the kernel has done, to its flow table too.
+    fn tick_of(&self, earliest: u64, arrival: &Arrival, ran: &Ran) -> u64 {
+        let latest = tick();
+        let is_the_one = |tick: &u64| {
+            let trial = self.host.clone();
+            on_host(&trial, arrival, *tick, 0).1 == *ran && trial.cells() == cells(&self.kernel)
+        };
+        if earliest == latest {
+            return latest;
+        }
+        (earliest..=latest).find(is_the_one).unwrap_or(latest)
+    }
+
+    /// The verdicts of which the kernel has counted another number than the host.
+    fn verdict_of_kernel(&self) -> Vec<(Verdict, Count, Count)> {
+        let host = self.host.verdicts();
+        let counts = Verdict::ALL.iter().map(|verdict| {
+            let number = verdict.number();
+            (*verdict, self.kernel.verdict(number), host[as_index(number)])
+        });
+        counts.filter(|(_, kernel, host)| kernel != host).collect()
+    }
+
+    /// Lets all flows be idle for some more ticks.
+    pub fn age(&mut self, ticks: u64) {
+        self.change_buckets(|bucket, now| {
+            for cell in bucket {
+                if let Some(state) = cell.state() {
+                    let idle = (cell.idle_ticks(now) + ticks).min(MAX_TIMEOUT_TICKS.into());
+                    *cell = cell.seen(now.wrapping_sub(idle), state);
+                }
+            }
+        });
+    }
+
+    /// Fills most empty cells with open connections that no frame belongs to.
+    pub fn crowd(&mut self, random: &mut Random) {
+        self.change_buckets(|bucket, now| {
+            for cell in bucket.iter_mut().filter(|cell| cell.is_empty()) {
+                if random.chance(95) {
+                    *cell = Cell::new(random.number(), 0, now, State::Established, false);
+                }
+            }
+        });
+    }
+
+    /// Gives the tags of some flows to flows of other backends, as chance does once in 2^28 cases.
+    pub fn collide(&mut self, random: &mut Random) {
+        let n_backends = self.n_backends();
+        self.change_buckets(|bucket, now| {
+            let (of, at) = (random.below(bucket.len()), random.below(bucket.len()));
+            if let (Some(state), true) = (bucket[of].state(), bucket[at].is_empty()) {
+                let backend = u32::try_from(random.below(n_backends)).unwrap();
+                bucket[at] = Cell::new(bucket[of].tag(), backend, now, state, random.chance(50));
+            }
+        });
+    }
+
+    fn change_buckets(&mut self, mut change: impl FnMut(&mut [Cell; CELLS_PER_BUCKET], u64)) {
+        let now = tick();
+        let mut cells = self.host.cells();
+        let (buckets, _) = cells.as_chunks_mut::<CELLS_PER_BUCKET>();
+        for (index, bucket) in (0..).zip(buckets) {
+            change(bucket, now);
+            self.kernel.flows.set(index, bucket.map(|cell| cell.0), 0).unwrap();
+        }
+        for (index, cell) in cells.into_iter().enumerate() {
+            self.host.set_cell(index, cell);
+        }
+    }
+
+    /// Number of backend ids.
+    pub fn n_backends(&self) -> usize {
+        self.host.backends.len()
+    }
+
+    /// Writes the state of a backend, as the agent does.
+    pub fn set_state(&mut self, id: usize, state: u8) {
+        self.host.backends[id].state = state;
+        let index = u32::try_from(id).unwrap();
+        self.kernel.backends.set(index, self.host.backends[id], 0).unwrap();
+    }
+
+    /// Compares what both have kept and counted.
+    pub fn compare(&self) {
+        let cells: Vec<Cell> = cells(&self.kernel);
+        assert_eq!(cells, self.host.cells(), "cells");
+        let details: Vec<_> = self.kernel.details.iter().map(Result::unwrap).collect();
+        assert!(details == self.host.details(), "details");
+        assert_eq!(self.verdict_of_kernel(), [], "verdicts");
+        for id in 0..u32::try_from(self.host.listeners.len()).unwrap() {
+            let drawn = self.kernel.cursors.get(&id, 0).unwrap().drawn;
+            assert_eq!(drawn, self.host.drawn(id), "cursor {id}");
+            let counted = traffic(&self.kernel.listener_traffic, id);
+            assert_eq!(counted, self.host.traffic_of_listener(id), "listener {id}");
+        }
+        for id in 0..u32::try_from(self.n_backends()).unwrap() {
+            let counted = traffic(&self.kernel.backend_traffic, id);
+            assert_eq!(counted, self.host.traffic_of_backend(id), "backend {id}");
+        }
+    }
+}
+
+fn as_index(number: u32) -> usize {
+    usize::try_from(number).unwrap()
+}

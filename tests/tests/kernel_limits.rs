@@ -1,0 +1,99 @@
+//! The program within the kernel's limits, and the flow table at the edge of its own.
+#![cfg(feature = "root")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(unreachable_pub, reason = "a module that several tests share")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod packet_path;
+
+use std::net::SocketAddr;
+
+use lb_common::cell::State;
+use lb_common::layout::CELLS_PER_BUCKET;
+use lb_common::verdict::Verdict;
+use lb_ebpf::family::TCP;
+use lb_ebpf::host::{CLOSED, HostTables, NextHop};
+
+use packet_path::frames::{ACK, Ends, Link, SYN, ends, tcp_frame, v4};
+use packet_path::{PacketPath, cells, pin_to_cpu, traffic};
+
+/// The verifier's limit is a million (`BPF_COMPLEXITY_LIMIT_INSNS` in linux/bpf.h); other kernels verify
+/// more or less of the same program than this one, so half of it is left free.
+const MOST_VERIFIED: u32 = 500_000;
+
+const VIP: SocketAddr = v4([203, 0, 113, 10], 80);
+const BACKENDS: [SocketAddr; 3] =
+    [v4([10, 0, 0, 1], 8080), v4([10, 0, 0, 2], 8080), v4([10, 0, 0, 3], 8080)];
+const LOOPBACK: u32 = 1;
+
+/// `max_flows` of the second test.
+const MAX_FLOWS: u32 = 65_536;
+
+const CLIENTS_SIDE: Link =
+    Link { destination: [2; 6], source: [2, 0, 0, 0, 0, 9], tags: Vec::new() };
+
+#[test]
+fn the_verifier_accepts_the_program_with_room_to_spare() {
+    let path = PacketPath::load(1024);
+    let info = path.program().info().unwrap();
+    let verified = info.verified_instruction_count().unwrap();
+    println!(
+        "{} instructions, {verified} verified, {} bytes of machine code",
+        info.size_translated().unwrap() / 8,
+        info.size_jitted(),
+    );
+    assert!(verified <= MOST_VERIFIED, "{verified} instructions were verified");
+}
+
+/// A director with a flow table as the agent makes it, and one service.
+fn director() -> PacketPath {
+    let mut tables = HostTables::new(usize::try_from(MAX_FLOWS).unwrap(), [3, 4]);
+    tables.add_vip(VIP.ip(), CLOSED);
+    let listener = tables.add_listener(VIP, TCP);
+    let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
+    let backends = BACKENDS.map(|backend| tables.add_backend(listener, backend, hop));
+    tables.set_slots(listener, &backends);
+    let mut path = PacketPath::load(tables.cells().len() / CELLS_PER_BUCKET);
+    path.install(&tables);
+    path
+}
+
+fn client(number: u32) -> SocketAddr {
+    let [_, a, b, c] = (number / 50_000).to_be_bytes();
+    let port = u16::try_from(1024 + number % 50_000).unwrap();
+    v4([100 + a, b, c, 7], port)
+}
+
+/// Sends a packet of a client; returns what became of the flow's ends.
+fn send(path: &PacketPath, client: SocketAddr, flags: u8) -> Ends {
+    let to_vip = Ends { source: client, destination: VIP };
+    ends(&path.run(&tcp_frame(&CLIENTS_SIDE, to_vip, flags, &[]), LOOPBACK).frame).unwrap()
+}
+
+/// Opens a connection; returns its backend.
+fn open(path: &PacketPath, client: SocketAddr) -> SocketAddr {
+    let forwarded = send(path, client, SYN);
+    let answer = tcp_frame(&CLIENTS_SIDE, forwarded.turned(), SYN | ACK, &[]);
+    let answer = ends(&path.run(&answer, LOOPBACK).frame).unwrap();
+    assert_eq!(answer, Ends { source: VIP, destination: client }, "the backend's answer");
+    send(path, client, ACK).destination
+}
+
+#[test]
+fn no_flow_is_refused_or_moved_at_nine_tenths_of_max_flows() {
+    pin_to_cpu(1);
+    let path = director();
+    let n_flows = MAX_FLOWS / 10 * 9;
+    let backends: Vec<_> = (0..n_flows).map(|number| open(&path, client(number))).collect();
+    for (number, backend) in (0..n_flows).zip(&backends) {
+        assert_eq!(send(&path, client(number), ACK).destination, *backend, "flow {number}");
+    }
+    let n_flows = u64::from(n_flows);
+    assert_eq!(path.verdict(Verdict::ToBackend.number()).packets, 3 * n_flows);
+    assert_eq!(path.verdict(Verdict::ToClient.number()).packets, n_flows);
+    assert_eq!(traffic(&path.listener_traffic, 0).flows, n_flows, "none was new twice");
+    let cells = cells(&path);
+    let held = cells.iter().filter(|cell| cell.state() == Some(State::Established)).count();
+    assert_eq!(u64::try_from(held).unwrap(), 2 * n_flows, "two cells for each");
+    println!("{n_flows} flows in {} cells", cells.len());
+}

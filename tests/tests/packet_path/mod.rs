@@ -1,0 +1,186 @@
+//! The shipped object in the kernel, run on single frames (`BPF_PROG_TEST_RUN`), attached to nothing.
+
+pub mod frames;
+
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_agent::io::datapath::OBJECT;
+use lb_common::cell::Cell;
+use lb_common::layout::{
+    Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4,
+    ListenerKeyV6, Settings, Traffic, Vip,
+};
+use lb_common::map;
+use lb_ebpf::host::HostTables;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+/// What lies before every frame: the kernel moves it along when the start moves, and leaves a copy of it in
+/// bytes that the frame gained and nobody wrote.
+const BEFORE: [u8; 8] = [0xa5; 8];
+
+/// The program and its maps.
+pub struct PacketPath {
+    loaded: Ebpf,
+    pub settings: Array<MapData, Settings>,
+    pub listeners_v4: HashMap<MapData, ListenerKeyV4, u32>,
+    pub listeners_v6: HashMap<MapData, ListenerKeyV6, u32>,
+    pub vips_v4: HashMap<MapData, u32, Vip>,
+    pub vips_v6: HashMap<MapData, [u32; 4], Vip>,
+    pub listeners: Array<MapData, Listener>,
+    pub slots: Array<MapData, u32>,
+    pub backends: Array<MapData, Backend>,
+    pub cursors: Array<MapData, Cursor>,
+    pub flows: Array<MapData, Bucket>,
+    pub details: Array<MapData, Detail>,
+    pub interfaces: HashMap<MapData, u32, Interface>,
+    pub verdicts: PerCpuArray<MapData, Count>,
+    pub listener_traffic: PerCpuArray<MapData, Traffic>,
+    pub backend_traffic: PerCpuArray<MapData, Traffic>,
+}
+
+/// What became of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// An XDP action.
+    pub action: u32,
+    /// The frame as it leaves.
+    pub frame: Vec<u8>,
+}
+
+impl PacketPath {
+    /// Loads the object, with a flow table of this many buckets.
+    pub fn load(n_buckets: usize) -> Self {
+        let mut loader = EbpfLoader::new();
+        let entries = |count: usize| u32::try_from(count).unwrap();
+        loader.map_max_entries(map::FLOWS, entries(n_buckets));
+        loader.map_max_entries(map::DETAILS, entries(n_buckets * CELLS_PER_BUCKET));
+        let mut loaded = loader.load(OBJECT).expect("these tests need root");
+        let program: &mut Xdp = loaded.program_mut("sluice").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        Self {
+            settings: take(&mut loaded, map::SETTINGS),
+            listeners_v4: take(&mut loaded, map::LISTENERS_V4),
+            listeners_v6: take(&mut loaded, map::LISTENERS_V6),
+            vips_v4: take(&mut loaded, map::VIPS_V4),
+            vips_v6: take(&mut loaded, map::VIPS_V6),
+            listeners: take(&mut loaded, map::LISTENERS),
+            slots: take(&mut loaded, map::SLOTS),
+            backends: take(&mut loaded, map::BACKENDS),
+            cursors: take(&mut loaded, map::CURSORS),
+            flows: take(&mut loaded, map::FLOWS),
+            details: take(&mut loaded, map::DETAILS),
+            interfaces: take(&mut loaded, map::INTERFACES),
+            verdicts: take(&mut loaded, map::VERDICTS),
+            listener_traffic: take(&mut loaded, map::LISTENER_TRAFFIC),
+            backend_traffic: take(&mut loaded, map::BACKEND_TRAFFIC),
+            loaded,
+        }
+    }
+
+    /// Fills the maps with what these tables hold; not the flow table and the counters.
+    pub fn install(&mut self, tables: &HostTables) {
+        self.settings.set(0, tables.settings, 0).unwrap();
+        for (address, vip) in &tables.vips_v4 {
+            self.vips_v4.insert(address, vip, 0).unwrap();
+        }
+        for (address, vip) in &tables.vips_v6 {
+            self.vips_v6.insert(address, vip, 0).unwrap();
+        }
+        for (key, id) in &tables.listener_ids_v4 {
+            self.listeners_v4.insert(key, id, 0).unwrap();
+        }
+        for (key, id) in &tables.listener_ids_v6 {
+            self.listeners_v6.insert(key, id, 0).unwrap();
+        }
+        for (index, interface) in &tables.interfaces {
+            self.interfaces.insert(index, interface, 0).unwrap();
+        }
+        for (index, id) in (0..).zip(&tables.slots) {
+            self.slots.set(index, id, 0).unwrap();
+        }
+        for (id, listener) in (0..).zip(&tables.listeners) {
+            self.listeners.set(id, listener, 0).unwrap();
+        }
+        for (id, backend) in (0..).zip(&tables.backends) {
+            self.backends.set(id, backend, 0).unwrap();
+        }
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Xdp {
+        self.loaded.program("sluice").unwrap().try_into().unwrap()
+    }
+
+    /// Runs the program on a frame that comes in by an interface of this network namespace.
+    pub fn run(&self, frame: &[u8], interface: u32) -> Ran {
+        run(self.program(), frame, interface)
+    }
+
+    /// What all CPUs counted of a verdict.
+    pub fn verdict(&self, number: u32) -> Count {
+        let mut sum = Count::default();
+        for count in self.verdicts.get(&number, 0).unwrap().iter() {
+            sum.packets += count.packets;
+            sum.bytes += count.bytes;
+        }
+        sum
+    }
+}
+
+/// All cells of the flow table.
+pub fn cells(path: &PacketPath) -> Vec<Cell> {
+    path.flows.iter().flat_map(|bucket| bucket.unwrap().map(Cell)).collect()
+}
+
+/// What all CPUs counted at an id of a listener or a backend.
+pub fn traffic(of: &PerCpuArray<MapData, Traffic>, id: u32) -> Traffic {
+    let mut sum = Traffic::default();
+    for traffic in of.get(&id, 0).unwrap().iter() {
+        for (sum, count) in [(&mut sum.forward, traffic.forward), (&mut sum.reply, traffic.reply)] {
+            sum.packets += count.packets;
+            sum.bytes += count.bytes;
+        }
+        sum.flows += traffic.flows;
+        sum.dropped += traffic.dropped;
+    }
+    sum
+}
+
+/// Keeps this thread on a CPU, whose counters and scratch memory are then the only ones that are used.
+pub fn pin_to_cpu(cpu: usize) {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &cpus).unwrap();
+}
+
+fn take<M: TryFrom<Map>>(loaded: &mut Ebpf, name: &str) -> M {
+    let map = loaded.take_map(name).unwrap();
+    M::try_from(map).ok().unwrap()
+}
+
+/// `struct xdp_md` of linux/bpf.h: where metadata ends and the frame begins, where the frame ends, where
+/// metadata begins, the interface and its queue, and an interface that XDP programs of another kind have.
+fn context(length: usize, interface: u32) -> Vec<u8> {
+    let start = u32::try_from(BEFORE.len()).unwrap();
+    let end = u32::try_from(length).unwrap();
+    [start, end, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+fn run(program: &Xdp, frame: &[u8], interface: u32) -> Ran {
+    let input = [&BEFORE, frame].concat();
+    let context = context(input.len(), interface);
+    let mut output = vec![0; input.len() + 64];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(&input),
+            data_out: Some(&mut output),
+            ctx_in: Some(&context),
+            ..TestRunOptions::default()
+        })
+        .unwrap();
+    output.truncate(usize::try_from(result.data_size_out).unwrap());
+    assert_eq!(output[..BEFORE.len()], BEFORE, "the kernel moves it along");
+    Ran { action: result.return_value, frame: output.split_off(BEFORE.len()) }
+}
