@@ -32,7 +32,6 @@ macro_rules! verdicts {
         #[expect(clippy::doc_markdown, reason = "the texts are for operators, too")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
-        #[expect(clippy::doc_markdown, reason = "the help is plain text")]
         pub enum Verdict {
             $(#[doc = $help] $variant = $number,)+
         }
