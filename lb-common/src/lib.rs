@@ -10,7 +10,6 @@
 pub mod api;
 pub mod cell;
 pub mod layout;
-#[expect(clippy::doc_markdown, reason = "the help text of verdicts is shown as it is")]
 pub mod verdict;
 
 /// Version of the layout of all maps; an agent never reads pinned maps of another version.
