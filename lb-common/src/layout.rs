@@ -224,7 +224,7 @@ pub struct Detail {
     pub hop_neighbour: [u8; 6],
     /// Its VLAN tags (TCI, network order), outer first; 0: none.
     pub hop_tags: [u16; 2],
-    /// EtherType of the outer tag, network order.
+    /// `EtherType` of the outer tag, network order.
     pub hop_tag_type: u16,
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use lb_agent::model::config::parse;
 use lb_common::verdict::Verdict;
 
 const MOST_LINES: usize = 350;
@@ -136,4 +137,48 @@ fn every_verdict_is_documented() {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(kept, verdicts_page(), "docs/verdicts.md is not what the code says");
+}
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join(name)).unwrap()
+}
+
+#[test]
+fn the_configuration_in_the_readme_is_valid() {
+    let readme = page("README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let checked = parse("README.md", text, "host").unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(checked.config.services.len(), 1);
+}
+
+/// Words between backticks and targets of links, as far as they look like paths of the repository.
+fn paths_in(page: &str) -> Vec<&str> {
+    let quoted = page.split('`').skip(1).step_by(2);
+    let linked = page.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    let folders = ["lb-agent/", "lb-common/", "lb-ctl/", "lb-ebpf/", "tests/", "xtask/", "docs/"];
+    let in_repository = |path: &&str| folders.iter().any(|folder| path.starts_with(folder));
+    quoted.filter(in_repository).chain(linked.filter(|link| !link.contains("://"))).collect()
+}
+
+#[test]
+fn documents_name_only_files_that_exist() {
+    for name in ["README.md", "ARCHITECTURE.md"] {
+        let page = page(name);
+        let paths = paths_in(&page);
+        assert!(paths.len() > 3, "only {paths:?} in {name}");
+        let missing: Vec<_> = paths.iter().filter(|path| !root().join(path).exists()).collect();
+        assert!(missing.is_empty(), "{name} names {missing:?}");
+    }
+}
+
+#[test]
+fn the_map_of_the_code_has_every_file_of_the_packet_path() {
+    let map = page("ARCHITECTURE.md");
+    let missing = complaints(|source| {
+        let file = source.path.strip_prefix("lb-ebpf/src").ok()?.to_str()?;
+        let is_top = !file.contains('/');
+        (is_top && !map.contains(&format!("`{file}`"))).then(|| "not on the map".to_owned())
+    });
+    assert!(missing.is_empty(), "{missing:#?}");
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cargo::{cargo, root, run};
+use crate::cargo::{cargo, root, run, target_folder};
 use crate::setup;
 
 const TARGET: &str = "bpfel-unknown-none";
@@ -47,7 +47,7 @@ fn kept_object() -> Result<PathBuf> {
 
 fn compile() -> Result<PathBuf> {
     let root = root()?;
-    let target_folder = root.join("target/bpf");
+    let target_folder = target_folder()?.join("bpf");
     // `build-std` is unstable; the compiler is the stable one, so that plain builds need no other.
     run(cargo()?
         .env("RUSTC_BOOTSTRAP", "1")

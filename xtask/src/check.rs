@@ -10,7 +10,7 @@ pub(crate) fn run_all() -> Result<()> {
     eprintln!("== formatting");
     run(cargo()?.args(["fmt", "--all", "--check"]))?;
     eprintln!("== lints");
-    let everything = ["--workspace", "--all-targets", "--features", "lb-tests/root"];
+    let everything = ["--workspace", "--all-targets", "--all-features"];
     run(cargo()?.args(["clippy", "--locked"]).args(everything).args(["--", "-D", "warnings"]))?;
     eprintln!("== style");
     run(cargo()?.args(["test", "--locked", "--quiet", "-p", "lb-tests", "--test", "tidy"]))?;

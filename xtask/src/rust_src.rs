@@ -29,16 +29,21 @@ pub(crate) fn ensure() -> Result<()> {
     if by_rustup.is_ok() && has_sources(&folder) {
         return Ok(());
     }
-    eprintln!("bringing rust-src from Debian's {SUITE}");
+    eprintln!("rustup has not brought it; taking rust-src from Debian's {SUITE}");
     let from_debian = from_debian(&folder);
     if has_sources(&folder) {
         return Ok(());
     }
-    let reasons = [by_rustup, from_debian].map(|outcome| match outcome {
-        Ok(()) => "it brought nothing".to_owned(),
+    let [rustup, debian] = [by_rustup, from_debian].map(|outcome| match outcome {
+        Ok(()) => "it says that all is there, but the files are not".to_owned(),
         Err(error) => format!("{error:#}"),
     });
-    bail!("rust-src in {}; rustup: {}; Debian: {}", folder.display(), reasons[0], reasons[1])
+    bail!(
+        "rust-src, the sources of Rust's library, in {}\n  rustup: {rustup}\n  Debian: {debian}\n  \
+         help: run `rustup component add rust-src` where rustup reaches its server, or put the folder \
+         `library` of Rust {RUSTC}'s sources there",
+        folder.display()
+    )
 }
 
 fn has_sources(folder: &Path) -> bool {
@@ -61,8 +66,8 @@ fn from_rustup() -> Result<()> {
 fn from_debian(folder: &Path) -> Result<()> {
     let work = tempfile::tempdir().context("make a folder")?;
     let apt = Apt { work: work.path(), options: apt_options(work.path())? };
-    run(apt.command().arg("update"))?;
-    run(apt.command().args(["download", &format!("rust-src={RUSTC}*")]))?;
+    apt.run(&["update", "--quiet=2"])?;
+    apt.run(&["download", "--quiet=2", &format!("rust-src={RUSTC}*")])?;
     let package = file_with_extension(work.path(), "deb")?;
     run(Command::new("dpkg-deb").arg("--extract").arg(&package).arg(work.path()))?;
     let unpacked = work.path().join(format!("usr/src/rustc-{RUSTC}/library"));
@@ -80,13 +85,18 @@ struct Apt<'a> {
 }
 
 impl Apt<'_> {
-    fn command(&self) -> Command {
+    /// Runs apt-get; an error leaves out the options, which say nothing to a person.
+    fn run(&self, arguments: &[&str]) -> Result<()> {
         let mut command = Command::new("apt-get");
-        command.current_dir(self.work);
+        command.current_dir(self.work).args(arguments).stdin(Stdio::null());
         for option in &self.options {
             command.args(["-o", option]);
         }
-        command
+        let output = command.output().context("start apt-get")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let words = arguments.join(" ");
+        ensure!(output.status.success(), "apt-get {words} in {SUITE}: {}", said.trim_end());
+        Ok(())
     }
 }
 
@@ -104,6 +114,7 @@ fn apt_options(work: &Path) -> Result<Vec<String>> {
         format!("Dir::State::Lists={}", lists.display()),
         format!("Dir::Cache={}", work.display()),
         "APT::Sandbox::User=root".to_owned(),
+        "APT::Update::Error-Mode=any".to_owned(),
     ])
 }
 

@@ -27,7 +27,9 @@ pub(crate) fn run_all() -> Result<ExitCode> {
         );
     }
     packages::ensure()?;
+    let began_at = now();
     let mut targets = build()?;
+    println!("== built in {} s", (now() - began_at).as_secs());
     targets.sort_by_key(|target| (target.level, target.name.clone()));
     let mut summary = Summary::default();
     for target in &targets {

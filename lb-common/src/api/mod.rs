@@ -1,0 +1,47 @@
+//! Types of the HTTP API: JSON over the agent's Unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /v1/status` | [`Status`] |
+//! | `GET /v1/services` | list of [`Service`] |
+//! | `GET /v1/health` | list of [`TargetHealth`] |
+//! | `GET /v1/health/history` | list of [`HealthChange`], oldest first |
+//! | `GET /v1/flows?limit=N&service=S&backend=B` | [`FlowList`] |
+//! | `GET /v1/drops` | list of [`VerdictCount`] |
+//! | `GET /v1/doctor` | list of [`Check`] |
+//! | `GET /v1/config` | [`ConfigText`] |
+//! | `GET /v1/config/diff` | [`ConfigDiff`] |
+//! | `POST /v1/config/check`, body [`ConfigText`] | [`ConfigReport`] |
+//! | `POST /v1/config/apply?dry_run=bool`, body [`ConfigText`] | [`Applied`] |
+//! | `POST /v1/reload?discard=bool&dry_run=bool` | [`Applied`] |
+//! | `POST /v1/backends?dry_run=bool`, body [`BackendChange`] | [`Applied`] |
+//!
+//! An answer other than 2xx carries a [`Problem`]: 404 no such object, 409 the change contradicts what
+//! is there, 422 invalid configuration or value, 403 not permitted, 500 the agent could not do it, 503 it
+//! is stopping.
+
+mod change;
+mod config;
+mod flow;
+mod health;
+mod service;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+pub use change::{Applied, BackendAction, BackendChange};
+pub use config::{ConfigDiff, ConfigReport, ConfigText};
+pub use flow::{Flow, FlowList};
+pub use health::{Health, HealthChange, TargetHealth};
+pub use service::{Backend, BackendState, Service, Traffic};
+pub use status::{Check, Interface, Status, VerdictCount};
+
+/// What went wrong, for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// One sentence that names the thing.
+    pub error: String,
+    /// What to do about it, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub help: Option<String>,
+}
