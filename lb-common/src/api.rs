@@ -24,6 +24,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+/// Greatest weight of a backend.
+pub const MAX_WEIGHT: u32 = 65_535;
+
 /// What went wrong, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -5,6 +5,7 @@
 //! the desired ones is carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -30,6 +31,13 @@ pub struct Target {
     pub backend: String,
     /// The address.
     pub address: SocketAddr,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, backend, address } = self;
+        write!(f, "backend {backend} of service {service} at {address}")
+    }
 }
 
 /// How a probe ended.

@@ -48,6 +48,11 @@ impl ListenerKey {
     }
 }
 
+/// Address and port of a backend; `None` for a free entry.
+pub fn server(backend: &Backend) -> Option<SocketAddr> {
+    layout::socket(&backend.address, backend.port, backend.family)
+}
+
 /// A way to a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {

@@ -33,7 +33,7 @@ use crate::model::config;
 use crate::model::tables::{Tables, Write};
 use attach::{Target, attach_all, drop_others, find_targets};
 use maps::Maps;
-use pins::Pins;
+use pins::{Pins, is_bpffs};
 use shape::{Geometry, check_pinned};
 
 /// The packet path as the repository keeps it built.
@@ -139,6 +139,11 @@ const _: () = {
     proved::<Datapath>();
     proved::<FlowTable>();
 };
+
+/// Whether a folder, or the part of its path that exists, is on a BPF file system.
+pub fn is_on_bpffs(path: &Path) -> bool {
+    is_bpffs(path)
+}
 
 /// Detaches from all interfaces and removes program and maps. False if there was nothing.
 pub fn detach(pin_path: &Path) -> Result<bool> {

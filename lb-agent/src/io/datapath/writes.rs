@@ -13,7 +13,7 @@ use zerocopy::FromZeros;
 use super::error::{OnMap, Result, Source};
 use super::maps::Maps;
 use super::tables::LISTENER_WORDS;
-use super::wire::{WireKey, v4_word, v6_words};
+use super::wire::{WireKey, listener_key, vip_key};
 use crate::model::tables::{ListenerKey, Write};
 
 const RUN_WORD: usize = offset_of!(Listener, run) / size_of::<u64>();
@@ -98,30 +98,30 @@ impl Maps {
     }
 
     fn point(&mut self, key: ListenerKey, id: u32) -> Result<()> {
-        match key.into() {
+        match listener_key(key) {
             WireKey::V4(key) => self.listeners_v4.insert(key, id, 0).on("write", map::LISTENERS_V4),
             WireKey::V6(key) => self.listeners_v6.insert(key, id, 0).on("write", map::LISTENERS_V6),
         }
     }
 
     fn unpoint(&mut self, key: ListenerKey) -> Result<()> {
-        match key.into() {
+        match listener_key(key) {
             WireKey::V4(key) => self.listeners_v4.remove(&key).on("remove from", map::LISTENERS_V4),
             WireKey::V6(key) => self.listeners_v6.remove(&key).on("remove from", map::LISTENERS_V6),
         }
     }
 
     fn write_vip(&mut self, address: IpAddr, value: Vip) -> Result<()> {
-        match address {
-            IpAddr::V4(v4) => self.vips_v4.insert(v4_word(v4), value, 0).on("write", map::VIPS_V4),
-            IpAddr::V6(v6) => self.vips_v6.insert(v6_words(v6), value, 0).on("write", map::VIPS_V6),
+        match vip_key(address) {
+            WireKey::V4(key) => self.vips_v4.insert(key, value, 0).on("write", map::VIPS_V4),
+            WireKey::V6(key) => self.vips_v6.insert(key, value, 0).on("write", map::VIPS_V6),
         }
     }
 
     fn remove_vip(&mut self, address: IpAddr) -> Result<()> {
-        match address {
-            IpAddr::V4(v4) => self.vips_v4.remove(&v4_word(v4)).on("remove from", map::VIPS_V4),
-            IpAddr::V6(v6) => self.vips_v6.remove(&v6_words(v6)).on("remove from", map::VIPS_V6),
+        match vip_key(address) {
+            WireKey::V4(key) => self.vips_v4.remove(&key).on("remove from", map::VIPS_V4),
+            WireKey::V6(key) => self.vips_v6.remove(&key).on("remove from", map::VIPS_V6),
         }
     }
 }

@@ -8,9 +8,7 @@ mod kernel;
 mod link;
 mod neighbour;
 mod resolver;
-mod sysctl;
 
 pub use address::{AddressError, Addresses};
 pub use link::{Attached, Link, links};
 pub use resolver::Resolver;
-pub use sysctl::{Forwarding, forwarding};

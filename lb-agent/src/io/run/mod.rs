@@ -30,11 +30,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use self::faults::Faults;
 use self::open::{Opened, open, remove_socket};
 use self::runtime::Runtime;
+use super::clock::{self, Calendar};
 use super::datapath::{self, FlowCounts};
 use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
 use super::netlink::{Addresses, Resolver};
-use super::{api, clock, notify};
+use super::{api, notify};
 use crate::model::agent::{Agent, Event};
 use crate::model::config::Shutdown;
 use crate::model::tables::NextHop;
@@ -78,6 +79,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
         source,
         messages: messages.clone(),
         started_at,
+        calendar: Calendar::new(clock::now(), clock::unix()),
         reloads: Reloads::default(),
         faults: Faults::default(),
         flows: FlowCounts::default(),

@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 use super::faults::Faults;
 use super::source::Source;
 use crate::io::causes::with_causes;
+use crate::io::clock::{self, Calendar};
 use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver};
-use crate::io::{clock, notify, probe, store};
+use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
 use crate::model::tables::Write;
@@ -37,6 +38,7 @@ pub(super) struct Runtime {
     /// For tasks that have something to tell.
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) started_at: Instant,
+    pub(super) calendar: Calendar,
     pub(super) reloads: Reloads,
     pub(super) faults: Faults,
     /// What the last sweep counted.

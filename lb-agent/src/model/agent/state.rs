@@ -7,15 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use lb_common::layout;
-
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
 use crate::model::desired::{Desired, desired};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::Overlay;
 use crate::model::plan::{Full, Retired, plan, retired};
-use crate::model::tables::{NextHop, Tables, Write};
+use crate::model::tables::{NextHop, Tables, Write, server};
 
 /// The agent's state.
 #[derive(Debug)]
@@ -113,12 +111,7 @@ impl Agent {
         let Some(change) = self.running.checks.handle(now, target, outcome) else {
             return Vec::new();
         };
-        let Target { service, backend, address } = target;
-        let notice = format!(
-            "backend {backend} of service {service} at {address} is {}: {}",
-            word(change.to),
-            change.reason
-        );
+        let notice = format!("{target} is {}: {}", word(change.to), change.reason);
         let mut effects = vec![Effect::Notice(notice)];
         effects.extend(self.settle());
         effects
@@ -192,7 +185,7 @@ impl Agent {
     /// Addresses of all backends, those included that only old flows remember.
     fn backend_addresses(&self) -> BTreeSet<IpAddr> {
         let backends = self.installed.backends.values();
-        backends.filter_map(|backend| layout::ip(&backend.address, backend.family)).collect()
+        backends.filter_map(server).map(|server| server.ip()).collect()
     }
 
     fn managed_addresses(&self) -> BTreeSet<IpAddr> {

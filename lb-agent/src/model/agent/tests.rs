@@ -43,6 +43,45 @@ fn a_dead_backend_is_left_and_comes_back() {
 }
 
 #[test]
+fn all_backends_serve_from_the_first_packet() {
+    let mut world = World::begin(config(vec![shop(3)]));
+    world.run(seconds(10));
+    assert_eq!(world.rotations_since(seconds(0)), ["web1 web2 web3"]);
+}
+
+#[test]
+fn a_backend_that_is_dead_at_the_first_start_leaves_with_its_first_probe() {
+    let mut service = shop(3);
+    service.backends[2].backup = true;
+    let mut world = World::begin_without(&[v4(1), v6(1)], config(vec![service]));
+    world.run(check().timeout.saturating_sub(Duration::from_millis(1)));
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+    world.run(Duration::from_millis(1));
+    assert_eq!(world.rotations_since(seconds(0)), ["web1 web2", "web2"]);
+}
+
+#[test]
+fn a_backend_added_at_run_time_serves_after_its_first_success() {
+    let mut world = World::begin_without(&[v4(4)], config(vec![shop(2)]));
+    world.run(seconds(10));
+    world.add("web3", v4(3)).unwrap();
+    world.add("web4", v4(4)).unwrap();
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+    world.run(seconds(10));
+    assert_eq!(world.rotations_since(seconds(0)), ["web1 web2", "web1 web2 web3"]);
+}
+
+#[test]
+fn a_backend_that_is_new_after_a_restart_serves_after_its_first_success() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    world.restart_with(config(vec![shop(3)]));
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+    world.run(seconds(1));
+    assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
+}
+
+#[test]
 fn what_a_failed_write_left_undone_is_planned_again() {
     let mut world = World::begin(config(vec![shop(3)]));
     world.run(seconds(10));
