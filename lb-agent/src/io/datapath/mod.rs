@@ -13,6 +13,7 @@ mod maps;
 mod pins;
 mod prepare;
 mod shape;
+mod sweep;
 mod tables;
 mod wire;
 mod writes;
@@ -26,7 +27,8 @@ use lb_common::{api, map};
 
 pub use counters::Counters;
 pub use error::{DatapathError, Result};
-pub use flow_table::{FlowCounts, FlowEntry, FlowTable};
+pub use flow_table::{FlowEntry, FlowTable};
+pub use sweep::FlowCounts;
 
 use crate::io::netlink::links;
 use crate::model::config;
