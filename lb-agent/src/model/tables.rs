@@ -131,7 +131,8 @@ impl Tables {
 pub enum Write {
     /// Replace the settings; key, mask and layout never change.
     Settings(Settings),
-    /// Write a backend; its counters are set to zero first if the id was free.
+    /// Write a backend, in steps where packets may be reading it; its counters are set to zero first if the
+    /// id was free.
     Backend {
         /// Backend id.
         id: u32,

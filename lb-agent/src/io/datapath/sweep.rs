@@ -38,7 +38,9 @@ pub(super) fn sweep(cells: &[AtomicU64], tick: u64, timeouts: &[u16; 8]) -> Flow
             expired += free_expired(stretch, &expiry);
             used = in_use(stretch, &mut place);
         }
-        used.iter().for_each(|cell| tally.count(Cell(*cell)));
+        for cell in used {
+            tally.count(Cell(*cell));
+        }
     }
     FlowCounts { expired, ..tally.counts() }
 }

@@ -1,6 +1,7 @@
 //! Carries out the writes of a plan.
 
-use std::mem::offset_of;
+use std::collections::BTreeMap;
+use std::mem::{offset_of, take};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,11 +21,24 @@ const RUN_WORD: usize = offset_of!(Listener, run) / size_of::<u64>();
 const CURSOR_WORD: usize = offset_of!(Listener, cursor) / size_of::<u64>();
 
 impl Maps {
-    /// Carries out one write.
-    pub(super) fn apply(&mut self, write: &Write) -> Result<()> {
+    /// Carries out writes in their order; those of backends that follow each other are one batch.
+    pub(super) fn apply(&mut self, writes: &[Write]) -> Result<()> {
+        let mut batch = BTreeMap::new();
+        for write in writes {
+            if let Write::Backend { id, value } = write {
+                batch.insert(*id, *value);
+            } else {
+                self.write_backends(&take(&mut batch))?;
+                self.apply_one(write)?;
+            }
+        }
+        self.write_backends(&batch)
+    }
+
+    fn apply_one(&mut self, write: &Write) -> Result<()> {
         match write {
             Write::Settings(settings) => self.write_settings(settings),
-            Write::Backend { id, value } => self.write_backend(*id, value),
+            Write::Backend { id, value } => self.write_backends(&[(*id, *value)].into()),
             Write::FreeBackend { id } => {
                 self.backends.set(*id, Backend::new_zeroed(), 0).on("free an id in", map::BACKENDS)
             }
@@ -45,14 +59,6 @@ impl Maps {
 
     pub(super) fn write_settings(&mut self, settings: &Settings) -> Result<()> {
         self.settings.set(0, settings, 0).on("write", map::SETTINGS)
-    }
-
-    fn write_backend(&mut self, id: u32, value: &Backend) -> Result<()> {
-        let before = self.backends.get(&id, 0).on("read", map::BACKENDS)?;
-        if before.state == 0 {
-            zero_traffic(&mut self.backend_traffic, map::BACKEND_TRAFFIC, id)?;
-        }
-        self.backends.set(id, value, 0).on("write", map::BACKENDS)
     }
 
     fn write_slots(&mut self, base: u32, backends: &[u32]) -> Result<()> {
@@ -126,7 +132,11 @@ impl Maps {
     }
 }
 
-fn zero_traffic(of: &mut PerCpuArray<MapData, Traffic>, name: &'static str, id: u32) -> Result<()> {
+pub(super) fn zero_traffic(
+    of: &mut PerCpuArray<MapData, Traffic>,
+    name: &'static str,
+    id: u32,
+) -> Result<()> {
     let mut zero = || -> Result<(), Source> {
         let cpus = nr_cpus().map_err(|(_, error)| error)?;
         let values = PerCpuValues::try_from(vec![Traffic::default(); cpus])?;

@@ -62,7 +62,7 @@ impl Agent {
                 Self::answer(request, result)
             }
             Event::Probe { target, outcome } => self.probed(now, &target, outcome),
-            Event::NextHop { address, next_hop } => self.routed(address, next_hop),
+            Event::NextHops(next_hops) => self.routed(next_hops),
             Event::FlowCounts(cells) => {
                 self.retired.count(&cells);
                 // Nothing else depends on the counts, and they come every second.
@@ -118,15 +118,19 @@ impl Agent {
         effects
     }
 
-    fn routed(&mut self, address: IpAddr, next_hop: Option<NextHop>) -> Vec<Effect> {
+    fn routed(&mut self, mut next_hops: BTreeMap<IpAddr, Option<NextHop>>) -> Vec<Effect> {
         // An answer about an address that is no longer asked for may still be under way.
-        if !self.watched.as_ref().is_some_and(|watched| watched.contains(&address)) {
+        let watched = self.watched.iter().flatten().collect::<BTreeSet<_>>();
+        next_hops.retain(|address, _| watched.contains(address));
+        if next_hops.is_empty() {
             return Vec::new();
         }
-        match next_hop {
-            Some(next_hop) => self.next_hops.insert(address, next_hop),
-            None => self.next_hops.remove(&address),
-        };
+        for (address, next_hop) in next_hops {
+            match next_hop {
+                Some(next_hop) => self.next_hops.insert(address, next_hop),
+                None => self.next_hops.remove(&address),
+            };
+        }
         self.settle()
     }
 

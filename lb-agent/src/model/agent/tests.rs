@@ -168,7 +168,7 @@ fn a_restart_changes_nothing() {
     service.backends[3].backup = true;
     let mut world = World::begin(config(vec![service]));
     world.run(seconds(1));
-    world.event(Event::NextHop { address: v4(2).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(2).ip(), Some(way(7)))].into()));
     world.kill(v4(3));
     world.run(seconds(20));
     world.set_weight("web2", 7).unwrap();
@@ -291,19 +291,19 @@ fn a_way_that_changes_is_written_and_one_that_ends_is_removed() {
     let mut world = World::begin(config(vec![shop(1)]));
     assert_eq!(world.watched, [v4(1).ip(), v6(1).ip()].into());
     let interface = |world: &World| world.kernel.backends[&world.id(v4(1)).unwrap()].interface;
-    world.event(Event::NextHop { address: v4(1).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(1).ip(), Some(way(7)))].into()));
     assert_eq!(interface(&world), 7);
-    world.event(Event::NextHop { address: v4(1).ip(), next_hop: None });
+    world.event(Event::NextHops([(v4(1).ip(), None)].into()));
     assert_eq!(interface(&world), 0);
     let before = world.kernel.clone();
-    world.event(Event::NextHop { address: v4(9).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(9).ip(), Some(way(7)))].into()));
     assert_eq!(world.kernel, before);
 }
 
 #[test]
 fn a_way_is_forgotten_with_its_address() {
     let mut world = World::begin(config(vec![shop(2)]));
-    world.event(Event::NextHop { address: v4(1).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(1).ip(), Some(way(7)))].into()));
     world.change("web1", BackendAction::Delete).unwrap();
     assert!(world.watched.contains(&v4(1).ip()), "flows may remember it");
     world.event(Event::FlowCounts(BTreeMap::new()));
