@@ -159,6 +159,21 @@ impl World {
         self.backends.iter().for_each(|host| host.namespace.keep());
     }
 
+    /// Makes the wire between client and director anew after it was removed ([`Arms::Two`]).
+    pub fn rewire_client(&self) -> Result<()> {
+        join(self.client_end(), self.front_end())?;
+        self.director.ip(DIRECTOR_FRONT)?;
+        self.client.configure(CLIENT_ROUTES)
+    }
+
+    fn client_end(&self) -> End<'_> {
+        End { namespace: &self.client.namespace, interface: "eth0" }
+    }
+
+    fn front_end(&self) -> End<'_> {
+        End { namespace: &self.director, interface: "front" }
+    }
+
     fn wire(&self) -> Result<()> {
         self.switch.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
         self.switch.ip("link add bridge type bridge mcast_snooping 0\nlink set bridge up")?;
@@ -176,8 +191,7 @@ impl World {
         for redirects in ["all", "default"] {
             self.director.sysctl(&format!("ipv4/conf/{redirects}/send_redirects"), "0")?;
         }
-        let client = End { namespace: &self.client.namespace, interface: "eth0" };
-        let front = End { namespace: &self.director, interface: "front" };
+        let (client, front) = (self.client_end(), self.front_end());
         let inner = match self.arms {
             Arms::One => {
                 self.plug(client, "client")?;

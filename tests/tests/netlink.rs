@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use lb_agent::io::netlink::{Addresses, Resolver, forwarding, links};
+use lb_agent::io::netlink::{Addresses, Resolver, links};
 use lb_agent::model::tables::NextHop;
 use tokio::sync::mpsc;
 
@@ -188,15 +188,5 @@ fn a_vip_without_its_interface_is_an_error_that_names_both() {
             let error = addresses.set(&[address("203.0.113.10")].into()).await.unwrap_err();
             assert_eq!(error.to_string(), "put 203.0.113.10 on eth7, which does not exist");
         });
-    });
-}
-
-#[test]
-fn forwarding_is_read_for_each_interface() {
-    on_a_director(|_| {
-        std::fs::write("/proc/sys/net/ipv4/conf/nic/forwarding", "1").unwrap();
-        std::fs::write("/proc/sys/net/ipv4/conf/peer/forwarding", "0").unwrap();
-        assert!(forwarding("nic").unwrap().ipv4);
-        assert!(!forwarding("peer").unwrap().ipv4);
     });
 }

@@ -12,11 +12,50 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Seconds since 1970-01-01 UTC; 0 if the machine's clock stands before that.
+/// Time since 1970-01-01 UTC; zero if the machine's clock stands before that.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+pub fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Tells dates of instants; an instant has the same date whenever it is asked for.
+///
+/// Only when the wall clock was set, by more than [`SET`], dates move with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Calendar {
+    anchor: Instant,
+    unix: Duration,
+}
+
+/// What two readings of the clocks may differ in, and slewing add up to, before the clock counts as set.
+const SET: Duration = Duration::from_secs(2);
+
+impl Calendar {
+    /// Both clocks were just read.
+    #[must_use]
+    pub fn new(now: Instant, unix: Duration) -> Self {
+        Self { anchor: now, unix }
+    }
+
+    /// Follows the wall clock if it was set.
+    pub fn follow(&mut self, now: Instant, unix: Duration) {
+        if self.at(now).abs_diff(unix) > SET {
+            *self = Self::new(now, unix);
+        }
+    }
+
+    /// Seconds from 1970-01-01 UTC to `at`.
+    #[must_use]
+    pub fn unix_seconds(&self, at: Instant) -> u64 {
+        self.at(at).as_secs()
+    }
+
+    fn at(&self, at: Instant) -> Duration {
+        let after = at.saturating_duration_since(self.anchor);
+        let before = self.anchor.saturating_duration_since(at);
+        (self.unix + after).saturating_sub(before)
+    }
 }
 
 /// The tick of the flow table's ages.
@@ -46,8 +85,31 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_keeps_its_date_while_the_clocks_are_read_again() {
+        let (start, unix) = (now(), Duration::from_millis(1_000_999));
+        let mut calendar = Calendar::new(start, unix);
+        let change = start + Duration::from_mins(1);
+        for millis in (60_000..70_000).step_by(77) {
+            let passed = Duration::from_millis(millis);
+            // Between the readings of the two clocks some time passes.
+            calendar.follow(start + passed, unix + passed + Duration::from_millis(millis % 5));
+            assert_eq!(calendar.unix_seconds(change), 1_060);
+        }
+        assert_eq!(calendar.unix_seconds(start.checked_sub(Duration::from_secs(1)).unwrap()), 999);
+    }
+
+    #[test]
+    fn dates_follow_a_clock_that_is_set() {
+        let start = now();
+        let mut calendar = Calendar::new(start, Duration::ZERO);
+        let minute = Duration::from_mins(1);
+        calendar.follow(start + minute, Duration::from_secs(1_000_000));
+        assert_eq!(calendar.unix_seconds(start), 999_940);
+    }
+
+    #[test]
     fn the_clock_of_the_ages_runs() {
         assert!(tick() > 0 || now().elapsed() < Duration::from_secs(5));
-        assert!(unix_seconds() > 1_700_000_000);
+        assert!(unix() > Duration::from_secs(1_700_000_000));
     }
 }

@@ -22,6 +22,8 @@ pub enum Message {
     Call(Call),
     /// A sweep of the flow table has ended.
     Swept(Result<FlowCounts, String>),
+    /// An interface has changed.
+    LinkChanged,
     /// SIGHUP came.
     Hangup,
     /// SIGTERM or SIGINT came.

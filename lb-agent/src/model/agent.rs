@@ -5,6 +5,7 @@
 //! the desired ones is carried out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -30,6 +31,13 @@ pub struct Target {
     pub backend: String,
     /// The address.
     pub address: SocketAddr,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { service, backend, address } = self;
+        write!(f, "backend {backend} of service {service} at {address}")
+    }
 }
 
 /// How a probe ended.
@@ -76,13 +84,8 @@ pub enum Event {
         /// How it ended.
         outcome: ProbeOutcome,
     },
-    /// The way to an address has changed; `None`: there is none.
-    NextHop {
-        /// The address of a backend.
-        address: IpAddr,
-        /// The way.
-        next_hop: Option<NextHop>,
-    },
+    /// The ways to addresses of backends have changed; `None`: there is none.
+    NextHops(BTreeMap<IpAddr, Option<NextHop>>),
     /// Cells of the flow table by backend id, both directions; ids that are missing have none.
     FlowCounts(BTreeMap<u32, u64>),
     /// A write has failed, and this is what the maps hold now.

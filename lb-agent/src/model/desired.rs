@@ -107,7 +107,7 @@ fn down(service: &Service) -> u8 {
 /// One cycle of the backends that serve: of the best tier that is not empty.
 ///
 /// A backup serves only when no primary can, and a backend of unknown health only when none of its tier is
-/// known to be up.
+/// known to be up, or beside the others of its service right after the agent's first start.
 fn rotation<'a>(service: &'a Service, checks: &Checks, vip: SocketAddr) -> Rotation<'a> {
     let tiers = [
         (false, Health::Up),
@@ -118,7 +118,7 @@ fn rotation<'a>(service: &'a Service, checks: &Checks, vip: SocketAddr) -> Rotat
     let takes_flows: Vec<_> = of_family(service, vip)
         .filter(|(backend, _)| backend.state == BackendState::Ready && backend.weight > 0)
         .map(|(backend, address)| {
-            let health = checks.of(&Target::new(service, backend, address));
+            let health = checks.taken_for(&Target::new(service, backend, address));
             (backend, address, (backend.backup, health))
         })
         .collect();

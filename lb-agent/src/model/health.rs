@@ -48,6 +48,8 @@ pub struct Checked {
     pub since: Instant,
     next_at: Instant,
     under_way: bool,
+    // Nothing was known of its service when the agent started.
+    is_first: bool,
 }
 
 /// A change of health.
@@ -67,6 +69,9 @@ pub struct Change {
 
 impl Checks {
     /// Begins to check the targets of `config`, each with the health that `assumed` says.
+    ///
+    /// Of a service of which nothing is known, all targets serve until their first probe has ended, so that
+    /// those that are probed first do not serve alone.
     pub fn new(
         now: Instant,
         seed: u64,
@@ -82,10 +87,17 @@ impl Checks {
             jitter: Jitter::new(seed),
         };
         checks.reload(now, config);
+        let mut known = BTreeSet::new();
         for (target, checked) in &mut checks.targets {
             if checked.check.is_some() {
                 checked.health = assumed(target);
             }
+            if checked.health != Health::Unknown {
+                known.insert(target.service.clone());
+            }
+        }
+        for (target, checked) in &mut checks.targets {
+            checked.is_first = !known.contains(&target.service);
         }
         checks
     }
@@ -120,7 +132,8 @@ impl Checks {
             self.stale.insert(target.clone());
         }
         let health = if check.is_some() { before.health } else { Health::Up };
-        Checked { health, since: before.since, last: before.last, ..Checked::new(now, check) }
+        let Checked { last, since, is_first, .. } = before;
+        Checked { health, last, since, is_first, ..Checked::new(now, check) }
     }
 
     /// Takes the result of a probe; says whether the target's health has changed.
@@ -172,6 +185,24 @@ impl Checks {
         self.get(target).map_or(Health::Unknown, |checked| checked.health)
     }
 
+    /// The health that counts when it is decided who serves: what is unknown since the agent's start counts
+    /// as up until its first probe has ended, which takes no longer than its timeout.
+    pub fn taken_for(&self, target: &Target) -> Health {
+        match self.get(target) {
+            Some(Checked { health: Health::Unknown, is_first: true, .. }) => Health::Up,
+            Some(checked) => checked.health,
+            None => Health::Unknown,
+        }
+    }
+
+    /// A target that is checked and of which no probe has ended yet, if there is one.
+    pub fn first_without_result(&self) -> Option<&Target> {
+        let mut waiting = self.targets.iter();
+        let found =
+            waiting.find(|(_, checked)| checked.check.is_some() && checked.last.is_none())?;
+        Some(found.0)
+    }
+
     /// What is known of a target; `None` if it is in maintenance or does not exist.
     pub fn get(&self, target: &Target) -> Option<&Checked> {
         self.targets.get(target)
@@ -198,6 +229,7 @@ impl Checked {
             since: now,
             next_at: now,
             under_way: false,
+            is_first: false,
         }
     }
 

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use lb_common::layout::{self, BACKEND_DOWN_RESET, BACKEND_UP, Backend, Settings, run_parts};
+use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Settings, run_parts};
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 
 use super::desired::{self, Desired};
-use super::tables::{ListenerKey, Tables, Write};
+use super::tables::{ListenerKey, Tables, Write, server};
 use ids::Ids;
 
 mod entry;
@@ -195,8 +195,8 @@ impl Planner<'_> {
                 (None, BACKEND_UP) => BACKEND_DOWN_RESET,
                 (None, down) => down,
             };
-            let ip = layout::ip(&backend.address, backend.family);
-            let next_hop = ip.and_then(|ip| self.desired.next_hops.get(&ip));
+            let next_hop =
+                server(&backend).and_then(|server| self.desired.next_hops.get(&server.ip()));
             (id, entry::with_next_hop(Backend { state, ..backend }, next_hop))
         })
     }

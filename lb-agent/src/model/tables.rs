@@ -48,6 +48,11 @@ impl ListenerKey {
     }
 }
 
+/// Address and port of a backend; `None` for a free entry.
+pub fn server(backend: &Backend) -> Option<SocketAddr> {
+    layout::socket(&backend.address, backend.port, backend.family)
+}
+
 /// A way to a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
@@ -126,7 +131,8 @@ impl Tables {
 pub enum Write {
     /// Replace the settings; key, mask and layout never change.
     Settings(Settings),
-    /// Write a backend; its counters are set to zero first if the id was free.
+    /// Write a backend, in steps where packets may be reading it; its counters are set to zero first if the
+    /// id was free.
     Backend {
         /// Backend id.
         id: u32,

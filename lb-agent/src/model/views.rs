@@ -10,7 +10,7 @@ use lb_common::layout;
 use super::agent::{Agent, Target};
 use super::config::{Backend, CheckKind, Service, Word};
 use super::health::Checked;
-use super::tables::ListenerKey;
+use super::tables::{ListenerKey, server};
 
 #[cfg(test)]
 mod tests;
@@ -151,12 +151,12 @@ impl Agent {
         }
     }
 
-    /// Changes of health, oldest first; `now_unix` is `now` in seconds since 1970-01-01 UTC.
-    pub fn history(&self, now: Instant, now_unix: u64) -> Vec<api::HealthChange> {
+    /// Changes of health, oldest first; `unix` tells the date of an instant, in seconds since 1970-01-01 UTC.
+    pub fn history(&self, unix: impl Fn(Instant) -> u64) -> Vec<api::HealthChange> {
         let changes = self.checks().history();
         changes
             .map(|change| api::HealthChange {
-                at_unix: now_unix.saturating_sub(seconds(now, change.at)),
+                at_unix: unix(change.at),
                 service: change.target.service.clone(),
                 backend: change.target.backend.clone(),
                 address: change.target.address,
@@ -174,7 +174,7 @@ impl Agent {
             services.flat_map(|service| keys(service).map(move |key| (key, service))).collect();
         let owner = |backend: &layout::Backend| {
             let listener = ListenerKey::of_backend(backend)?;
-            let address = layout::socket(&backend.address, backend.port, backend.family)?;
+            let address = server(backend)?;
             let service = services.get(&listener);
             let mut backends = service.into_iter().flat_map(|service| &service.backends);
             let backend = backends.find(|backend| backend.address.contains(&address));
@@ -219,7 +219,7 @@ impl Ids {
     fn of(agent: &Agent) -> Self {
         let tables = agent.installed();
         let place = |backend: &layout::Backend| {
-            let address = layout::socket(&backend.address, backend.port, backend.family)?;
+            let address = server(backend)?;
             Some((ListenerKey::of_backend(backend)?, address))
         };
         let backends = tables.backends.iter();

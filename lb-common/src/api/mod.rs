@@ -33,7 +33,7 @@ pub use change::{Applied, BackendAction, BackendChange};
 pub use config::{ConfigDiff, ConfigReport, ConfigText};
 pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
-pub use service::{Backend, BackendState, Service, Traffic};
+pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
 pub use status::{Check, Interface, Status, VerdictCount};
 
 /// What went wrong, for a person.

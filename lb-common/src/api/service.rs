@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Health;
 
+/// Greatest weight of a backend.
+pub const MAX_WEIGHT: u32 = 65_535;
+
 /// One service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {

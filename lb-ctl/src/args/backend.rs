@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
-use lb_common::api::BackendState;
+use lb_common::api::{BackendState, MAX_WEIGHT};
 
 use super::Change;
 
@@ -42,6 +43,10 @@ pub(crate) struct Which {
     pub(crate) backend: String,
 }
 
+fn weight() -> RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(0..=MAX_WEIGHT.into())
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct Switch {
     #[command(flatten)]
@@ -58,7 +63,7 @@ pub(crate) struct Add {
     #[arg(required = true, num_args = 1..=2)]
     pub(crate) address: Vec<SocketAddr>,
     /// Weight relative to the other backends, 0 to 65535
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    #[arg(long, value_parser = weight())]
     pub(crate) weight: Option<u32>,
     /// Serve only when no other backend does
     #[arg(long)]
@@ -76,7 +81,7 @@ pub(crate) struct Set {
     #[arg(long)]
     pub(crate) address: Vec<SocketAddr>,
     /// New weight, 0 to 65535; 0 takes no new flows
-    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    #[arg(long, value_parser = weight())]
     pub(crate) weight: Option<u32>,
     /// Whether it serves only when no other backend does
     #[arg(long, value_name = "BOOL")]
@@ -108,7 +113,7 @@ pub(crate) struct Weight {
     #[command(flatten)]
     pub(crate) which: Which,
     /// New weight, 0 to 65535; 0 takes no new flows
-    #[arg(value_name = "WEIGHT", value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    #[arg(value_name = "WEIGHT", value_parser = weight())]
     pub(crate) value: u32,
     #[command(flatten)]
     pub(crate) change: Change,

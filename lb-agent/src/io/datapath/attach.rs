@@ -54,11 +54,7 @@ pub(super) fn find_targets(
 /// The pinned link of the program on an interface; an error if that program is not ours.
 fn our_link(interface: &str, attached: Attached, pins: Option<&Pins>) -> Result<FdLink> {
     let id = attached.program_id;
-    let foreign = || DatapathError::Foreign {
-        interface: interface.to_owned(),
-        id,
-        name: program_name(id).unwrap_or_else(|| "?".to_owned()),
-    };
+    let foreign = || foreign(interface, id);
     let path = pins.ok_or_else(foreign)?.link(interface);
     if !path.exists() {
         return Err(foreign());
@@ -66,6 +62,11 @@ fn our_link(interface: &str, attached: Attached, pins: Option<&Pins>) -> Result<
     let link = open_link(&path)?;
     let info = link.info().map_err(|error| pin_error("read the link", &path, error))?;
     if info.program_id() == id { Ok(link) } else { Err(foreign()) }
+}
+
+pub(super) fn foreign(interface: &str, id: u32) -> DatapathError {
+    let name = program_name(id).unwrap_or_else(|| "?".to_owned());
+    DatapathError::Foreign { interface: interface.to_owned(), id, name }
 }
 
 fn open_link(path: &Path) -> Result<FdLink> {
@@ -112,11 +113,26 @@ pub(super) fn attach_all(
         }
     }
     for (link, interface) in attached {
-        let path = pins.link(&interface);
-        remove(&path)?;
-        link.pin(&path).map_err(|error| pin_error("pin the link", &path, error))?;
+        pin_link(link, &interface, pins)?;
     }
     pin_program(program, pins)
+}
+
+/// Attaches the program to an interface that has none.
+pub(super) fn attach_again(
+    program: &mut Xdp,
+    link: &Link,
+    mode: XdpMode,
+    pins: &Pins,
+) -> Result<()> {
+    pin_link(attach(program, link, mode)?, &link.name, pins)
+}
+
+/// A pin of that name is of an interface that is gone.
+fn pin_link(link: FdLink, interface: &str, pins: &Pins) -> Result<()> {
+    let path = pins.link(interface);
+    remove(&path)?;
+    link.pin(&path).map(drop).map_err(|error| pin_error("pin the link", &path, error))
 }
 
 /// Removes the links of interfaces that are no longer configured, which detaches them.

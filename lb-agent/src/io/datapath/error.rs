@@ -55,6 +55,14 @@ pub enum DatapathError {
         /// The configured name.
         interface: String,
     },
+    /// Nothing comes in by it.
+    #[error("{interface} {why}")]
+    Idle {
+        /// The interface.
+        interface: String,
+        /// In words.
+        why: &'static str,
+    },
     /// The packet path reads Ethernet frames.
     #[error("{interface} is not an Ethernet interface")]
     NotEthernet {

@@ -1,34 +1,18 @@
 //! The flow table, read and swept in the memory that the packet path uses.
-//!
-//! Every change is a compare-and-swap from the value read, so that no flow that the packet path touched
-//! in between is lost.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use aya::maps::{Array, MapData};
 use lb_common::cell::{Cell, State};
 use lb_common::layout::{Bucket, Detail, Settings};
-use lb_common::{MAX_BACKENDS, map};
+use lb_common::map;
 
 use super::error::{OnMap, Result};
 use super::mapping::Mapping;
 use super::maps::{data, open};
 use super::pins::Pins;
 use super::shape::Geometry;
-
-/// What a sweep found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FlowCounts {
-    /// Cells of both directions by backend id.
-    pub cells: BTreeMap<u32, u64>,
-    /// Flows, which are cells from client to backend, by backend id.
-    pub flows: BTreeMap<u32, u64>,
-    /// All flows.
-    pub total: u64,
-    /// Cells that the sweep freed because they were idle for too long.
-    pub expired: u64,
-}
+use super::sweep::{FlowCounts, sweep};
 
 /// One flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,98 +82,7 @@ impl FlowTable {
     }
 }
 
-/// The packet path may already count by the next tick; what looks like almost a whole wrap is that.
+/// Seen from the next tick, by which the packet path may already count.
 fn idle_ticks(cell: Cell, tick: u64) -> u64 {
-    let ahead = cell.idle_ticks(tick.wrapping_add(1)) == 0;
-    if ahead { 0 } else { cell.idle_ticks(tick) }
-}
-
-fn sweep(cells: &[AtomicU64], tick: u64, timeouts: &[u16; 8]) -> FlowCounts {
-    let ids = usize::try_from(MAX_BACKENDS).unwrap_or(0);
-    let (mut all, mut forward) = (vec![0_u64; ids], vec![0_u64; ids]);
-    let mut counts = FlowCounts::default();
-    for word in cells {
-        let cell = Cell(word.load(Ordering::Relaxed));
-        if cell.is_empty() {
-            continue;
-        }
-        if is_expired(cell, tick, timeouts) && free(word, cell) {
-            counts.expired += 1;
-            continue;
-        }
-        let direction = if cell.is_reply() { None } else { Some(&mut forward) };
-        for counter in [Some(&mut all), direction].into_iter().flatten() {
-            let id = usize::try_from(cell.backend()).ok();
-            if let Some(count) = id.and_then(|id| counter.get_mut(id)) {
-                *count += 1;
-            }
-        }
-    }
-    counts.total = forward.iter().sum();
-    counts.cells = by_id(&all);
-    counts.flows = by_id(&forward);
-    counts
-}
-
-fn is_expired(cell: Cell, tick: u64, timeouts: &[u16; 8]) -> bool {
-    idle_ticks(cell, tick) != 0 && cell.is_expired(tick, timeouts)
-}
-
-/// False where the packet path was quicker: then the cell is in use.
-fn free(word: &AtomicU64, cell: Cell) -> bool {
-    word.compare_exchange(cell.0, Cell::EMPTY.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-}
-
-fn by_id(counts: &[u64]) -> BTreeMap<u32, u64> {
-    (0..).zip(counts.iter().copied()).filter(|(_, count)| *count != 0).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMEOUTS: [u16; 8] = [0, 2, 2, 100, 2, 10, 0, 0];
-
-    fn table(cells: &[Cell]) -> Vec<AtomicU64> {
-        cells.iter().map(|cell| AtomicU64::new(cell.0)).collect()
-    }
-
-    #[test]
-    fn cells_are_counted_by_backend_and_direction() {
-        let cells = table(&[
-            Cell::EMPTY,
-            Cell::new(1, 7, 50, State::Established, false),
-            Cell::new(2, 7, 50, State::Established, true),
-            Cell::new(3, 9, 50, State::Udp, false),
-        ]);
-        let counts = sweep(&cells, 51, &TIMEOUTS);
-        assert_eq!(counts.cells, BTreeMap::from([(7, 2), (9, 1)]));
-        assert_eq!(counts.flows, BTreeMap::from([(7, 1), (9, 1)]));
-        assert_eq!((counts.total, counts.expired), (2, 0));
-    }
-
-    #[test]
-    fn an_idle_flow_is_freed_after_the_timeout_of_its_state() {
-        let open = Cell::new(1, 7, 50, State::Established, false);
-        let cells = table(&[open, Cell::new(2, 7, 50, State::Udp, false)]);
-        assert_eq!(sweep(&cells, 60, &TIMEOUTS).expired, 0);
-        let counts = sweep(&cells, 61, &TIMEOUTS);
-        assert_eq!((counts.expired, counts.total), (1, 1));
-        assert_eq!(cells[0].load(Ordering::Relaxed), open.0);
-        assert_eq!(cells[1].load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_flow_seen_in_the_next_tick_is_not_idle() {
-        let cells = table(&[Cell::new(1, 7, 51, State::Syn, false)]);
-        assert_eq!(sweep(&cells, 50, &TIMEOUTS).expired, 0);
-    }
-
-    #[test]
-    fn a_cell_that_changed_after_it_was_read_is_kept() {
-        let old = Cell::new(1, 7, 50, State::Udp, false);
-        let word = AtomicU64::new(old.seen(99, State::Udp).0);
-        assert!(!free(&word, old));
-        assert_eq!(word.load(Ordering::Relaxed), old.seen(99, State::Udp).0);
-    }
+    cell.idle_ticks(tick.wrapping_add(1)).saturating_sub(1)
 }

@@ -5,14 +5,17 @@
 //! pinned map is used only after its shape and the version of its layout have been compared.
 
 mod attach;
+mod backends;
 mod counters;
 mod error;
 mod flow_table;
+mod follow;
 mod mapping;
 mod maps;
 mod pins;
 mod prepare;
 mod shape;
+mod sweep;
 mod tables;
 mod wire;
 mod writes;
@@ -26,14 +29,15 @@ use lb_common::{api, map};
 
 pub use counters::Counters;
 pub use error::{DatapathError, Result};
-pub use flow_table::{FlowCounts, FlowEntry, FlowTable};
+pub use flow_table::{FlowEntry, FlowTable};
+pub use sweep::FlowCounts;
 
 use crate::io::netlink::links;
 use crate::model::config;
 use crate::model::tables::{Tables, Write};
 use attach::{Target, attach_all, drop_others, find_targets};
 use maps::Maps;
-use pins::Pins;
+use pins::{Pins, is_bpffs};
 use shape::{Geometry, check_pinned};
 
 /// The packet path as the repository keeps it built.
@@ -50,6 +54,11 @@ pub struct Datapath {
     maps: Maps,
     flows: Arc<FlowTable>,
     interfaces: Vec<String>,
+    mode: config::XdpMode,
+    pins: Pins,
+    loaded: Ebpf,
+    /// Kernel id of the program that was attached.
+    program_id: u32,
 }
 
 impl Datapath {
@@ -81,6 +90,7 @@ impl Datapath {
         let mut loaded = load(object, pins, geometry)?;
         check_pinned(pins, geometry)?;
         let program = verify(&mut loaded)?;
+        let program_id = program.info().map_err(load_error)?.id();
         let mut maps = Maps::open(pins)?;
         let flows = Arc::new(FlowTable::open(pins, geometry)?);
         maps.prepare(geometry)?;
@@ -89,7 +99,9 @@ impl Datapath {
         attach_all(program, targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
         maps.keep_interfaces(&attached)?;
-        Ok(Self { maps, flows, interfaces: config.interfaces.clone() })
+        let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
+        let pins = pins.clone();
+        Ok(Self { maps, flows, interfaces, mode, pins, loaded, program_id })
     }
 
     /// Everything that was written to the maps.
@@ -99,7 +111,7 @@ impl Datapath {
 
     /// Carries out writes in their order; stops at the first that fails.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
-        writes.iter().try_for_each(|write| self.maps.apply(write))
+        self.maps.apply(writes)
     }
 
     /// The counters of all verdicts and of these ids.
@@ -140,6 +152,11 @@ const _: () = {
     proved::<FlowTable>();
 };
 
+/// Whether a folder, or the part of its path that exists, is on a BPF file system.
+pub fn is_on_bpffs(path: &Path) -> bool {
+    is_bpffs(path)
+}
+
 /// Detaches from all interfaces and removes program and maps. False if there was nothing.
 pub fn detach(pin_path: &Path) -> Result<bool> {
     match Pins::existing(pin_path) {
@@ -174,9 +191,12 @@ fn load_error(error: ProgramError) -> DatapathError {
 
 /// Has the kernel verify the program.
 fn verify(loaded: &mut Ebpf) -> Result<&mut Xdp> {
-    let no_program = || DatapathError::Load(format!("it has no program {PROGRAM}").into());
-    let program: &mut Xdp =
-        loaded.program_mut(PROGRAM).ok_or_else(no_program)?.try_into().map_err(load_error)?;
+    let program = program(loaded)?;
     program.load().map_err(load_error)?;
     Ok(program)
+}
+
+fn program(loaded: &mut Ebpf) -> Result<&mut Xdp> {
+    let no_program = || DatapathError::Load(format!("it has no program {PROGRAM}").into());
+    loaded.program_mut(PROGRAM).ok_or_else(no_program)?.try_into().map_err(load_error)
 }

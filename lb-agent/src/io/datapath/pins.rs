@@ -116,7 +116,7 @@ fn escape(interface: &str) -> String {
 }
 
 /// Whether the path, or the part of it that exists, is on a BPF file system.
-fn is_bpffs(path: &Path) -> bool {
+pub(super) fn is_bpffs(path: &Path) -> bool {
     path.ancestors()
         .find_map(|part| statfs(part).ok())
         .is_some_and(|found| found.filesystem_type() == BPF_FS_MAGIC)

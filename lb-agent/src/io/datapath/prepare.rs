@@ -29,10 +29,19 @@ impl Maps {
     /// Tells the packet path its own MAC addresses.
     pub(super) fn add_interfaces(&mut self, targets: &[Target]) -> Result<()> {
         for link in targets.iter().map(|target| &target.link) {
-            let interface = Interface { mac: link.mac.unwrap_or_default(), reserved: [0; 2] };
-            self.interfaces.insert(link.index, interface, 0).on("write", map::INTERFACES)?;
+            self.note_interface(link.index, link.mac.unwrap_or_default())?;
         }
         Ok(())
+    }
+
+    /// Tells the packet path the MAC address of an interface, where that is news.
+    pub(super) fn note_interface(&mut self, index: u32, mac: [u8; 6]) -> Result<()> {
+        let known = self.interfaces.get(&index, 0).ok();
+        if known.is_some_and(|known| known.mac == mac) {
+            return Ok(());
+        }
+        let interface = Interface { mac, reserved: [0; 2] };
+        self.interfaces.insert(index, interface, 0).on("write", map::INTERFACES)
     }
 
     /// Forgets all interfaces but these.

@@ -9,7 +9,7 @@ use lb_common::{MAX_BACKENDS, map};
 
 use super::error::{OnMap, Result};
 use super::maps::{Maps, entries};
-use super::wire::{listener_key, v4_of_word, v6_of_words};
+use super::wire::{listener_of_v4, listener_of_v6, vip_of_v4, vip_of_v6};
 use crate::model::tables::{ListenerKey, Tables};
 
 /// Words of an entry of the map of listeners.
@@ -38,20 +38,17 @@ impl Maps {
     fn read_vips(&self) -> Result<BTreeMap<IpAddr, Vip>> {
         let v4 = entries(&self.vips_v4, map::VIPS_V4)?;
         let v6 = entries(&self.vips_v6, map::VIPS_V6)?;
-        let v4 = v4.into_iter().map(|(word, vip)| (v4_of_word(word).into(), vip));
-        Ok(v4.chain(v6.into_iter().map(|(words, vip)| (v6_of_words(words).into(), vip))).collect())
+        let v4 = v4.into_iter().filter_map(|(word, vip)| Some((vip_of_v4(word)?, vip)));
+        let v6 = v6.into_iter().filter_map(|(words, vip)| Some((vip_of_v6(&words)?, vip)));
+        Ok(v4.chain(v6).collect())
     }
 
     fn read_pointers(&self) -> Result<BTreeMap<ListenerKey, u32>> {
         let v4 = entries(&self.listeners_v4, map::LISTENERS_V4)?;
         let v6 = entries(&self.listeners_v6, map::LISTENERS_V6)?;
-        let v4 = v4.into_iter().map(|(key, id)| {
-            (listener_key(v4_of_word(key.address).into(), key.port, key.protocol), id)
-        });
-        let v6 = v6.into_iter().map(|(key, id)| {
-            (listener_key(v6_of_words(key.address).into(), key.port, key.protocol), id)
-        });
-        Ok(v4.chain(v6).filter_map(|(key, id)| Some((key?, id))).collect())
+        let v4 = v4.into_iter().filter_map(|(key, id)| Some((listener_of_v4(key)?, id)));
+        let v6 = v6.into_iter().filter_map(|(key, id)| Some((listener_of_v6(&key)?, id)));
+        Ok(v4.chain(v6).collect())
     }
 
     fn read_backends(&self) -> Result<BTreeMap<u32, Backend>> {

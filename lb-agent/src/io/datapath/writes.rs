@@ -1,6 +1,7 @@
 //! Carries out the writes of a plan.
 
-use std::mem::offset_of;
+use std::collections::BTreeMap;
+use std::mem::{offset_of, take};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,18 +14,31 @@ use zerocopy::FromZeros;
 use super::error::{OnMap, Result, Source};
 use super::maps::Maps;
 use super::tables::LISTENER_WORDS;
-use super::wire::{WireKey, v4_word, v6_words};
+use super::wire::{WireKey, listener_key, vip_key};
 use crate::model::tables::{ListenerKey, Write};
 
 const RUN_WORD: usize = offset_of!(Listener, run) / size_of::<u64>();
 const CURSOR_WORD: usize = offset_of!(Listener, cursor) / size_of::<u64>();
 
 impl Maps {
-    /// Carries out one write.
-    pub(super) fn apply(&mut self, write: &Write) -> Result<()> {
+    /// Carries out writes in their order; those of backends that follow each other are one batch.
+    pub(super) fn apply(&mut self, writes: &[Write]) -> Result<()> {
+        let mut batch = BTreeMap::new();
+        for write in writes {
+            if let Write::Backend { id, value } = write {
+                batch.insert(*id, *value);
+            } else {
+                self.write_backends(&take(&mut batch))?;
+                self.apply_one(write)?;
+            }
+        }
+        self.write_backends(&batch)
+    }
+
+    fn apply_one(&mut self, write: &Write) -> Result<()> {
         match write {
             Write::Settings(settings) => self.write_settings(settings),
-            Write::Backend { id, value } => self.write_backend(*id, value),
+            Write::Backend { id, value } => self.write_backends(&[(*id, *value)].into()),
             Write::FreeBackend { id } => {
                 self.backends.set(*id, Backend::new_zeroed(), 0).on("free an id in", map::BACKENDS)
             }
@@ -45,14 +59,6 @@ impl Maps {
 
     pub(super) fn write_settings(&mut self, settings: &Settings) -> Result<()> {
         self.settings.set(0, settings, 0).on("write", map::SETTINGS)
-    }
-
-    fn write_backend(&mut self, id: u32, value: &Backend) -> Result<()> {
-        let before = self.backends.get(&id, 0).on("read", map::BACKENDS)?;
-        if before.state == 0 {
-            zero_traffic(&mut self.backend_traffic, map::BACKEND_TRAFFIC, id)?;
-        }
-        self.backends.set(id, value, 0).on("write", map::BACKENDS)
     }
 
     fn write_slots(&mut self, base: u32, backends: &[u32]) -> Result<()> {
@@ -98,35 +104,39 @@ impl Maps {
     }
 
     fn point(&mut self, key: ListenerKey, id: u32) -> Result<()> {
-        match key.into() {
+        match listener_key(key) {
             WireKey::V4(key) => self.listeners_v4.insert(key, id, 0).on("write", map::LISTENERS_V4),
             WireKey::V6(key) => self.listeners_v6.insert(key, id, 0).on("write", map::LISTENERS_V6),
         }
     }
 
     fn unpoint(&mut self, key: ListenerKey) -> Result<()> {
-        match key.into() {
+        match listener_key(key) {
             WireKey::V4(key) => self.listeners_v4.remove(&key).on("remove from", map::LISTENERS_V4),
             WireKey::V6(key) => self.listeners_v6.remove(&key).on("remove from", map::LISTENERS_V6),
         }
     }
 
     fn write_vip(&mut self, address: IpAddr, value: Vip) -> Result<()> {
-        match address {
-            IpAddr::V4(v4) => self.vips_v4.insert(v4_word(v4), value, 0).on("write", map::VIPS_V4),
-            IpAddr::V6(v6) => self.vips_v6.insert(v6_words(v6), value, 0).on("write", map::VIPS_V6),
+        match vip_key(address) {
+            WireKey::V4(key) => self.vips_v4.insert(key, value, 0).on("write", map::VIPS_V4),
+            WireKey::V6(key) => self.vips_v6.insert(key, value, 0).on("write", map::VIPS_V6),
         }
     }
 
     fn remove_vip(&mut self, address: IpAddr) -> Result<()> {
-        match address {
-            IpAddr::V4(v4) => self.vips_v4.remove(&v4_word(v4)).on("remove from", map::VIPS_V4),
-            IpAddr::V6(v6) => self.vips_v6.remove(&v6_words(v6)).on("remove from", map::VIPS_V6),
+        match vip_key(address) {
+            WireKey::V4(key) => self.vips_v4.remove(&key).on("remove from", map::VIPS_V4),
+            WireKey::V6(key) => self.vips_v6.remove(&key).on("remove from", map::VIPS_V6),
         }
     }
 }
 
-fn zero_traffic(of: &mut PerCpuArray<MapData, Traffic>, name: &'static str, id: u32) -> Result<()> {
+pub(super) fn zero_traffic(
+    of: &mut PerCpuArray<MapData, Traffic>,
+    name: &'static str,
+    id: u32,
+) -> Result<()> {
     let mut zero = || -> Result<(), Source> {
         let cpus = nr_cpus().map_err(|(_, error)| error)?;
         let values = PerCpuValues::try_from(vec![Traffic::default(); cpus])?;

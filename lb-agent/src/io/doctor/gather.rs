@@ -10,9 +10,9 @@ use std::str::FromStr;
 use ethtool::{EthtoolAttr, EthtoolFeatureAttr};
 use futures::StreamExt;
 use nix::ifaddrs::getifaddrs;
-use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::{Ephemeral, Facts, Interface};
+use crate::io::datapath::is_on_bpffs;
 use crate::io::netlink::{Link, links};
 use crate::model::config::Config;
 
@@ -31,7 +31,7 @@ pub async fn gather(
         interfaces.push(interface(name, link, modes.get(name)).await);
     }
     Facts {
-        on_bpffs: on_bpffs(&datapath.pin_path),
+        on_bpffs: is_on_bpffs(&datapath.pin_path),
         pin_path: datapath.pin_path.clone(),
         interfaces,
         manages_addresses: datapath.manage_addresses,
@@ -41,14 +41,6 @@ pub async fn gather(
         ephemeral: ephemeral(),
         rp_filter_all: sysctl("ipv4/conf/all/rp_filter"),
     }
-}
-
-/// The folder is made when the agent attaches; until then its parent tells the file system.
-fn on_bpffs(pin_path: &Path) -> bool {
-    let nearest = pin_path.ancestors().find(|folder| folder.exists());
-    nearest
-        .and_then(|folder| statfs(folder).ok())
-        .is_some_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
 }
 
 async fn interface(name: &str, link: Option<&Link>, mode: Option<&String>) -> Interface {
@@ -149,11 +141,6 @@ mod tests {
         let none = interface("no-such-nic", None, None).await;
         assert!(!none.exists);
         assert_eq!((none.lro, none.rp_filter), (None, None));
-    }
-
-    #[test]
-    fn a_folder_of_another_file_system_is_not_on_bpffs() {
-        assert!(!on_bpffs(Path::new("/proc/self/no/such/folder")));
     }
 
     #[test]

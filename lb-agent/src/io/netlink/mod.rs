@@ -6,11 +6,11 @@
 mod address;
 mod kernel;
 mod link;
+mod link_news;
 mod neighbour;
 mod resolver;
-mod sysctl;
 
 pub use address::{AddressError, Addresses};
 pub use link::{Attached, Link, links};
+pub use link_news::follow_links;
 pub use resolver::Resolver;
-pub use sysctl::{Forwarding, forwarding};

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use hyper::StatusCode;
 use lb_common::api::{ConfigDiff, FlowList, Service, Status, VerdictCount};
-use lb_common::layout;
 
 use super::flows;
 use super::runtime::Runtime;
@@ -15,9 +14,9 @@ use crate::io::datapath::{Counters, DatapathError};
 use crate::io::doctor;
 use crate::io::message::{Call, Failure, FlowFilter, Reply};
 use crate::io::metrics::Snapshot;
-use crate::model::agent::Target;
 use crate::model::config::diff;
 use crate::model::overlay::Overlay;
+use crate::model::tables::server;
 use crate::model::views;
 
 impl Runtime {
@@ -28,7 +27,8 @@ impl Runtime {
             Call::Services(reply) => drop(reply.send(self.services())),
             Call::Health(reply) => drop(reply.send(Ok(self.agent.health(clock::now())))),
             Call::History(reply) => {
-                let history = self.agent.history(clock::now(), clock::unix_seconds());
+                self.calendar.follow(clock::now(), clock::unix());
+                let history = self.agent.history(|at| self.calendar.unix_seconds(at));
                 drop(reply.send(Ok(history)));
             }
             Call::Flows(filter, reply) => self.answer_flows(filter, reply),
@@ -114,7 +114,7 @@ impl Runtime {
     fn unresolved(&self) -> BTreeSet<IpAddr> {
         let backends = self.agent.installed().backends.values();
         let unresolved = backends.filter(|backend| backend.interface == 0);
-        unresolved.filter_map(|backend| layout::ip(&backend.address, backend.family)).collect()
+        unresolved.filter_map(server).map(|server| server.ip()).collect()
     }
 
     /// What the overlay and the file on disk each differ in from the file as it was loaded.
@@ -150,21 +150,10 @@ impl Runtime {
         if let Some(fault) = self.faults.sentences().next() {
             return Err(not_ready(fault));
         }
-        let waiting = self.agent.health(clock::now()).into_iter().find(|health| {
-            let target = Target {
-                service: health.service.clone(),
-                backend: health.backend.clone(),
-                address: health.address,
-            };
-            let checked = self.agent.checks().get(&target);
-            checked.is_some_and(|checked| checked.check.is_some() && checked.last.is_none())
-        });
-        waiting.map_or(Ok(()), |health| {
-            let (backend, service, address) = (health.backend, health.service, health.address);
-            Err(not_ready(format!(
-                "backend {backend} of service {service} at {address}: no probe has ended yet"
-            )))
-        })
+        self.agent
+            .checks()
+            .first_without_result()
+            .map_or(Ok(()), |target| Err(not_ready(format!("{target}: no probe has ended yet"))))
     }
 }
 

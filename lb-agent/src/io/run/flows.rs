@@ -1,7 +1,6 @@
 //! Flows of the table as the API lists them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use lb_common::api::{Flow, FlowList};
 use lb_common::cell::{State, TICK_SHIFT};
@@ -40,8 +39,8 @@ fn render(entry: &FlowEntry, owner: &Owner) -> Option<Flow> {
     let Detail { source, destination, source_port, destination_port, family, .. } = entry.detail;
     Some(Flow {
         protocol: owner.listener.protocol.word().to_owned(),
-        client: socket(&source, source_port, family)?,
-        vip: socket(&destination, destination_port, family)?,
+        client: layout::socket(&source, source_port, family)?,
+        vip: layout::socket(&destination, destination_port, family)?,
         service: owner.service.clone().unwrap_or_default(),
         backend: owner.backend.clone().unwrap_or_default(),
         backend_address: owner.address,
@@ -49,10 +48,6 @@ fn render(entry: &FlowEntry, owner: &Owner) -> Option<Flow> {
         // A tick is 2^32 ns, so this is exact; ages wrap long before it would overflow.
         idle_seconds: (entry.idle_ticks << TICK_SHIFT) / 1_000_000_000,
     })
-}
-
-fn socket(address: &layout::Address, port: u16, family: u8) -> Option<SocketAddr> {
-    layout::socket(address, port, family)
 }
 
 fn state(state: State) -> &'static str {

@@ -15,7 +15,7 @@ mod runtime;
 mod signals;
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -30,11 +30,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use self::faults::Faults;
 use self::open::{Opened, open, remove_socket};
 use self::runtime::Runtime;
+use super::clock::{self, Calendar};
 use super::datapath::{self, FlowCounts};
 use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
-use super::netlink::{Addresses, Resolver};
-use super::{api, clock, notify};
+use super::netlink::{Addresses, Resolver, follow_links};
+use super::{api, notify};
 use crate::model::agent::{Agent, Event};
 use crate::model::config::Shutdown;
 use crate::model::tables::NextHop;
@@ -66,6 +67,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
     let (changes, next_hops) = mpsc::channel(1024);
     let resolver = Resolver::spawn(changes).map_err(StartError::Resolver)?;
     signals::forward(&messages).map_err(StartError::Signals)?;
+    follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
     packet_log::forward(&datapath);
     let seed = RandomState::new().hash_one(started_at);
     let installed = datapath.tables()?;
@@ -78,6 +80,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
         source,
         messages: messages.clone(),
         started_at,
+        calendar: Calendar::new(clock::now(), clock::unix()),
         reloads: Reloads::default(),
         faults: Faults::default(),
         flows: FlowCounts::default(),
@@ -89,6 +92,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
     };
     runtime.carry_out(effects).await;
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
+    runtime.look_at_interfaces();
     runtime.announce();
     runtime.turn(inbox, next_hops).await;
     notify::stopping();
@@ -133,7 +137,10 @@ impl Runtime {
                     Some(message) => self.take(message).await,
                 },
                 Some((address, next_hop)) = next_hops.recv() => {
-                    self.happened(Event::NextHop { address, next_hop }).await;
+                    let mut changed = BTreeMap::from([(address, next_hop)]);
+                    // Whatever else has changed by now is written with it.
+                    changed.extend(std::iter::from_fn(|| next_hops.try_recv().ok()));
+                    self.happened(Event::NextHops(changed)).await;
                 }
                 () = due(self.agent.deadline()) => self.happened(Event::Timer).await,
                 _ = sweep.tick() => self.start_sweep(),
@@ -147,6 +154,7 @@ impl Runtime {
             Message::Event(event) => self.happened(event).await,
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
+            Message::LinkChanged => self.look_at_the_host().await,
             // A refusal is logged and shown in the status; nobody waits for the answer.
             Message::Hangup => drop(self.reload(Mode::default()).await),
             Message::Stop => {}

@@ -10,21 +10,23 @@ use tokio::sync::mpsc;
 use super::faults::Faults;
 use super::source::Source;
 use crate::io::causes::with_causes;
+use crate::io::clock::{self, Calendar};
 use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver};
-use crate::io::{clock, notify, probe, store};
+use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
 use crate::model::tables::Write;
 
 const WRITE: &str = "write the kernel's tables";
 const ADDRESSES: &str = "put the VIPs on the interface";
+const INTERFACES: &str = "use all interfaces";
 const OVERLAY: &str = "save the changes made at run time";
 const SWEEP: &str = "sweep the flow table";
 
-/// Sweeps from one look at the VIPs to the next: an interface that goes down and up loses IPv6 addresses.
+/// Sweeps from one look at interfaces and VIPs to the next, whatever the kernel tells.
 const SWEEPS_PER_LOOK: u64 = 10;
 
 /// Everything that one agent has.
@@ -37,6 +39,7 @@ pub(super) struct Runtime {
     /// For tasks that have something to tell.
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) started_at: Instant,
+    pub(super) calendar: Calendar,
     pub(super) reloads: Reloads,
     pub(super) faults: Faults,
     /// What the last sweep counted.
@@ -147,6 +150,20 @@ impl Runtime {
         });
     }
 
+    /// Puts program and VIPs where they belong: an interface may have come back, or gone down and up, which
+    /// costs its IPv6 addresses.
+    pub(super) async fn look_at_the_host(&mut self) {
+        self.look_at_interfaces();
+        self.look_at_addresses().await;
+    }
+
+    pub(super) fn look_at_interfaces(&mut self) {
+        let problems = self.datapath.follow_interfaces();
+        let problems: Vec<_> = problems.iter().map(|problem| with_causes(problem)).collect();
+        let used = if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) };
+        self.faults.note(INTERFACES, used);
+    }
+
     async fn look_at_addresses(&mut self) {
         let set = self.addresses.set(&self.wanted_addresses).await;
         self.faults.note(ADDRESSES, set.map_err(|error| with_causes(&error)));
@@ -181,7 +198,7 @@ impl Runtime {
             self.write_anew().await;
         }
         if self.faults.contains(ADDRESSES) || self.sweeps.is_multiple_of(SWEEPS_PER_LOOK) {
-            self.look_at_addresses().await;
+            self.look_at_the_host().await;
         }
     }
 

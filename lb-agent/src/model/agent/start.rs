@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use lb_common::layout::{self, BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
+use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
 
 use super::state::Running;
 use super::{Agent, Effect, Target};
@@ -12,7 +12,7 @@ use crate::model::config::{Config, Service};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::{Overlay, merge};
 use crate::model::plan::{Full, next_hop};
-use crate::model::tables::{ListenerKey, NextHop, Tables};
+use crate::model::tables::{ListenerKey, NextHop, Tables, server};
 
 impl Agent {
     /// Starts from the file, the overlay as it was kept and what is installed; says what to do first.
@@ -47,11 +47,7 @@ impl Agent {
 /// The ways as they were: kept until the kernel's tables say otherwise.
 fn next_hops(installed: &Tables) -> BTreeMap<IpAddr, NextHop> {
     let backends = installed.backends.values();
-    backends
-        .filter_map(|backend| {
-            Some((layout::ip(&backend.address, backend.family)?, next_hop(backend)?))
-        })
-        .collect()
+    backends.filter_map(|backend| Some((server(backend)?.ip(), next_hop(backend)?))).collect()
 }
 
 /// What the installed tables say of each backend.
@@ -64,7 +60,7 @@ impl Before {
             listeners.flat_map(|listener| installed.slots(listener)).copied().collect();
         let backends = installed.backends.iter().filter_map(|(id, backend)| {
             let key = ListenerKey::of_backend(backend)?;
-            let address = layout::socket(&backend.address, backend.port, backend.family)?;
+            let address = server(backend)?;
             let health = match backend.state {
                 BACKEND_DOWN_KEEP | BACKEND_DOWN_RESET => Health::Down,
                 _ if served.contains(id) => Health::Up,

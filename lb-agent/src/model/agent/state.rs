@@ -7,15 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use lb_common::layout;
-
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
 use crate::model::desired::{Desired, desired};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::Overlay;
 use crate::model::plan::{Full, Retired, plan, retired};
-use crate::model::tables::{NextHop, Tables, Write};
+use crate::model::tables::{NextHop, Tables, Write, server};
 
 /// The agent's state.
 #[derive(Debug)]
@@ -64,10 +62,11 @@ impl Agent {
                 Self::answer(request, result)
             }
             Event::Probe { target, outcome } => self.probed(now, &target, outcome),
-            Event::NextHop { address, next_hop } => self.routed(address, next_hop),
+            Event::NextHops(next_hops) => self.routed(next_hops),
             Event::FlowCounts(cells) => {
                 self.retired.count(&cells);
-                self.settle()
+                // Nothing else depends on the counts, and they come every second.
+                if self.retired.unused().is_empty() { Vec::new() } else { self.settle() }
             }
             Event::Installed(tables) => {
                 self.installed = *tables;
@@ -113,26 +112,25 @@ impl Agent {
         let Some(change) = self.running.checks.handle(now, target, outcome) else {
             return Vec::new();
         };
-        let Target { service, backend, address } = target;
-        let notice = format!(
-            "backend {backend} of service {service} at {address} is {}: {}",
-            word(change.to),
-            change.reason
-        );
+        let notice = format!("{target} is {}: {}", word(change.to), change.reason);
         let mut effects = vec![Effect::Notice(notice)];
         effects.extend(self.settle());
         effects
     }
 
-    fn routed(&mut self, address: IpAddr, next_hop: Option<NextHop>) -> Vec<Effect> {
+    fn routed(&mut self, mut next_hops: BTreeMap<IpAddr, Option<NextHop>>) -> Vec<Effect> {
         // An answer about an address that is no longer asked for may still be under way.
-        if !self.watched.as_ref().is_some_and(|watched| watched.contains(&address)) {
+        let watched = self.watched.iter().flatten().collect::<BTreeSet<_>>();
+        next_hops.retain(|address, _| watched.contains(address));
+        if next_hops.is_empty() {
             return Vec::new();
         }
-        match next_hop {
-            Some(next_hop) => self.next_hops.insert(address, next_hop),
-            None => self.next_hops.remove(&address),
-        };
+        for (address, next_hop) in next_hops {
+            match next_hop {
+                Some(next_hop) => self.next_hops.insert(address, next_hop),
+                None => self.next_hops.remove(&address),
+            };
+        }
         self.settle()
     }
 
@@ -192,7 +190,7 @@ impl Agent {
     /// Addresses of all backends, those included that only old flows remember.
     fn backend_addresses(&self) -> BTreeSet<IpAddr> {
         let backends = self.installed.backends.values();
-        backends.filter_map(|backend| layout::ip(&backend.address, backend.family)).collect()
+        backends.filter_map(server).map(|server| server.ip()).collect()
     }
 
     fn managed_addresses(&self) -> BTreeSet<IpAddr> {

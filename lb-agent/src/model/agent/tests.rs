@@ -43,6 +43,45 @@ fn a_dead_backend_is_left_and_comes_back() {
 }
 
 #[test]
+fn all_backends_serve_from_the_first_packet() {
+    let mut world = World::begin(config(vec![shop(3)]));
+    world.run(seconds(10));
+    assert_eq!(world.rotations_since(seconds(0)), ["web1 web2 web3"]);
+}
+
+#[test]
+fn a_backend_that_is_dead_at_the_first_start_leaves_with_its_first_probe() {
+    let mut service = shop(3);
+    service.backends[2].backup = true;
+    let mut world = World::begin_without(&[v4(1), v6(1)], config(vec![service]));
+    world.run(check().timeout.saturating_sub(Duration::from_millis(1)));
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+    world.run(Duration::from_millis(1));
+    assert_eq!(world.rotations_since(seconds(0)), ["web1 web2", "web2"]);
+}
+
+#[test]
+fn a_backend_added_at_run_time_serves_after_its_first_success() {
+    let mut world = World::begin_without(&[v4(4)], config(vec![shop(2)]));
+    world.run(seconds(10));
+    world.add("web3", v4(3)).unwrap();
+    world.add("web4", v4(4)).unwrap();
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+    world.run(seconds(10));
+    assert_eq!(world.rotations_since(seconds(0)), ["web1 web2", "web1 web2 web3"]);
+}
+
+#[test]
+fn a_backend_that_is_new_after_a_restart_serves_after_its_first_success() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    world.run(seconds(10));
+    world.restart_with(config(vec![shop(3)]));
+    assert_eq!(world.rotation(), ["web1", "web2"]);
+    world.run(seconds(1));
+    assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
+}
+
+#[test]
 fn what_a_failed_write_left_undone_is_planned_again() {
     let mut world = World::begin(config(vec![shop(3)]));
     world.run(seconds(10));
@@ -129,7 +168,7 @@ fn a_restart_changes_nothing() {
     service.backends[3].backup = true;
     let mut world = World::begin(config(vec![service]));
     world.run(seconds(1));
-    world.event(Event::NextHop { address: v4(2).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(2).ip(), Some(way(7)))].into()));
     world.kill(v4(3));
     world.run(seconds(20));
     world.set_weight("web2", 7).unwrap();
@@ -252,19 +291,19 @@ fn a_way_that_changes_is_written_and_one_that_ends_is_removed() {
     let mut world = World::begin(config(vec![shop(1)]));
     assert_eq!(world.watched, [v4(1).ip(), v6(1).ip()].into());
     let interface = |world: &World| world.kernel.backends[&world.id(v4(1)).unwrap()].interface;
-    world.event(Event::NextHop { address: v4(1).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(1).ip(), Some(way(7)))].into()));
     assert_eq!(interface(&world), 7);
-    world.event(Event::NextHop { address: v4(1).ip(), next_hop: None });
+    world.event(Event::NextHops([(v4(1).ip(), None)].into()));
     assert_eq!(interface(&world), 0);
     let before = world.kernel.clone();
-    world.event(Event::NextHop { address: v4(9).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(9).ip(), Some(way(7)))].into()));
     assert_eq!(world.kernel, before);
 }
 
 #[test]
 fn a_way_is_forgotten_with_its_address() {
     let mut world = World::begin(config(vec![shop(2)]));
-    world.event(Event::NextHop { address: v4(1).ip(), next_hop: Some(way(7)) });
+    world.event(Event::NextHops([(v4(1).ip(), Some(way(7)))].into()));
     world.change("web1", BackendAction::Delete).unwrap();
     assert!(world.watched.contains(&v4(1).ip()), "flows may remember it");
     world.event(Event::FlowCounts(BTreeMap::new()));

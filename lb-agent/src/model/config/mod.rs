@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use lb_common::api::BackendState;
+pub use lb_common::api::{BackendState, MAX_WEIGHT};
 
 mod across;
 mod address;
@@ -41,9 +41,6 @@ pub use write::to_toml;
 
 /// Weight of a backend for which none is given.
 pub const DEFAULT_WEIGHT: u32 = 100;
-
-/// Greatest weight of a backend.
-pub const MAX_WEIGHT: u32 = 65_535;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,12 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use lb_common::layout::{self, Backend};
+use lb_common::layout::Backend;
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS};
 
 use super::Full;
 use crate::model::desired::Desired;
-use crate::model::tables::{ListenerKey, Tables};
+use crate::model::tables::{ListenerKey, Tables, server};
 
 /// The ids of everything that is desired.
 pub(super) struct Ids {
@@ -76,7 +76,7 @@ fn assign_backends(
     let has: BTreeMap<(u32, SocketAddr), u32> = installed
         .backends
         .iter()
-        .filter_map(|(id, backend)| Some(((backend.listener, address(backend)?), *id)))
+        .filter_map(|(id, backend)| Some(((backend.listener, server(backend)?), *id)))
         .collect();
     let mut free = (0..MAX_BACKENDS).filter(|id| !installed.backends.contains_key(id));
     let mut assigned = BTreeMap::new();
@@ -91,14 +91,10 @@ fn assign_backends(
     Ok(assigned)
 }
 
-fn address(backend: &Backend) -> Option<SocketAddr> {
-    layout::socket(&backend.address, backend.port, backend.family)
-}
-
 /// Ids of backends that are installed and not desired.
 pub fn retired(installed: &Tables, desired: &Desired) -> BTreeSet<u32> {
     let is_desired = |backend: &Backend| {
-        let (key, address) = (ListenerKey::of_backend(backend)?, address(backend)?);
+        let (key, address) = (ListenerKey::of_backend(backend)?, server(backend)?);
         let listener = desired.listeners.get(&key)?;
         let reached = installed.pointers.get(&key) == Some(&backend.listener);
         (reached && listener.backends.contains_key(&address)).then_some(())

@@ -54,7 +54,7 @@ fn apply(installed: &mut Tables, desired: &Desired, unused: &[u32]) -> Vec<Write
 }
 
 fn id_of(installed: &Tables, address: SocketAddr) -> Option<u32> {
-    let (words, port, _) = layout::endpoint(address);
+    let (words, port, _) = lb_common::layout::endpoint(address);
     let mut backends = installed.backends.iter();
     backends.find(|(_, at)| at.address == words && at.port == port).map(|(id, _)| *id)
 }

@@ -28,6 +28,11 @@ pub(super) struct World {
 impl World {
     /// The agent's first start, on maps that were just made; all servers live.
     pub(super) fn begin(config: Config) -> Self {
+        Self::begin_without(&[], config)
+    }
+
+    /// The same, but some servers are dead from the beginning.
+    pub(super) fn begin_without(dead: &[SocketAddr], config: Config) -> Self {
         let now = start();
         let (agent, effects) = Agent::new(now, 7, config, &Overlay::default(), tables()).unwrap();
         let mut world = Self {
@@ -40,7 +45,7 @@ impl World {
             writes_of_start: Vec::new(),
             began: now,
             now,
-            dead: BTreeSet::new(),
+            dead: dead.iter().copied().collect(),
             arriving: Vec::new(),
             probes: Vec::new(),
             reply: None,
@@ -52,8 +57,12 @@ impl World {
 
     /// The agent dies and another one takes over: probes under way are lost.
     pub(super) fn restart(&mut self) {
+        self.restart_with(self.agent.file().clone());
+    }
+
+    /// The same, and the file has changed meanwhile.
+    pub(super) fn restart_with(&mut self, file: Config) {
         self.arriving.clear();
-        let file = self.agent.file().clone();
         let (agent, effects) =
             Agent::new(self.now, 8, file, &self.saved, self.kernel.clone()).unwrap();
         self.agent = agent;

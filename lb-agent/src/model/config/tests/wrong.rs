@@ -200,18 +200,9 @@ fn keys_of_later_versions_are_not_supported_yet() {
         says(more(&format!("[{key}]")), &[&format!("`{key}` {not_yet}")]);
     }
     says(datapath("full_nat = { ports = '1-2' }"), &["`full_nat` is not supported yet"]);
-    let keys = [
-        "slow_start",
-        "drain_timeout",
-        "panic_threshold",
-        "affinity",
-        "allow",
-        "limits",
-        "pool",
-        "role",
-        "role_fallback",
-    ];
-    for key in keys {
+    let keys =
+        "slow_start drain_timeout panic_threshold affinity allow limits pool role role_fallback";
+    for key in keys.split(' ') {
         says(service(&format!("{key} = 1")), &[&format!("`{key}` {not_yet}")]);
     }
     for (key, words) in [

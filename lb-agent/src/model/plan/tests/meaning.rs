@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use lb_common::layout::{self, BACKEND_UP, Backend, Listener, run_parts};
+use lb_common::layout::{BACKEND_UP, Backend, Listener, run_parts};
 
 use crate::model::desired::Desired;
 use crate::model::plan::next_hop;
-use crate::model::tables::{ListenerKey, Tables, Write};
+use crate::model::tables::{self, ListenerKey, Tables, Write};
 
 /// A word for each kind of write.
 pub(super) fn kind(write: &Write) -> &'static str {
@@ -28,7 +28,7 @@ pub(super) fn kind(write: &Write) -> &'static str {
 }
 
 fn server(backend: &Backend) -> SocketAddr {
-    layout::socket(&backend.address, backend.port, backend.family).unwrap()
+    tables::server(backend).unwrap()
 }
 
 fn run(tables: &Tables, listener: &Listener) -> Vec<u32> {

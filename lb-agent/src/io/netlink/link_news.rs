@@ -1,0 +1,35 @@
+//! Tells when an interface has changed; what it is like now is read anew by whoever is told.
+
+use std::io;
+use std::time::Duration;
+
+use futures::StreamExt;
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// Changes that come within this time of each other are told once.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Sends `news` after every change of an interface in the network namespace of this thread.
+///
+/// Should the kernel's messages end (too many at once), nothing is told any more: look now and then anyway.
+pub fn follow_links<T: Send + 'static>(
+    told: mpsc::Sender<T>,
+    news: impl Fn() -> T + Send + 'static,
+) -> io::Result<()> {
+    let (connection, handle, mut messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+    tokio::spawn(connection);
+    tokio::spawn(async move {
+        while messages.next().await.is_some() {
+            sleep(SETTLE).await;
+            while messages.try_recv().is_ok() {}
+            if told.send(news()).await.is_err() {
+                break;
+            }
+        }
+        // The connection lives as long as a handle does.
+        drop(handle);
+    });
+    Ok(())
+}
