@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::bpf_fs::{BPF_FS, ensure_mounted};
 use crate::link::{End, join};
 use crate::namespace::Namespace;
-use crate::stale;
+use crate::{stale, xdp_pass};
 
 /// The VIP of examples, IPv4.
 pub const VIP_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -121,8 +121,10 @@ impl World {
             folder: Path::new(stale::FOLDERS).join(name),
             keep: AtomicBool::new(false),
         };
-        std::fs::create_dir_all(&world.folder)
-            .with_context(|| format!("make {}", world.folder.display()))?;
+        for folder in [&world.folder, &world.link_path()] {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("make {}", folder.display()))?;
+        }
         world.wire().with_context(|| format!("wire up the world {name}"))?;
         Ok(world)
     }
@@ -150,6 +152,11 @@ impl World {
         Path::new(BPF_FS).join(&self.name)
     }
 
+    /// Where links of programs are pinned that are not the agent's.
+    pub fn link_path(&self) -> PathBuf {
+        Path::new(BPF_FS).join(format!("{}-links", self.name))
+    }
+
     /// Leaves the world behind when this value is dropped; [`stale::remove_world`] removes it.
     pub fn keep(&self) {
         self.keep.store(true, Ordering::Relaxed);
@@ -174,6 +181,16 @@ impl World {
         End { namespace: &self.director, interface: "front" }
     }
 
+    /// Pulls a backend's cable out of the switch.
+    pub fn unplug(&self, port: &str) -> Result<()> {
+        self.switch.ip(&format!("link set {port} down"))
+    }
+
+    /// Puts the cable in again.
+    pub fn plug_in(&self, port: &str) -> Result<()> {
+        self.switch.ip(&format!("link set {port} up"))
+    }
+
     fn wire(&self) -> Result<()> {
         self.switch.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
         self.switch.ip("link add bridge type bridge mcast_snooping 0\nlink set bridge up")?;
@@ -196,12 +213,15 @@ impl World {
             Arms::One => {
                 self.plug(client, "client")?;
                 self.plug(front, "director")?;
+                self.wake(End { namespace: &self.switch, interface: "director" })?;
                 "front"
             }
             Arms::Two => {
                 join(client, front)?;
+                self.wake(client)?;
                 let back = End { namespace: &self.director, interface: "back" };
                 self.plug(back, "director")?;
+                self.wake(End { namespace: &self.switch, interface: "director" })?;
                 "back"
             }
         };
@@ -211,6 +231,11 @@ impl World {
         ))?;
         self.director.sysctl("ipv4/ip_forward", "1")?;
         self.director.sysctl("ipv6/conf/all/forwarding", "1")
+    }
+
+    /// Lets the other end of one of the director's links take what the director sends back.
+    fn wake(&self, end: End<'_>) -> Result<()> {
+        xdp_pass::attach(end, &self.link_path())
     }
 
     /// Joins an end to the switch, at the port with this name.
@@ -225,7 +250,7 @@ impl Drop for World {
         if self.keep.load(Ordering::Relaxed) {
             return;
         }
-        for folder in [&self.pin_path(), &self.folder] {
+        for folder in [&self.pin_path(), &self.link_path(), &self.folder] {
             if let Err(error) = stale::remove_folder(folder) {
                 eprintln!("{error:#}");
             }
