@@ -22,45 +22,42 @@ fn is_right(bytes: &[u8]) -> Option<bool> {
     match packet.net? {
         NetSlice::Ipv4(ip) => {
             let header = ip.header().to_header();
-            let ip_right = header.calc_header_checksum() == header.header_checksum;
-            let (source, destination) = (header.source, header.destination);
-            let right = match packet.transport? {
-                TransportSlice::Tcp(tcp) => {
-                    tcp.calc_checksum_ipv4(source, destination).ok()? == tcp.checksum()
-                }
-                TransportSlice::Udp(udp) => {
-                    let header = udp.to_header();
-                    let computed =
-                        header.calc_checksum_ipv4_raw(source, destination, udp.payload());
-                    udp.checksum() == 0 || computed.ok()? == udp.checksum()
-                }
-                TransportSlice::Icmpv4(message) => {
-                    let sum = u32_16bit_word::add_slice(0, message.slice());
-                    u32_16bit_word::ones_complement(sum) == 0
-                }
-                TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => return None,
-            };
-            Some(ip_right && right)
+            let right = is_right_over_ipv4(&packet.transport?, header.source, header.destination)?;
+            Some(right && header.calc_header_checksum() == header.header_checksum)
         }
         NetSlice::Ipv6(ip) => {
             let header = ip.header().to_header();
-            let (source, destination) = (header.source, header.destination);
-            Some(match packet.transport? {
-                TransportSlice::Tcp(tcp) => {
-                    tcp.calc_checksum_ipv6(source, destination).ok()? == tcp.checksum()
-                }
-                TransportSlice::Udp(udp) => {
-                    let header = udp.to_header();
-                    let computed =
-                        header.calc_checksum_ipv6_raw(source, destination, udp.payload());
-                    computed.ok()? == udp.checksum()
-                }
-                TransportSlice::Icmpv6(message) => message.is_checksum_valid(source, destination),
-                TransportSlice::Icmpv4(_) | TransportSlice::Igmp(_) => return None,
-            })
+            is_right_over_ipv6(&packet.transport?, header.source, header.destination)
         }
         NetSlice::Arp(_) => None,
     }
+}
+
+fn is_right_over_ipv4(packet: &TransportSlice, source: [u8; 4], to: [u8; 4]) -> Option<bool> {
+    Some(match packet {
+        TransportSlice::Tcp(tcp) => tcp.calc_checksum_ipv4(source, to).ok()? == tcp.checksum(),
+        TransportSlice::Udp(udp) => {
+            let computed = udp.to_header().calc_checksum_ipv4_raw(source, to, udp.payload());
+            udp.checksum() == 0 || computed.ok()? == udp.checksum()
+        }
+        TransportSlice::Icmpv4(message) => {
+            let sum = u32_16bit_word::add_slice(0, message.slice());
+            u32_16bit_word::ones_complement(sum) == 0
+        }
+        TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => return None,
+    })
+}
+
+fn is_right_over_ipv6(packet: &TransportSlice, source: [u8; 16], to: [u8; 16]) -> Option<bool> {
+    Some(match packet {
+        TransportSlice::Tcp(tcp) => tcp.calc_checksum_ipv6(source, to).ok()? == tcp.checksum(),
+        TransportSlice::Udp(udp) => {
+            let computed = udp.to_header().calc_checksum_ipv6_raw(source, to, udp.payload());
+            computed.ok()? == udp.checksum()
+        }
+        TransportSlice::Icmpv6(message) => message.is_checksum_valid(source, to),
+        TransportSlice::Icmpv4(_) | TransportSlice::Igmp(_) => return None,
+    })
 }
 
 /// A world that knows a flow of the client; where `dead`, its backend is gone.
@@ -178,7 +175,9 @@ proptest! {
             let samples = samples(&cast, protocol);
             let (packet, interface) = which.get(&samples);
             let mut bytes = packet.bytes();
-            mutations.iter().for_each(|mutation| mutate(&mut bytes, mutation));
+            for mutation in &mutations {
+                mutate(&mut bytes, mutation);
+            }
             let sent = send(&world, &bytes, *interface);
             if sent.verdict.kind() == Kind::Forwarded && is_right(&bytes) == Some(true) {
                 prop_assert_eq!(is_right(&sent.bytes), Some(true), "{:?} {:02x?}", sent.verdict, bytes);
