@@ -133,19 +133,14 @@ impl Packet {
     }
 
     fn icmp_bytes(&self, kind: u8, code: u8, word: [u8; 4], payload: &[u8]) -> (u8, Vec<u8>) {
-        match (self.source.ip(), self.destination.ip()) {
-            (IpAddr::V6(s), IpAddr::V6(d)) => {
-                let kind = Icmpv6Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: word };
-                let header =
-                    Icmpv6Header::with_checksum(kind, s.octets(), d.octets(), payload).unwrap();
-                (58, [&header.to_bytes(), payload].concat())
-            }
-            _ => {
-                let kind = Icmpv4Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: word };
-                let header = Icmpv4Header::with_checksum(kind, payload);
-                (1, [&header.to_bytes(), payload].concat())
-            }
+        if let (IpAddr::V6(s), IpAddr::V6(d)) = (self.source.ip(), self.destination.ip()) {
+            let kind = Icmpv6Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: word };
+            let header =
+                Icmpv6Header::with_checksum(kind, s.octets(), d.octets(), payload).unwrap();
+            return (58, [&header.to_bytes(), payload].concat());
         }
+        let kind = Icmpv4Type::Unknown { type_u8: kind, code_u8: code, bytes5to8: word };
+        (1, [&Icmpv4Header::with_checksum(kind, payload).to_bytes(), payload].concat())
     }
 }
 

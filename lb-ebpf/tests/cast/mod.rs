@@ -114,6 +114,13 @@ pub struct Sent {
     pub bytes: Vec<u8>,
 }
 
+impl Sent {
+    /// The index of the backend that the frame was sent to, by its MAC address.
+    pub fn backend(&self) -> usize {
+        SERVERS.iter().position(|mac| self.bytes[..6] == *mac).expect("the MAC of a backend")
+    }
+}
+
 /// A director with one service of three backends.
 pub struct World {
     pub cast: Cast,
@@ -184,7 +191,7 @@ impl World {
     pub fn begin(&self, client: SocketAddr) -> usize {
         let sent = self.front(&opening(self.protocol, client, self.cast.vip));
         assert_eq!(sent.verdict, Verdict::ToBackend, "{client}");
-        self.backend_of(&sent)
+        sent.backend()
     }
 
     /// A whole handshake; returns the index of the backend.
@@ -207,12 +214,7 @@ impl World {
         };
         let sent = self.front(&packet);
         assert_eq!(sent.verdict, Verdict::ToBackend, "{client}");
-        self.backend_of(&sent)
-    }
-
-    /// The index of the backend that a frame was sent to, by its MAC address.
-    pub fn backend_of(&self, sent: &Sent) -> usize {
-        SERVERS.iter().position(|mac| sent.bytes[..6] == *mac).expect("the MAC of a backend")
+        sent.backend()
     }
 
     /// The states of all cells that hold a flow: of the client's direction, and of the other one.

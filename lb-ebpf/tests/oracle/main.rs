@@ -1,5 +1,14 @@
 //! Frames that leave the packet path are, byte for byte, what an independent builder makes.
 
+#![expect(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 #[path = "../cast/mod.rs"]
 mod cast;
 

@@ -23,7 +23,7 @@ fn the_same_client_port_to_two_vips_goes_to_two_backends() {
             let first = world.begin(cast.client);
             let sent = world.front(&opening(protocol, cast.client, cast.other_vip));
             assert_eq!(sent.verdict, Verdict::ToBackend);
-            let second = world.backend_of(&sent);
+            let second = sent.backend();
             assert_ne!(first, second);
             // Each reply has the VIP that its flow was sent to.
             for (index, vip) in [(first, cast.vip), (second, cast.other_vip)] {

@@ -1,5 +1,15 @@
 //! What the packet path decides, and what it remembers: no frame is compared here but with itself.
 
+#![expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by a panic"
+)]
+
 #[path = "../cast/mod.rs"]
 mod cast;
 

@@ -90,7 +90,7 @@ fn listeners_of_one_service_share_a_rotation_if_they_share_its_cursor() {
             let client = cast.client_number(number);
             let vip = if number % 2 == 0 { cast.vip } else { cast.other_vip };
             let sent = world.front(&tcp(client, vip).syn());
-            spread.push(world.backend_of(&sent));
+            spread.push(sent.backend());
         }
         assert_eq!(spread, [0, 1, 2, 0, 1, 2]);
     }
