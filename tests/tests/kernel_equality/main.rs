@@ -33,7 +33,9 @@ use mutation::mutate;
 use packet_path::pin_to_cpu;
 use pair::{Pair, Sent};
 
-/// How often each verdict is seen at the least, and each way out, and a frame that grew.
+/// As many as have to agree.
+const FRAMES: u64 = 100_000;
+/// How often each verdict is seen at the least in so many, and each way out, and a frame that grew.
 const ENOUGH: u64 = 100;
 
 /// States of a backend, as often as they stand here.
@@ -131,7 +133,7 @@ fn run(seed: u64, frames: u64, table: &Table, seen: &mut Seen) {
 #[test]
 fn kernel_and_host_agree_on_every_byte_of_a_hundred_thousand_frames() {
     let seed = from_environment("EQUALITY_SEED", 1);
-    let frames = from_environment("EQUALITY_FRAMES", 100_000);
+    let frames = from_environment("EQUALITY_FRAMES", FRAMES);
     println!("EQUALITY_SEED={seed} EQUALITY_FRAMES={frames}");
     let mut seen = Seen::default();
     on_a_director(|_| {
@@ -141,9 +143,10 @@ fn kernel_and_host_agree_on_every_byte_of_a_hundred_thousand_frames() {
     });
     println!("{seen:#?}");
     assert!(seen.at_the_flow_table() * 2 >= seen.frames, "{} did", seen.at_the_flow_table());
+    let enough = ENOUGH * frames.min(FRAMES) / FRAMES;
     for verdict in Verdict::ALL {
         let count = seen.verdicts.get(verdict).copied().unwrap_or_default();
-        assert!(count >= ENOUGH, "{} was seen {count} times", verdict.name());
+        assert!(count >= enough, "{} was seen {count} times", verdict.name());
     }
-    assert!(seen.transmitted.min(seen.redirected).min(seen.grown) >= ENOUGH, "{seen:?}");
+    assert!(seen.transmitted.min(seen.redirected).min(seen.grown) >= enough, "{seen:?}");
 }
