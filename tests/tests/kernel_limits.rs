@@ -1,6 +1,11 @@
 //! The program within the kernel's limits, and the flow table at the edge of its own.
 #![cfg(feature = "root")]
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
 #![expect(unreachable_pub, reason = "a module that several tests share")]
 
 #[expect(dead_code, reason = "other tests use the rest")]

@@ -1,6 +1,11 @@
 //! Round robin is exact although flows come in on two CPUs at once.
 #![cfg(feature = "root")]
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
 #![expect(unreachable_pub, reason = "a module that several tests share")]
 
 #[expect(dead_code, reason = "other tests use the rest")]

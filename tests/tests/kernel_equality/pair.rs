@@ -85,18 +85,20 @@ impl Pair {
             expected == ran
                 && self.kernel.verdict(verdict) == self.host.verdicts()[as_index(verdict)],
             "{arrival:02x?}\nhost: {outcome:?}\n{expected:02x?}\nkernel: {:?}\n{ran:02x?}",
-            self.verdict_of_kernel(),
+            self.other_verdicts(&self.host),
         );
         Sent { arrival, outcome, frame: ran.frame }
     }
 
     /// The tick that the kernel saw. Where it changed while the kernel worked, it is the one with which the
-    /// host does what the kernel has done, to its flow table too.
+    /// host does what the kernel has done, to its counters and its flow table too.
     fn tick_of(&self, earliest: u64, arrival: &Arrival, ran: &Ran) -> u64 {
         let latest = tick();
         let is_the_one = |tick: &u64| {
             let trial = self.host.clone();
-            on_host(&trial, arrival, *tick, 0).1 == *ran && trial.cells() == cells(&self.kernel)
+            on_host(&trial, arrival, *tick, 0).1 == *ran
+                && self.other_verdicts(&trial).is_empty()
+                && trial.cells() == cells(&self.kernel)
         };
         if earliest == latest {
             return latest;
@@ -105,8 +107,8 @@ impl Pair {
     }
 
     /// The verdicts of which the kernel has counted another number than the host.
-    fn verdict_of_kernel(&self) -> Vec<(Verdict, Count, Count)> {
-        let host = self.host.verdicts();
+    fn other_verdicts(&self, host: &HostTables) -> Vec<(Verdict, Count, Count)> {
+        let host = host.verdicts();
         let counts = Verdict::ALL.iter().map(|verdict| {
             let number = verdict.number();
             (*verdict, self.kernel.verdict(number), host[as_index(number)])
@@ -180,7 +182,7 @@ impl Pair {
         assert_eq!(cells, self.host.cells(), "cells");
         let details: Vec<_> = self.kernel.details.iter().map(Result::unwrap).collect();
         assert!(details == self.host.details(), "details");
-        assert_eq!(self.verdict_of_kernel(), [], "verdicts");
+        assert_eq!(self.other_verdicts(&self.host), [], "verdicts");
         for id in 0..u32::try_from(self.host.listeners.len()).unwrap() {
             let drawn = self.kernel.cursors.get(&id, 0).unwrap().drawn;
             assert_eq!(drawn, self.host.drawn(id), "cursor {id}");

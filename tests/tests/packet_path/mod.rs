@@ -52,11 +52,11 @@ pub struct Ran {
 impl PacketPath {
     /// Loads the object, with a flow table of this many buckets.
     pub fn load(n_buckets: usize) -> Self {
-        let mut loader = EbpfLoader::new();
+        let mut preparation = EbpfLoader::new();
         let entries = |count: usize| u32::try_from(count).unwrap();
-        loader.map_max_entries(map::FLOWS, entries(n_buckets));
-        loader.map_max_entries(map::DETAILS, entries(n_buckets * CELLS_PER_BUCKET));
-        let mut loaded = loader.load(OBJECT).expect("these tests need root");
+        preparation.map_max_entries(map::FLOWS, entries(n_buckets));
+        preparation.map_max_entries(map::DETAILS, entries(n_buckets * CELLS_PER_BUCKET));
+        let mut loaded = preparation.load(OBJECT).expect("these tests need root");
         let program: &mut Xdp = loaded.program_mut("sluice").unwrap().try_into().unwrap();
         program.load().unwrap();
         Self {
@@ -181,6 +181,7 @@ fn run(program: &Xdp, frame: &[u8], interface: u32) -> Ran {
         })
         .unwrap();
     output.truncate(usize::try_from(result.data_size_out).unwrap());
-    assert_eq!(output[..BEFORE.len()], BEFORE, "the kernel moves it along");
-    Ran { action: result.return_value, frame: output.split_off(BEFORE.len()) }
+    let frame = output.split_off(BEFORE.len());
+    assert_eq!(output, BEFORE, "the kernel moves it along");
+    Ran { action: result.return_value, frame }
 }
