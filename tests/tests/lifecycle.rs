@@ -1,5 +1,6 @@
 //! The agent's own life: killed, started again with the same configuration or another, stopped.
 #![cfg(feature = "root")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
