@@ -152,6 +152,11 @@ const _: () = {
     proved::<FlowTable>();
 };
 
+/// Memory that the flow table takes, in bytes.
+pub fn flow_table_bytes(max_flows: u32) -> Result<u64> {
+    Geometry::for_flows(max_flows).map(Geometry::bytes)
+}
+
 /// Whether a folder, or the part of its path that exists, is on a BPF file system.
 pub fn is_on_bpffs(path: &Path) -> bool {
     is_bpffs(path)

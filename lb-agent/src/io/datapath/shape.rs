@@ -42,6 +42,12 @@ impl Geometry {
             .map(|cells| Self { buckets: cells / cells_per_bucket, cells })
             .ok_or(DatapathError::TooManyFlows { max_flows })
     }
+
+    /// Memory of both maps.
+    pub(super) fn bytes(self) -> u64 {
+        let of = |entries: u32, size: u32| u64::from(entries) * u64::from(size);
+        of(self.buckets, size::<Bucket>()) + of(self.cells, size::<Detail>())
+    }
 }
 
 /// What the kernel knows of a map.
@@ -161,6 +167,7 @@ mod tests {
     fn the_flow_table_holds_four_cells_for_each_flow() {
         let table = Geometry::for_flows(1_048_576).unwrap();
         assert_eq!(table, Geometry { buckets: 524_288, cells: 4_194_304 });
+        assert_eq!(table.bytes(), 288 << 20);
         assert_eq!(Geometry::for_flows(1_000_000).unwrap(), table);
         assert_eq!(Geometry::for_flows(1).unwrap(), Geometry { buckets: 4, cells: 32 });
     }

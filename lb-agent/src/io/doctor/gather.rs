@@ -12,7 +12,7 @@ use futures::StreamExt;
 use nix::ifaddrs::getifaddrs;
 
 use super::{Ephemeral, Facts, Interface};
-use crate::io::datapath::is_on_bpffs;
+use crate::io::datapath::{flow_table_bytes, is_on_bpffs};
 use crate::io::netlink::{Link, links};
 use crate::model::config::Config;
 
@@ -40,6 +40,11 @@ pub async fn gather(
         unresolved,
         ephemeral: ephemeral(),
         rp_filter_all: sysctl("ipv4/conf/all/rp_filter"),
+        forwarding_v4: sysctl("ipv4/ip_forward"),
+        forwarding_v6: sysctl("ipv6/conf/all/forwarding"),
+        max_flows: datapath.max_flows,
+        flow_table: flow_table_bytes(datapath.max_flows).unwrap_or_default(),
+        memory: memory(),
     }
 }
 
@@ -48,14 +53,29 @@ async fn interface(name: &str, link: Option<&Link>, mode: Option<&String>) -> In
     Interface {
         name: name.to_owned(),
         exists: link.is_some(),
+        up: link.is_some_and(|link| link.up),
+        running: link.is_some_and(|link| link.running),
+        driver: link.and_then(|link| link.kind.clone()).or_else(|| driver(name)),
         mode: mode.cloned(),
         mtu: link.and_then(|link| link.mtu),
-        forwarding_v4: sysctl(&format!("ipv4/conf/{name}/forwarding")),
-        forwarding_v6: sysctl(&format!("ipv6/conf/{name}/forwarding")),
         rp_filter: sysctl(&format!("ipv4/conf/{name}/rp_filter")),
         lro: features.as_ref().map(|active| active.contains("rx-lro")),
         gro: features.as_ref().map(|active| active.contains("rx-gro")),
     }
+}
+
+/// The driver of a device of the machine; virtual interfaces have a kind instead.
+fn driver(interface: &str) -> Option<String> {
+    let driver = fs::read_link(format!("/sys/class/net/{interface}/device/driver")).ok()?;
+    Some(driver.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Memory of the machine.
+fn memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// Names of the offloads that are on; `None` where the kernel does not say.
@@ -129,7 +149,7 @@ mod tests {
         let lo = interface("lo", link, None).await;
         assert!(lo.exists);
         assert!(lo.mtu.is_some());
-        assert!(lo.forwarding_v4.is_some());
+        assert!(lo.up && memory().unwrap() > 1 << 20);
         assert!(lo.rp_filter.is_some());
         // The kernel's loopback device has no LRO to turn on (loopback_net.c).
         assert_eq!(lo.lro, Some(false));

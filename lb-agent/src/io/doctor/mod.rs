@@ -36,6 +36,16 @@ pub struct Facts {
     pub ephemeral: Option<Ephemeral>,
     /// `net.ipv4.conf.all.rp_filter`.
     pub rp_filter_all: Option<u32>,
+    /// `net.ipv4.ip_forward`.
+    pub forwarding_v4: Option<u32>,
+    /// `net.ipv6.conf.all.forwarding`.
+    pub forwarding_v6: Option<u32>,
+    /// `max_flows` of the configuration.
+    pub max_flows: u32,
+    /// Memory that the flow table takes, in bytes.
+    pub flow_table: u64,
+    /// Memory of the machine, in bytes.
+    pub memory: Option<u64>,
 }
 
 /// An interface of the configuration.
@@ -45,14 +55,16 @@ pub struct Interface {
     pub name: String,
     /// Whether there is one of that name.
     pub exists: bool,
+    /// Whether it is up, in the administrator's eyes.
+    pub up: bool,
+    /// Whether it has a carrier.
+    pub running: bool,
+    /// Name of its driver.
+    pub driver: Option<String>,
     /// `native` or `generic`, once attached.
     pub mode: Option<String>,
     /// Largest packet.
     pub mtu: Option<u32>,
-    /// `net.ipv4.conf.NAME.forwarding`.
-    pub forwarding_v4: Option<u32>,
-    /// `net.ipv6.conf.NAME.forwarding`.
-    pub forwarding_v6: Option<u32>,
     /// `net.ipv4.conf.NAME.rp_filter`.
     pub rp_filter: Option<u32>,
     /// Whether the NIC or the driver merges received packets (LRO).
@@ -78,13 +90,12 @@ impl Ephemeral {
 
 /// Judges what was found, in the order in which an operator would set things right.
 pub fn evaluate(facts: &Facts) -> Vec<Check> {
-    let mut checks = vec![bpffs(facts)];
+    let mut checks = vec![bpffs(facts), flow_table(facts)];
     for interface in &facts.interfaces {
-        checks.push(existence(interface));
+        checks.push(link(interface));
         if interface.exists {
             checks.extend(mode(interface));
             checks.extend(offloads(interface));
-            checks.extend(forwarding(interface, facts));
             checks.extend(rp_filter(interface, facts));
         }
     }
@@ -92,6 +103,7 @@ pub fn evaluate(facts: &Facts) -> Vec<Check> {
     checks.extend(vips(facts));
     checks.extend(next_hops(facts));
     checks.extend(ephemeral(facts));
+    checks.extend(forwarding(facts));
     checks
 }
 
@@ -112,12 +124,35 @@ fn bpffs(facts: &Facts) -> Check {
     bad("bpffs", format!("{path} does not lie on a BPF file system"), remedy)
 }
 
-fn existence(interface: &Interface) -> Check {
-    let name = format!("interface {}", interface.name);
-    if interface.exists {
-        return good(name, "exists");
+/// The kernel takes it when the agent starts, whether there are flows or not.
+fn flow_table(facts: &Facts) -> Check {
+    let takes = format!(
+        "{} MiB of kernel memory for {} flows",
+        facts.flow_table.div_ceil(1 << 20),
+        facts.max_flows
+    );
+    if facts.memory.is_some_and(|memory| facts.flow_table > memory / 2) {
+        let detail = format!("{takes}, which is more than half of the machine's");
+        return bad("flow table", detail, "lower [datapath] max_flows: a flow takes 288 bytes");
     }
-    bad(name, "does not exist", "correct [datapath] interfaces; `ip link` lists those there are")
+    good("flow table", takes)
+}
+
+fn link(interface: &Interface) -> Check {
+    let name = &interface.name;
+    let check = format!("interface {name}");
+    match (interface.exists, interface.up, interface.running) {
+        (false, ..) => {
+            let remedy = "correct [datapath] interfaces; `ip link` lists those there are";
+            bad(check, "does not exist", remedy)
+        }
+        (true, false, _) => bad(check, "is down", format!("ip link set {name} up")),
+        (true, true, false) => bad(check, "has no carrier", "look at its cable and its peer"),
+        (true, true, true) => {
+            let driver = interface.driver.as_deref().unwrap_or("unknown");
+            good(check, format!("is up, driver {driver}"))
+        }
+    }
 }
 
 fn mode(interface: &Interface) -> Option<Check> {
@@ -157,42 +192,32 @@ fn offloads(interface: &Interface) -> Vec<Check> {
     checks
 }
 
-/// The kernel forwards what is passed to it: replies whose next hop it has to look for.
-fn forwarding(interface: &Interface, facts: &Facts) -> Vec<Check> {
-    let v4 =
-        facts.listens.iter().any(SocketAddr::is_ipv4).then_some(("ipv4", interface.forwarding_v4));
-    let v6 =
-        facts.listens.iter().any(SocketAddr::is_ipv6).then_some(("ipv6", interface.forwarding_v6));
-    let judge = |(family, value): (&str, Option<u32>)| {
-        let key = format!("net.{family}.conf.{}.forwarding", interface.name);
-        value.map(|value| match value {
-            0 => bad(
-                key,
-                "0: replies whose next hop is not known yet are lost",
-                format!("sysctl -w net.{family}.conf.{}.forwarding=1", interface.name),
-            ),
-            value => good(key, value.to_string()),
-        })
+/// Balanced packets never meet the filter: XDP sees them first. The kernel uses the larger one of the
+/// interface's value and that of `all`; 1 is strict.
+fn rp_filter(interface: &Interface, facts: &Facts) -> Option<Check> {
+    let value = interface.rp_filter?.max(facts.rp_filter_all?);
+    let detail = match value {
+        1 => {
+            "strict: the host itself does not hear who comes by another way than it would answer (a \
+             ping to a VIP); balanced packets are not filtered"
+        }
+        0 => "off",
+        _ => "loose",
     };
-    [v4, v6].into_iter().flatten().filter_map(judge).collect()
+    Some(good(format!("rp_filter {}", interface.name), detail))
 }
 
-/// The kernel uses the larger one of the interface's value and that of `all`; 1 is strict.
-fn rp_filter(interface: &Interface, facts: &Facts) -> Option<Check> {
-    if facts.interfaces.len() < 2 {
-        return None;
-    }
-    let value = interface.rp_filter?.max(facts.rp_filter_all?);
-    let name = format!("rp_filter {}", interface.name);
-    Some(if value == 1 {
-        let remedy = format!(
-            "sysctl -w net.ipv4.conf.{}.rp_filter=2 net.ipv4.conf.all.rp_filter=2",
-            interface.name
-        );
-        bad(name, "strict: packets that come by another way than their reply goes are lost", remedy)
-    } else {
-        good(name, value.to_string())
-    })
+/// Sluice forwards by itself; the kernel only does it for those who use the director as a router.
+fn forwarding(facts: &Facts) -> Option<Check> {
+    let word = |value| if value == 0 { "off" } else { "on" };
+    let families = [("IPv4", facts.forwarding_v4), ("IPv6", facts.forwarding_v6)];
+    let known = families.into_iter().filter_map(|(name, value)| Some((name, word(value?))));
+    let known: Vec<_> = known.map(|(name, word)| format!("{name} {word}")).collect();
+    let detail = format!(
+        "{}: balanced traffic does not need it; connections that backends open through this host do",
+        known.join(", ")
+    );
+    (!known.is_empty()).then(|| good("forwarding", detail))
 }
 
 fn equal_mtu(interfaces: &[Interface]) -> Option<Check> {

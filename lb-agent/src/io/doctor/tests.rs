@@ -8,10 +8,11 @@ fn nic(name: &str) -> Interface {
     Interface {
         name: name.into(),
         exists: true,
+        up: true,
+        running: true,
+        driver: Some("veth".into()),
         mode: Some("native".into()),
         mtu: Some(1500),
-        forwarding_v4: Some(1),
-        forwarding_v6: Some(1),
         rp_filter: Some(0),
         lro: Some(false),
         gro: Some(true),
@@ -29,6 +30,11 @@ fn host_in_order() -> Facts {
         unresolved: BTreeSet::new(),
         ephemeral: Some(Ephemeral { range: 32768..=60999, reserved: Vec::new() }),
         rp_filter_all: Some(0),
+        forwarding_v4: Some(0),
+        forwarding_v6: Some(0),
+        max_flows: 1 << 20,
+        flow_table: 288 << 20,
+        memory: Some(4 << 30),
     }
 }
 
@@ -55,16 +61,13 @@ fn a_host_in_order_has_nothing_to_remedy() {
 #[test]
 fn every_fault_is_found_alone_and_named() {
     type Change = fn(&mut Facts);
-    let cases: [(Change, &str, &str); 8] = [
+    let cases: [(Change, &str, &str); 9] = [
         (|f| f.on_bpffs = false, "bpffs", "mount -t bpf"),
         (|f| f.interfaces[1].exists = false, "interface eth1", "ip link"),
         (|f| f.interfaces[0].lro = Some(true), "LRO eth0", "ethtool -K eth0 lro off"),
-        (
-            |f| f.interfaces[0].forwarding_v4 = Some(0),
-            "net.ipv4.conf.eth0.forwarding",
-            "sysctl -w net.ipv4.conf.eth0.forwarding=1",
-        ),
-        (|f| f.interfaces[1].rp_filter = Some(1), "rp_filter eth1", "eth1.rp_filter=2"),
+        (|f| f.interfaces[0].up = false, "interface eth0", "ip link set eth0 up"),
+        (|f| f.interfaces[0].running = false, "interface eth0", "cable"),
+        (|f| f.memory = Some(512 << 20), "flow table", "max_flows"),
         (|f| f.interfaces[1].mtu = Some(9000), "MTU", "same MTU"),
         (|f| f.addresses.clear(), "VIP 203.0.113.10", "log"),
         (
@@ -80,25 +83,36 @@ fn every_fault_is_found_alone_and_named() {
     }
 }
 
+/// What is said of `name` after `change`, which is no fault.
+fn said(name: &str, change: impl FnOnce(&mut Facts)) -> String {
+    let mut facts = host_in_order();
+    change(&mut facts);
+    let check = evaluate(&facts).into_iter().find(|check| check.name == name).unwrap();
+    assert!(check.ok, "{check:?}");
+    check.detail
+}
+
 #[test]
-fn a_strict_filter_of_all_interfaces_counts_for_each() {
-    let names: Vec<_> =
-        wrong(|f| f.rp_filter_all = Some(1)).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, ["rp_filter eth0", "rp_filter eth1"]);
+fn what_only_the_hosts_own_stack_minds_is_told_and_no_fault() {
+    assert_eq!(said("rp_filter eth0", |_| {}), "off");
+    let strict = |f: &mut Facts| f.rp_filter_all = Some(1);
+    assert!(said("rp_filter eth1", strict).contains("balanced packets are not filtered"));
     assert_eq!(
-        wrong(|f| {
-            f.rp_filter_all = Some(1);
-            f.interfaces.truncate(1);
+        said("rp_filter eth1", |f| {
+            strict(f);
+            f.interfaces[1].rp_filter = Some(2);
         }),
-        []
+        "loose"
     );
-    assert_eq!(
-        wrong(|f| {
-            f.rp_filter_all = Some(1);
-            f.interfaces.iter_mut().for_each(|i| i.rp_filter = Some(2));
-        }),
-        []
-    );
+    let detail = said("forwarding", |f| f.forwarding_v6 = Some(1));
+    assert!(detail.starts_with("IPv4 off, IPv6 on: balanced traffic does not need it"), "{detail}");
+}
+
+#[test]
+fn driver_and_memory_are_told() {
+    assert_eq!(said("interface eth0", |_| {}), "is up, driver veth");
+    let flow_table = said("flow table", |_| {});
+    assert_eq!(flow_table, "288 MiB of kernel memory for 1048576 flows");
 }
 
 #[test]
@@ -108,17 +122,6 @@ fn merged_packets_are_a_fault_of_generic_mode_only() {
         .map(|(name, _)| name)
         .collect();
     assert_eq!(names, ["XDP mode eth0", "GRO eth0"]);
-}
-
-#[test]
-fn only_the_families_in_use_have_to_be_forwarded() {
-    assert_eq!(wrong(|f| f.interfaces[0].forwarding_v6 = Some(0)), []);
-    let v6 = |f: &mut Facts| {
-        f.listens = vec!["[2001:db8::10]:80".parse().unwrap()];
-        f.addresses = BTreeSet::from(["2001:db8::10".parse().unwrap()]);
-        f.interfaces[0].forwarding_v6 = Some(0);
-    };
-    assert_eq!(only(v6).0, "net.ipv6.conf.eth0.forwarding");
 }
 
 #[test]

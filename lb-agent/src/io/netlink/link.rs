@@ -8,7 +8,7 @@ use std::io;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
-    LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+    LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
@@ -22,6 +22,8 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
+    /// What it is, where it is no device of the machine: `veth`, `vlan`.
+    pub kind: Option<String>,
     /// Its largest packet, Ethernet header not included.
     pub mtu: Option<u32>,
     /// Its MAC address; `None` unless it is an Ethernet interface.
@@ -93,6 +95,7 @@ pub(super) fn parse_link(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         name: String::new(),
+        kind: None,
         mtu: None,
         mac: None,
         up: flags.contains(LinkFlags::Up),
@@ -108,11 +111,19 @@ pub(super) fn parse_link(message: &LinkMessage) -> Link {
             {
                 link.mac = mac(bytes);
             }
+            LinkAttribute::LinkInfo(infos) => link.kind = infos.iter().find_map(kind),
             LinkAttribute::Xdp(xdp) => link.xdp = parse_xdp(xdp),
             _ => {}
         }
     }
     link
+}
+
+fn kind(info: &LinkInfo) -> Option<String> {
+    match info {
+        LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    }
 }
 
 /// A program in the driver counts before one in the generic hook.
