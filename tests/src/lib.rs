@@ -19,3 +19,4 @@ pub mod process;
 pub mod stale;
 pub mod web;
 pub mod world;
+pub mod xdp_pass;

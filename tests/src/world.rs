@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::bpf_fs::{BPF_FS, ensure_mounted};
 use crate::link::{End, join};
 use crate::namespace::Namespace;
-use crate::stale;
+use crate::{stale, xdp_pass};
 
 /// The VIP of examples, IPv4.
 pub const VIP_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -196,12 +196,15 @@ impl World {
             Arms::One => {
                 self.plug(client, "client")?;
                 self.plug(front, "director")?;
+                self.wake(End { namespace: &self.switch, interface: "director" })?;
                 "front"
             }
             Arms::Two => {
                 join(client, front)?;
+                self.wake(client)?;
                 let back = End { namespace: &self.director, interface: "back" };
                 self.plug(back, "director")?;
+                self.wake(End { namespace: &self.switch, interface: "director" })?;
                 "back"
             }
         };
@@ -211,6 +214,11 @@ impl World {
         ))?;
         self.director.sysctl("ipv4/ip_forward", "1")?;
         self.director.sysctl("ipv6/conf/all/forwarding", "1")
+    }
+
+    /// Lets the other end of one of the director's links take what the director sends back.
+    fn wake(&self, end: End<'_>) -> Result<()> {
+        xdp_pass::attach(end, &self.folder)
     }
 
     /// Joins an end to the switch, at the port with this name.
