@@ -78,8 +78,18 @@ pub struct Agent<'w> {
 impl<'w> Agent<'w> {
     /// Writes the configuration file, starts the agent and waits until it is ready.
     pub fn start(world: &'w World, binaries: &Binaries, settings: &Settings) -> Result<Self> {
+        Self::start_with(world, binaries, settings, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(
+        world: &'w World,
+        binaries: &Binaries,
+        settings: &Settings,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         write_config(world, &settings.file(world))?;
-        let process = spawn(world, binaries)?;
+        let process = spawn_with(world, binaries, variables)?;
         let mut agent = Self { process, world, binaries: binaries.clone(), keep: false };
         agent.wait_until_ready()?;
         Ok(agent)
@@ -130,9 +140,13 @@ impl<'w> Agent<'w> {
         })
     }
 
-    /// Waits until all backends of the world are up.
+    /// Waits until all backends of all services are up.
     pub fn wait_until_all_up(&self) -> Result<()> {
-        self.world.backends.iter().try_for_each(|host| self.wait_for_health(&host.name, "up"))
+        wait_until("all backends to be up", HEALTH_WITHIN, || {
+            let targets = self.ctl_json(&["health", "list"])?;
+            let targets = targets.as_array().context("read the list of health")?;
+            Ok(targets.iter().all(|target| target["health"] == "up"))
+        })
     }
 
     /// The metrics page.
@@ -177,7 +191,12 @@ impl Drop for Agent<'_> {
 
 /// Starts an agent with the configuration file that is there, which may refuse to run.
 pub fn spawn(world: &World, binaries: &Binaries) -> Result<Process> {
+    spawn_with(world, binaries, &[])
+}
+
+fn spawn_with(world: &World, binaries: &Binaries, variables: &[(&str, &str)]) -> Result<Process> {
     let mut command = world.director.command(&binaries.agent);
+    command.envs(variables.iter().copied());
     command.arg("--config").arg(config_file(world)).env("RUST_LOG", "info").env("NO_COLOR", "1");
     Process::start("lb-agent", &mut command, world.folder())
 }

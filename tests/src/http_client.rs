@@ -3,10 +3,11 @@
 //! It acts in the network namespace of the calling thread; see [`Namespace::enter`](crate::namespace::Namespace::enter).
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use socket2::{Domain, Socket, Type};
 
 use crate::clock::now;
 
@@ -51,10 +52,38 @@ impl Connection {
     pub fn open(address: SocketAddr, timeout: Duration) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&address, timeout)
             .with_context(|| format!("connect to {address}"))?;
-        stream.set_read_timeout(Some(timeout)).context("set the timeout for reading")?;
-        stream.set_write_timeout(Some(timeout)).context("set the timeout for writing")?;
+        Self::over(stream, address, timeout)
+    }
+
+    /// Connects from a port of the client's choice, which other connections may use too.
+    pub fn open_from(port: u16, address: SocketAddr, timeout: Duration) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .context("open a socket")?;
+        let any: SocketAddr = if address.is_ipv4() {
+            (Ipv4Addr::UNSPECIFIED, port).into()
+        } else {
+            (Ipv6Addr::UNSPECIFIED, port).into()
+        };
+        socket.set_reuse_address(true).context("share the port")?;
+        socket.bind(&any.into()).with_context(|| format!("bind to port {port}"))?;
+        socket
+            .connect_timeout(&address.into(), timeout)
+            .with_context(|| format!("connect to {address} from port {port}"))?;
+        Self::over(socket.into(), address, timeout)
+    }
+
+    fn over(stream: TcpStream, address: SocketAddr, timeout: Duration) -> Result<Self> {
         stream.set_nodelay(true).context("send without delay")?;
-        Ok(Self { stream: BufReader::new(stream), host: address })
+        let connection = Self { stream: BufReader::new(stream), host: address };
+        connection.set_timeout(timeout)?;
+        Ok(connection)
+    }
+
+    /// Bounds each later wait for the peer.
+    pub fn set_timeout(&self, timeout: Duration) -> Result<()> {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(timeout)).context("set the timeout for reading")?;
+        stream.set_write_timeout(Some(timeout)).context("set the timeout for writing")
     }
 
     /// The client's own address.
@@ -72,18 +101,28 @@ impl Connection {
         self.exchange("POST", path, body)
     }
 
+    /// Sends a request and does not wait for the answer.
+    pub fn send(&mut self, path: &str) -> Result<()> {
+        self.write("GET", path, &[])
+    }
+
     fn exchange(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Answer> {
+        self.write(method, path, body)?;
+        self.read_answer()
+    }
+
+    fn write(&mut self, method: &str, path: &str, body: &[u8]) -> Result<()> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
             self.host,
             body.len()
         );
         let request = [head.as_bytes(), body].concat();
-        self.stream.get_mut().write_all(&request).context("send the request")?;
-        self.read_answer()
+        self.stream.get_mut().write_all(&request).context("send the request")
     }
 
-    fn read_answer(&mut self) -> Result<Answer> {
+    /// Reads the answer to the oldest request that has none yet.
+    pub fn read_answer(&mut self) -> Result<Answer> {
         let first = self.read_line()?;
         let status = first.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.with_context(|| format!("read a status from {first:?}"))?;

@@ -8,6 +8,7 @@
 pub mod agent;
 pub mod binaries;
 pub mod bpf_fs;
+pub mod capture;
 pub mod clock;
 pub mod command;
 pub mod http_client;
@@ -16,7 +17,9 @@ pub mod link;
 pub mod load;
 pub mod namespace;
 pub mod process;
+pub mod stage;
 pub mod stale;
+pub mod udp_echo;
 pub mod web;
 pub mod world;
 pub mod xdp_pass;

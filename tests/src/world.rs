@@ -174,6 +174,16 @@ impl World {
         End { namespace: &self.director, interface: "front" }
     }
 
+    /// Pulls a backend's cable out of the switch.
+    pub fn unplug(&self, port: &str) -> Result<()> {
+        self.switch.ip(&format!("link set {port} down"))
+    }
+
+    /// Puts the cable in again.
+    pub fn plug_in(&self, port: &str) -> Result<()> {
+        self.switch.ip(&format!("link set {port} up"))
+    }
+
     fn wire(&self) -> Result<()> {
         self.switch.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
         self.switch.ip("link add bridge type bridge mcast_snooping 0\nlink set bridge up")?;

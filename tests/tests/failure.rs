@@ -1,139 +1,116 @@
-//! Backends that die, return, are drained, or wait as backups.
+//! Backends that die, return, or wait as backups, and what becomes of their connections.
 #![cfg(feature = "root")]
 
-use std::time::Duration;
-
-use lb_tests::agent::{Agent, BALANCED, NOTICED_WITHIN, QUICK_CHECK, Settings, service, shop};
-use lb_tests::binaries::Binaries;
+use lb_tests::agent::{BALANCED, NOTICED_WITHIN, QUICK_CHECK, Settings, service};
 use lb_tests::clock::now;
-use lb_tests::http_client::Connection;
-use lb_tests::load::{Load, TIMEOUT, by_backend, failures, send_in_turn};
-use lb_tests::web::{PORT, Web};
+use lb_tests::load::{by_backend, failures};
+use lb_tests::stage::Stage;
+use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
-
-fn names<'a>(counts: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
-    counts.into_iter().map(String::as_str).collect()
-}
 
 #[test]
 fn a_dead_backend_gets_nothing_after_it_was_noticed_and_all_again_when_it_is_back() {
     let world = World::new(Arms::Two, 3).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let mut webs = Web::start_all(&world, &binaries).unwrap();
-    let agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let load = Load::start(&world.client.namespace, &vips(PORT)).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    let load = stage.load().unwrap();
     load.wait_for_more(100).unwrap();
     let killed_at = now();
-    webs[1].process.kill().unwrap();
-    agent.wait_for_health("web2", "down").unwrap();
-    load.wait_for_more(1000).unwrap();
+    stage.kill_web(1).unwrap();
+    stage.agent.wait_for_health("web2", "down").unwrap();
+    let down_at = now();
+    load.wait_for_more(600).unwrap();
     let exchanges = load.stop().unwrap();
     let noticed_at = killed_at + NOTICED_WITHIN;
-    let after: Vec<_> = exchanges.iter().filter(|it| it.started_at > noticed_at).cloned().collect();
-    assert_eq!(failures(&after), Vec::<&String>::new());
-    assert_eq!(names(by_backend(&after).keys()), ["web1", "web3"]);
-    let before: Vec<_> = exchanges.iter().filter(|it| it.ended_at < killed_at).cloned().collect();
-    assert_eq!(failures(&before), Vec::<&String>::new());
+    assert!(down_at < noticed_at, "noticed after {:?}", down_at - killed_at);
+    let excused = |started_at, ended_at| started_at <= noticed_at && ended_at >= killed_at;
+    let rest: Vec<_> =
+        exchanges.iter().filter(|it| !excused(it.started_at, it.ended_at)).cloned().collect();
+    assert_eq!(failures(&rest), Vec::<&String>::new());
+    let hit = exchanges.iter().filter(|it| it.outcome.is_err()).count();
+    assert!(hit > 0, "the backend was in use when it died");
+    let after = by_backend(exchanges.iter().filter(|it| it.started_at > noticed_at));
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["web1", "web3"]);
 
-    webs[1] = Web::start(&world, &world.backends[1], &binaries).unwrap();
-    agent.wait_for_health("web2", "up").unwrap();
-    let exchanges = send_in_turn(&world.client.namespace, &vips(PORT), 30).unwrap();
-    assert_eq!(by_backend(&exchanges).values().copied().collect::<Vec<_>>(), [10, 10, 10]);
-}
-
-#[test]
-fn a_drained_backend_keeps_its_flows_and_gets_no_new_ones() {
-    let world = World::new(Arms::Two, 2).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let _webs = Web::start_all(&world, &binaries).unwrap();
-    let agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let open = || Connection::open(vips(PORT)[0], TIMEOUT).unwrap();
-    let mut connection = world.client.namespace.enter(open).unwrap();
-    let drained = connection.get("/").unwrap().backend;
-    let load = Load::start(&world.client.namespace, &vips(PORT)).unwrap();
-    load.wait_for_more(50).unwrap();
-    agent.ctl_ok(&["backend", "drain", "shop", &drained]).unwrap();
-    let drained_at = now();
-    load.wait_for_more(200).unwrap();
-    assert_eq!(connection.get("/").unwrap().backend, drained);
-    let exchanges = load.stop().unwrap();
-    assert_eq!(failures(&exchanges), Vec::<&String>::new());
-    let after = by_backend(exchanges.iter().filter(|it| it.started_at > drained_at));
-    assert!(!after.contains_key(&drained), "{after:?}");
-
-    agent.ctl_ok(&["backend", "ready", "shop", &drained]).unwrap();
-    let exchanges = send_in_turn(&world.client.namespace, &vips(PORT), 20).unwrap();
-    assert_eq!(by_backend(&exchanges).values().copied().collect::<Vec<_>>(), [10, 10]);
-}
-
-#[test]
-fn waiting_for_a_drain_with_an_open_connection_times_out() {
-    let world = World::new(Arms::Two, 1).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let _webs = Web::start_all(&world, &binaries).unwrap();
-    let agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let open = || Connection::open(vips(PORT)[1], TIMEOUT).unwrap();
-    let mut connection = world.client.namespace.enter(open).unwrap();
-    connection.get("/").unwrap();
-    let arguments = ["backend", "drain", "shop", "web1", "--wait", "--timeout", "2s"];
-    assert_eq!(agent.ctl(&arguments).unwrap().status.code(), Some(7));
-    assert_eq!(connection.get("/").unwrap().backend, "web1");
+    stage.revive_web(1).unwrap();
+    assert_eq!(stage.answers(30).unwrap().into_values().collect::<Vec<_>>(), [10, 10, 10]);
 }
 
 #[test]
 fn backups_serve_only_while_no_other_backend_is_healthy() {
     let world = World::new(Arms::Two, 2).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let mut webs = Web::start_all(&world, &binaries).unwrap();
     // The last backend of the list is the backup.
     let tables =
         format!("{QUICK_CHECK}\n{}backup = true\n", service("shop", &vips(PORT), BALANCED, &world));
-    let settings = Settings { tables, ..Settings::default() };
-    let agent = Agent::start(&world, &binaries, &settings).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let answers = || {
-        let exchanges = send_in_turn(&world.client.namespace, &vips(PORT), 10).unwrap();
-        assert_eq!(failures(&exchanges), Vec::<&String>::new());
-        by_backend(&exchanges).into_keys().collect::<Vec<_>>()
-    };
-    assert_eq!(answers(), ["web1"]);
-    webs[0].process.kill().unwrap();
-    agent.wait_for_health("web1", "down").unwrap();
-    assert_eq!(answers(), ["web2"]);
-    webs[0] = Web::start(&world, &world.backends[0], &binaries).unwrap();
-    agent.wait_for_health("web1", "up").unwrap();
-    assert_eq!(answers(), ["web1"]);
+    let mut stage = Stage::set(&world, &Settings { tables, ..Settings::default() }).unwrap();
+    assert_eq!(stage.answering(10).unwrap(), ["web1"]);
+    stage.kill_web(0).unwrap();
+    stage.agent.wait_for_health("web1", "down").unwrap();
+    assert_eq!(stage.answering(10).unwrap(), ["web2"]);
+    stage.revive_web(0).unwrap();
+    assert_eq!(stage.answering(10).unwrap(), ["web1"]);
 }
 
-/// How a request on a connection ends that was open when its backend died with its host.
-fn open_connection_to_a_dead_host(on_backend_down: &str) -> anyhow::Result<String> {
+#[test]
+fn without_any_healthy_backend_requests_are_dropped_by_name() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    stage.kill_web(0).unwrap();
+    stage.agent.wait_for_health("web1", "down").unwrap();
+    let failed = stage.world.client.namespace.enter(|| {
+        let timeout = std::time::Duration::from_millis(300);
+        lb_tests::http_client::ask_name(vips(PORT)[0], timeout).outcome
+    });
+    assert!(failed.unwrap().unwrap_err().contains("timed out"), "silence, not a refusal");
+    assert!(stage.packets("no_backend").unwrap() >= 1);
+    let status = stage.agent.ctl_json(&["status"]).unwrap();
+    assert_eq!(status["backends_serving"], 0);
+    assert!(status["warnings"][0].as_str().unwrap().contains("shop"), "{status}");
+}
+
+/// How requests on connections end, one of each family, that were open when their backends' hosts died.
+fn open_connections_to_dead_hosts(on_backend_down: &str) -> anyhow::Result<Vec<String>> {
     let world = World::new(Arms::Two, 2)?;
-    let binaries = Binaries::of_this_profile()?;
-    let _webs = Web::start_all(&world, &binaries)?;
     let options = format!("{BALANCED}\non_backend_down = \"{on_backend_down}\"");
     let tables = format!("{QUICK_CHECK}\n{}", service("shop", &vips(PORT), &options, &world));
-    let agent = Agent::start(&world, &binaries, &Settings { tables, ..Settings::default() })?;
-    agent.wait_until_all_up()?;
-    let open = || Connection::open(vips(PORT)[0], Duration::from_secs(2));
-    let mut connection = world.client.namespace.enter(open)??;
-    let backend = connection.get("/")?.backend;
-    let host = world.backends.iter().find(|host| host.name == backend);
-    host.map_or(Ok(()), |host| host.namespace.ip("link set eth0 down"))?;
-    agent.wait_for_health(&backend, "down")?;
-    Ok(connection.get("/").map_or_else(|error| format!("{error:#}"), |answer| answer.backend))
+    let stage = Stage::set(&world, &Settings { tables, ..Settings::default() })?;
+    let open = vips(PORT).map(|vip| stage.connect_through(vip));
+    for host in &world.backends {
+        host.namespace.ip("link set eth0 down")?;
+        stage.agent.wait_for_health(&host.name, "down")?;
+    }
+    let ends = open.into_iter().map(|opened| {
+        let (mut connection, _) = opened?;
+        connection.set_timeout(NOTICED_WITHIN)?;
+        Ok(connection.get("/").map_or_else(|error| format!("{error:#}"), |answer| answer.backend))
+    });
+    ends.collect()
 }
 
 #[test]
-fn an_open_connection_to_a_dead_host_is_reset() {
-    let end = open_connection_to_a_dead_host("reset").unwrap();
-    assert!(end.contains("reset by peer"), "{end}");
+fn open_connections_to_dead_hosts_are_reset_on_the_next_write() {
+    let ends = open_connections_to_dead_hosts("reset").unwrap();
+    assert!(ends.iter().all(|end| end.contains("reset by peer")), "{ends:?}");
 }
 
 #[test]
-fn an_open_connection_to_a_dead_host_is_left_alone_where_that_is_asked_for() {
-    let end = open_connection_to_a_dead_host("keep").unwrap();
-    assert!(!end.contains("reset by peer"), "{end}");
+fn open_connections_to_dead_hosts_are_left_alone_where_that_is_asked_for() {
+    let ends = open_connections_to_dead_hosts("keep").unwrap();
+    assert!(ends.iter().all(|end| end.contains("temporarily unavailable")), "{ends:?}");
+}
+
+#[test]
+fn a_connection_that_is_kept_goes_on_when_its_host_is_back() {
+    let world = World::new(Arms::Two, 2).unwrap();
+    let options = format!("{BALANCED}\non_backend_down = \"keep\"");
+    let tables = format!("{QUICK_CHECK}\n{}", service("shop", &vips(PORT), &options, &world));
+    let stage = Stage::set(&world, &Settings { tables, ..Settings::default() }).unwrap();
+    let (mut connection, index) = stage.connect_through(vips(PORT)[0]).unwrap();
+    let host = &world.backends[index];
+    // The web server lives on while nothing reaches it.
+    world.unplug(&host.name).unwrap();
+    stage.agent.wait_for_health(&host.name, "down").unwrap();
+    connection.send("/").unwrap();
+    world.plug_in(&host.name).unwrap();
+    stage.agent.wait_for_health(&host.name, "up").unwrap();
+    assert_eq!(connection.read_answer().unwrap().backend, host.name);
 }
