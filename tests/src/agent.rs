@@ -78,17 +78,17 @@ pub struct Agent<'w> {
 impl<'w> Agent<'w> {
     /// Writes the configuration file, starts the agent and waits until it is ready.
     pub fn start(world: &'w World, binaries: &Binaries, settings: &Settings) -> Result<Self> {
-        Self::start_with(world, binaries, settings, &[])
+        Self::start_from(world, binaries, &settings.file(world), &[])
     }
 
-    /// The same with variables of the environment.
-    pub fn start_with(
+    /// The same from the text of a whole configuration file, and with variables of the environment.
+    pub fn start_from(
         world: &'w World,
         binaries: &Binaries,
-        settings: &Settings,
+        config: &str,
         variables: &[(&str, &str)],
     ) -> Result<Self> {
-        write_config(world, &settings.file(world))?;
+        write_config(world, config)?;
         let process = spawn_with(world, binaries, variables)?;
         let mut agent = Self { process, world, binaries: binaries.clone(), keep: false };
         agent.wait_until_ready()?;

@@ -33,9 +33,14 @@ impl<'w> Stage<'w> {
 
     /// Any services, with a web server on each backend.
     pub fn set(world: &'w World, settings: &Settings) -> Result<Self> {
+        Self::set_from(world, &settings.file(world))
+    }
+
+    /// The same from the text of a whole configuration file.
+    pub fn set_from(world: &'w World, config: &str) -> Result<Self> {
         let binaries = Binaries::of_this_profile()?;
         let webs = Web::start_all(world, &binaries)?;
-        let agent = Agent::start(world, &binaries, settings)?;
+        let agent = Agent::start_from(world, &binaries, config, &[])?;
         agent.wait_until_all_up()?;
         Ok(Self { agent, webs, world, binaries })
     }

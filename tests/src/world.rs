@@ -121,8 +121,10 @@ impl World {
             folder: Path::new(stale::FOLDERS).join(name),
             keep: AtomicBool::new(false),
         };
-        std::fs::create_dir_all(&world.folder)
-            .with_context(|| format!("make {}", world.folder.display()))?;
+        for folder in [&world.folder, &world.link_path()] {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("make {}", folder.display()))?;
+        }
         world.wire().with_context(|| format!("wire up the world {name}"))?;
         Ok(world)
     }
@@ -148,6 +150,11 @@ impl World {
     /// Where the agent of this world pins.
     pub fn pin_path(&self) -> PathBuf {
         Path::new(BPF_FS).join(&self.name)
+    }
+
+    /// Where links of programs are pinned that are not the agent's.
+    pub fn link_path(&self) -> PathBuf {
+        Path::new(BPF_FS).join(format!("{}-links", self.name))
     }
 
     /// Leaves the world behind when this value is dropped; [`stale::remove_world`] removes it.
@@ -228,7 +235,7 @@ impl World {
 
     /// Lets the other end of one of the director's links take what the director sends back.
     fn wake(&self, end: End<'_>) -> Result<()> {
-        xdp_pass::attach(end, &self.folder)
+        xdp_pass::attach(end, &self.link_path())
     }
 
     /// Joins an end to the switch, at the port with this name.
@@ -243,7 +250,7 @@ impl Drop for World {
         if self.keep.load(Ordering::Relaxed) {
             return;
         }
-        for folder in [&self.pin_path(), &self.folder] {
+        for folder in [&self.pin_path(), &self.link_path(), &self.folder] {
             if let Err(error) = stale::remove_folder(folder) {
                 eprintln!("{error:#}");
             }

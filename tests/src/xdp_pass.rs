@@ -7,20 +7,30 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::programs::links::FdLink;
+use aya::programs::{Xdp, xdp::XdpMode};
 
-use crate::command::run;
 use crate::link::End;
 
 /// Its name, as the kernel lists it.
 pub const NAME: &str = "pass_all";
 
-/// Attaches the program in native mode; its object is left in `folder`.
+/// Attaches the program in native mode; it stays as long as its link's pin, a file of its own in `folder`.
 pub fn attach(end: End<'_>, folder: &Path) -> Result<()> {
-    let file = folder.join("xdp_pass.o");
-    std::fs::write(&file, object()).with_context(|| format!("write {}", file.display()))?;
-    let mut command = end.namespace.command("ip");
-    command.args(["link", "set", "dev", end.interface, "xdpdrv", "object"]).arg(file);
-    run(command.args(["section", "xdp"]))?;
+    let pin = folder.join(format!("{}-{}", end.namespace.name(), end.interface));
+    end.namespace
+        .enter(|| attach_here(end.interface, &pin))?
+        .with_context(|| format!("attach an XDP program to {}", end.interface))
+}
+
+fn attach_here(interface: &str, pin: &Path) -> Result<()> {
+    let mut object = Ebpf::load(&object())?;
+    let program: &mut Xdp = object.program_mut(NAME).context("find the program")?.try_into()?;
+    program.load()?;
+    let id = program.attach(interface, XdpMode::Driver)?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    link.pin(pin)?;
     Ok(())
 }
 

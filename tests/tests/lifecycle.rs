@@ -1,207 +1,206 @@
-//! The agent's own life: killed, restarted, reloaded, refused.
+//! The agent's own life: killed, started again with the same configuration or another, stopped.
 #![cfg(feature = "root")]
 
-use std::fmt::Write;
-use std::process::Command;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
-use lb_tests::agent::{
-    Agent, BALANCED, QUICK_CHECK, Settings, config_file, service, shop, spawn, write_config,
-};
+use lb_tests::agent::{Agent, METRICS, shop, write_config};
 use lb_tests::binaries::Binaries;
-use lb_tests::clock::{now, wait_until};
+use lb_tests::clock::{now, wait_for};
 use lb_tests::command::run;
-use lb_tests::load::{Load, TIMEOUT, by_backend, failures, send_in_turn};
-use lb_tests::web::{PORT, Web};
+use lb_tests::http_client::get;
+use lb_tests::load::{TIMEOUT, failures};
+use lb_tests::stage::Stage;
+use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
+
+/// However many clients are connected, an agent that is told to stop stops.
+const STOPS_WITHIN: Duration = Duration::from_secs(2);
 
 #[test]
-fn traffic_flows_while_the_agent_is_killed_and_started_again() {
+fn traffic_flows_while_the_agent_is_killed_and_another_takes_over() {
     let world = World::new(Arms::Two, 3).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let _webs = Web::start_all(&world, &binaries).unwrap();
-    let mut agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let program = agent.ctl_json(&["status"]).unwrap()["interfaces"].clone();
-    let load = Load::start(&world.client.namespace, &vips(PORT)).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    let (mut connection, index) = stage.connect_through(vips(PORT)[0]).unwrap();
+    let load = stage.load().unwrap();
     load.wait_for_more(100).unwrap();
-    agent.process.kill().unwrap();
-    load.wait_for_more(300).unwrap();
-    agent.restart().unwrap();
-    agent.wait_until_all_up().unwrap();
-    load.wait_for_more(300).unwrap();
+    stage.agent.process.kill().unwrap();
+    load.wait_for_more(200).unwrap();
+    stage.agent.restart().unwrap();
+    stage.agent.wait_until_all_up().unwrap();
+    load.wait_for_more(200).unwrap();
     let exchanges = load.stop().unwrap();
     assert_eq!(failures(&exchanges), Vec::<&String>::new());
-    assert_eq!(by_backend(&exchanges).len(), 3);
-    assert_eq!(agent.ctl_json(&["status"]).unwrap()["interfaces"][0]["mode"], program[0]["mode"]);
-}
-
-#[test]
-fn a_reload_under_load_changes_the_backends_without_one_failed_request() {
-    let world = World::new(Arms::Two, 3).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let _webs = Web::start_all(&world, &binaries).unwrap();
-    let agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let load = Load::start(&world.client.namespace, &vips(PORT)).unwrap();
-    load.wait_for_more(100).unwrap();
-    let mut reduced = shop(&world);
-    let last = reduced.tables.rfind("[[service.backend]]").unwrap();
-    reduced.tables.insert_str(last, "# the last one takes no new flows\n");
-    reduced.tables.push_str("weight = 0\n");
-    agent.write_config(&reduced).unwrap();
-    agent.ctl_ok(&["reload"]).unwrap();
-    let reloaded_at = now();
-    load.wait_for_more(300).unwrap();
-    agent.write_config(&shop(&world)).unwrap();
-    agent.process.signal(Signal::SIGHUP).unwrap();
-    let reloaded_again_at = now();
-    load.wait_for_more(600).unwrap();
-    let exchanges = load.stop().unwrap();
-    assert_eq!(failures(&exchanges), Vec::<&String>::new());
-    let between = exchanges.iter().filter(|it| it.started_at > reloaded_at);
-    let between = by_backend(between.filter(|it| it.ended_at < reloaded_again_at));
-    assert_eq!(between.keys().collect::<Vec<_>>(), ["web1", "web2"]);
-    let after = by_backend(exchanges.iter().filter(|it| it.started_at > reloaded_again_at));
-    assert!(after.contains_key("web3"), "{after:?}");
-}
-
-#[test]
-fn a_wrong_file_is_explained_and_the_old_configuration_goes_on() {
-    let world = World::new(Arms::Two, 1).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let _webs = Web::start_all(&world, &binaries).unwrap();
-    let agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let wrong = shop(&world).file(&world).replace("interval =", "intervall =").replace("rr", "rrr");
-    write_config(&world, &wrong).unwrap();
-    let output = agent.ctl(&["reload"]).unwrap();
-    assert_eq!(output.status.code(), Some(5));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("intervall") && said.contains("rrr"), "both problems at once:\n{said}");
-    let exchanges = send_in_turn(&world.client.namespace, &vips(PORT), 4).unwrap();
-    assert_eq!(failures(&exchanges), Vec::<&String>::new());
-}
-
-#[test]
-fn an_agent_with_a_wrong_file_does_not_start() {
-    let world = World::new(Arms::Two, 1).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    write_config(&world, "version = 1\n[datapath]\ninterfaces = 7\n").unwrap();
-    let mut process = spawn(&world, &binaries).unwrap();
-    assert!(!process.wait(TIMEOUT).unwrap().success());
-    let place = format!("{}:3:", config_file(&world).display());
-    assert!(process.log().contains(&place), "{place} is not in\n{}", process.log());
-}
-
-#[test]
-fn a_foreign_program_on_the_interface_is_named_and_left_alone() {
-    let world = World::new(Arms::Two, 1).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let other = World::new(Arms::Two, 1).unwrap();
-    let first = Agent::start(&other, &binaries, &shop(&other)).unwrap();
-    let pinned = run(Command::new("find").arg(other.pin_path()).args(["-name", "*prog*"])).unwrap();
-    let pinned = pinned.lines().next().unwrap().to_owned();
-    world.director.ip(&format!("link set dev front xdpdrv pinned {pinned}")).unwrap();
-    write_config(&world, &shop(&world).file(&world)).unwrap();
-    let mut process = spawn(&world, &binaries).unwrap();
-    assert!(!process.wait(TIMEOUT).unwrap().success());
-    assert!(process.log().contains("front"), "{}", process.log());
-    let link = run(world.director.command("ip").args(["link", "show", "front"])).unwrap();
-    assert!(link.contains("prog/xdp"), "{link}");
-    drop(first);
-}
-
-#[test]
-fn an_agent_that_is_detached_leaves_nothing_in_the_kernel() {
-    let world = World::new(Arms::Two, 1).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    drop(Agent::start(&world, &binaries, &shop(&world)).unwrap());
-    for interface in world.interfaces() {
-        let link = run(world.director.command("ip").args(["link", "show", interface])).unwrap();
-        assert!(!link.contains("xdp"), "{link}");
-        let addresses = run(world.director.command("ip").args(["address", "show"])).unwrap();
-        assert!(!addresses.contains("203.0.113.10"), "{addresses}");
+    // A packet that was lost would have been sent again, after 200 ms at least.
+    let slow: Vec<_> = exchanges.iter().filter(|it| it.took() > TIMEOUT / 25).collect();
+    assert!(slow.is_empty(), "{slow:?}");
+    assert_eq!(connection.get("/").unwrap().backend, world.backends[index].name);
+    let services = stage.agent.ctl_json(&["service", "list"]).unwrap();
+    // One more: the connection that was open all the time.
+    assert_eq!(services[0]["traffic"]["flows_total"], exchanges.len() + 1, "{services}");
+    for backend in services[0]["backends"].as_array().unwrap() {
+        let fair = u64::try_from(exchanges.len() / 3).unwrap();
+        let flows = backend["traffic"]["flows_total"].as_u64().unwrap();
+        assert!((fair..=fair + 1).contains(&flows), "the rotation went on: {services}");
     }
-    assert!(!world.pin_path().exists() || world.pin_path().read_dir().unwrap().next().is_none());
-}
-
-/// 200 services with five backends each: five ports of one host.
-fn two_hundred_services(world: &World) -> Result<String, std::fmt::Error> {
-    let address = world.backends.first().map(|host| host.v4.to_string()).unwrap_or_default();
-    let mut text = QUICK_CHECK.replace("200ms", "10s");
-    for number in 0..200 {
-        let port = 10_000 + number;
-        write!(
-            text,
-            "[[service]]\nname = \"s{number}\"\nlisten = [\"203.0.113.10:{port}\"]\n{BALANCED}\n"
-        )?;
-        for backend in 1..=5 {
-            write!(
-                text,
-                "[[service.backend]]\nname = \"b{backend}\"\naddress = \"{address}:{}\"\n",
-                80 + backend
-            )?;
-        }
-    }
-    Ok(text)
 }
 
 #[test]
-fn two_hundred_services_with_a_thousand_backends_are_balanced() {
-    let world = World::new(Arms::Two, 1).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let host = &world.backends[0];
-    let listen: Vec<_> = (81..=85).map(|port| host.at(port)[0]).collect();
-    let _web = Web::start_on(&world, host, &binaries, &listen).unwrap();
-    let settings =
-        Settings { tables: two_hundred_services(&world).unwrap(), ..Settings::default() };
-    let agent = Agent::start(&world, &binaries, &settings).unwrap();
-    wait_until("all backends to serve", TIMEOUT * 6, || {
-        Ok(agent.ctl_json(&["status"])?["backends_serving"] == 1_000)
-    })
-    .unwrap();
-    let all: Vec<_> = (0..200).map(|number| vips(10_000 + number)[0]).collect();
-    let exchanges = send_in_turn(&world.client.namespace, &all, 1_000).unwrap();
-    assert_eq!(failures(&exchanges), Vec::<&String>::new());
-    let rows = agent.ctl_json(&["backend", "list"]).unwrap();
-    let flows = |row: &serde_json::Value| row["traffic"]["flows_total"].as_u64();
-    let uneven = rows.as_array().unwrap().iter().filter(|row| flows(row) != Some(1)).count();
-    assert_eq!(uneven, 0, "each of 1,000 requests to a backend of its own");
-}
-
-#[test]
-fn a_change_at_run_time_survives_restart_and_reload() {
+fn an_agent_starts_again_with_another_configuration_under_load() {
     let world = World::new(Arms::Two, 2).unwrap();
-    let binaries = Binaries::of_this_profile().unwrap();
-    let _webs = Web::start_all(&world, &binaries).unwrap();
-    let mut agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
-    agent.wait_until_all_up().unwrap();
-    agent.ctl_ok(&["backend", "maint", "shop", "web1"]).unwrap();
-    agent.ctl_ok(&["reload"]).unwrap();
-    agent.process.terminate(TIMEOUT).unwrap();
-    agent.restart().unwrap();
-    agent.wait_for_health("web2", "up").unwrap();
-    let answers = || by_backend(&send_in_turn(&world.client.namespace, &vips(PORT), 6).unwrap());
-    assert_eq!(answers().keys().collect::<Vec<_>>(), ["web2"]);
-    agent.ctl_ok(&["reload", "--discard"]).unwrap();
-    agent.wait_until_all_up().unwrap();
-    assert_eq!(answers().len(), 2);
+    let mut stage = Stage::shop(&world).unwrap();
+    let load = stage.load().unwrap();
+    load.wait_for_more(50).unwrap();
+    stage.agent.process.kill().unwrap();
+    let text = shop(&world).file(&world);
+    let more = text.replace("\"203.0.113.10:80\"", "\"203.0.113.10:80\", \"203.0.113.10:8080\"");
+    write_config(&world, &more).unwrap();
+    stage.agent.restart().unwrap();
+    stage.agent.wait_until_all_up().unwrap();
+    let mut connection = stage.connect(vips(8080)[0]).unwrap();
+    assert_eq!(connection.get("/").unwrap().status, 200);
+    load.wait_for_more(50).unwrap();
+    assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());
+    stage.agent.process.kill().unwrap();
+    write_config(&world, &text).unwrap();
+    stage.agent.restart().unwrap();
+    assert!(stage.connect(vips(8080)[0]).is_err(), "the listener is gone");
+    assert_eq!(stage.answering(4).unwrap().len(), 2);
 }
 
 #[test]
-fn two_services_share_one_backend_port_and_its_direct_clients() {
+fn a_dead_backend_stays_dead_for_the_next_agent() {
+    let world = World::new(Arms::Two, 2).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    stage.kill_web(0).unwrap();
+    stage.agent.wait_for_health("web1", "down").unwrap();
+    let load = stage.load().unwrap();
+    load.wait_for_more(20).unwrap();
+    stage.agent.process.kill().unwrap();
+    stage.agent.restart().unwrap();
+    load.wait_for_more(100).unwrap();
+    assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());
+}
+
+#[test]
+fn an_agent_that_stops_leaves_traffic_running() {
+    let world = World::new(Arms::Two, 2).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    let load = stage.load().unwrap();
+    load.wait_for_more(20).unwrap();
+    let status = stage.agent.process.terminate(STOPS_WITHIN).unwrap();
+    assert_eq!(status.code(), Some(0), "{}", stage.agent.process.log());
+    load.wait_for_more(50).unwrap();
+    assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());
+    assert!(!world.folder().join("lb.sock").exists());
+}
+
+/// What the director's kernel has of an agent.
+fn traces(world: &World) -> String {
+    let show = |what: &str| run(world.director.command("ip").args([what, "show"])).unwrap();
+    let lines = [show("link"), show("address")].concat();
+    let of_agent = |line: &&str| line.contains("xdp") || line.contains("203.0.113.10");
+    let mut traces: Vec<_> = lines.lines().filter(of_agent).map(str::to_owned).collect();
+    if let Ok(pins) = world.pin_path().read_dir() {
+        traces.extend(pins.flatten().map(|pin| pin.path().display().to_string()));
+    }
+    traces.join("\n")
+}
+
+#[test]
+fn an_agent_that_detaches_when_it_stops_leaves_nothing_in_the_kernel() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    assert!(traces(&world).contains("xdp"));
+    let text = shop(&world).file(&world).replace("\"keep\"", "\"detach\"");
+    write_config(&world, &text).unwrap();
+    stage.agent.ctl_ok(&["reload"]).unwrap();
+    stage.agent.process.terminate(STOPS_WITHIN).unwrap();
+    assert_eq!(traces(&world), "");
+    assert!(stage.connect(vips(PORT)[0]).is_err());
+}
+
+#[test]
+fn detaching_after_the_agent_has_stopped_leaves_nothing_in_the_kernel() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    stage.agent.process.terminate(STOPS_WITHIN).unwrap();
+    assert!(traces(&world).contains("203.0.113.10"));
+    lb_tests::agent::detach(&world, &stage.binaries).unwrap();
+    assert_eq!(traces(&world), "");
+}
+
+#[test]
+fn silent_clients_and_blocked_signals_do_not_keep_the_agent_from_stopping() {
     let world = World::new(Arms::Two, 1).unwrap();
     let binaries = Binaries::of_this_profile().unwrap();
-    let _webs = Web::start_all(&world, &binaries).unwrap();
-    let [v4, v6] = vips(PORT);
-    let tables =
-        [service("a", &[v4, v6], BALANCED, &world), service("b", &vips(8080), BALANCED, &world)];
-    let settings =
-        Settings { tables: QUICK_CHECK.to_owned() + &tables.concat(), ..Settings::default() };
-    let agent = Agent::start(&world, &binaries, &settings).unwrap();
-    agent.wait_until_all_up().unwrap();
-    let everywhere = [vips(PORT), vips(8080), world.backends[0].at(PORT)].concat();
-    let exchanges = send_in_turn(&world.client.namespace, &everywhere, 120).unwrap();
-    assert_eq!(failures(&exchanges), Vec::<&String>::new());
+    // A child inherits the signals that its parent blocks.
+    let blocked: SigSet = [Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    blocked.thread_block().unwrap();
+    let mut agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
+    blocked.thread_unblock().unwrap();
+    let api = std::os::unix::net::UnixStream::connect(world.folder().join("lb.sock")).unwrap();
+    let metrics = world.director.enter(|| std::net::TcpStream::connect(METRICS)).unwrap().unwrap();
+    let told_at = now();
+    let status = agent.process.terminate(TIMEOUT).unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(now() - told_at < STOPS_WITHIN, "it took {:?}", now() - told_at);
+    drop((api, metrics));
+}
+
+#[test]
+fn the_service_manager_is_told_of_start_reload_and_stop() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let binaries = Binaries::of_this_profile().unwrap();
+    let path = world.folder().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let path = path.display().to_string();
+    let variables = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "200000")];
+    let mut agent =
+        Agent::start_from(&world, &binaries, &shop(&world).file(&world), &variables).unwrap();
+    let heard = |text: &str| {
+        wait_for(text, TIMEOUT, || {
+            let mut buffer = [0; 512];
+            let Ok(length) = manager.recv(&mut buffer) else { return Ok(None) };
+            let message = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            Ok(message.contains(text).then_some(message))
+        })
+        .unwrap()
+    };
+    assert!(heard("READY=1").contains("STATUS=services: 1, backends serving:"));
+    // Nothing serves, as there are no web servers; that is news.
+    heard("STATUS=services: 1, backends serving: 0 of 1");
+    heard("WATCHDOG=1");
+    agent.process.signal(Signal::SIGHUP).unwrap();
+    assert!(heard("RELOADING=1").contains("MONOTONIC_USEC="));
+    heard("READY=1");
+    agent.process.terminate(STOPS_WITHIN).unwrap();
+    heard("STOPPING=1");
+}
+
+#[test]
+fn readiness_waits_for_the_first_probes_and_liveness_does_not() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let binaries = Binaries::of_this_profile().unwrap();
+    world.unplug("web1").unwrap();
+    let mut slow = shop(&world);
+    slow.tables = slow.tables.replace("200ms", "1s");
+    write_config(&world, &slow.file(&world)).unwrap();
+    let mut process = lb_tests::agent::spawn(&world, &binaries).unwrap();
+    let status = |path: &str| {
+        let answer = world.director.enter(|| get(METRICS, path, TIMEOUT)).unwrap();
+        Ok(answer
+            .ok()
+            .map(|answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned())))
+    };
+    let (code, reason) = wait_for("an answer", TIMEOUT, || status("/readyz")).unwrap();
+    assert_eq!(code, 503, "{reason}");
+    assert!(reason.contains("no probe has ended yet"), "{reason}");
+    assert_eq!(status("/livez").unwrap().unwrap().0, 200);
+    let ready = || Ok(status("/readyz")?.filter(|(code, _)| *code == 200));
+    wait_for("the agent to be ready", TIMEOUT, ready).unwrap();
+    process.terminate(STOPS_WITHIN).unwrap();
+    lb_tests::agent::detach(&world, &binaries).unwrap();
 }

@@ -61,7 +61,7 @@ fn a_wrong_file_is_explained_and_the_old_configuration_goes_on() {
     assert!(status["config_problem"].as_str().unwrap().contains("intervall"), "{status}");
     assert!(agent.ctl_ok(&["status"]).unwrap().contains("intervall"));
     let metrics = agent.metrics().unwrap();
-    assert!(metrics.contains("lb_config_last_reload_successful 0"), "{metrics}");
+    assert!(metrics.contains("lb_config_last_reload_success 0"), "{metrics}");
     stage.answers(4).unwrap();
 
     write_config(&world, &right).unwrap();
