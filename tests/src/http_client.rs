@@ -2,7 +2,7 @@
 //!
 //! It acts in the network namespace of the calling thread; see [`Namespace::enter`](crate::namespace::Namespace::enter).
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -57,18 +57,36 @@ impl Connection {
 
     /// Connects from a port of the client's choice, which other connections may use too.
     pub fn open_from(port: u16, address: SocketAddr, timeout: Duration) -> Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
-            .context("open a socket")?;
         let any: SocketAddr = if address.is_ipv4() {
             (Ipv4Addr::UNSPECIFIED, port).into()
         } else {
             (Ipv6Addr::UNSPECIFIED, port).into()
         };
-        socket.set_reuse_address(true).context("share the port")?;
-        socket.bind(&any.into()).with_context(|| format!("bind to port {port}"))?;
+        Self::open_prepared(address, timeout, |socket| {
+            socket.set_reuse_address(true)?;
+            socket.bind(&any.into())
+        })
+    }
+
+    /// Connects with packets that may make only so many hops.
+    pub fn open_with_hops(hops: u32, address: SocketAddr, timeout: Duration) -> Result<Self> {
+        Self::open_prepared(address, timeout, |socket| match address {
+            SocketAddr::V4(_) => socket.set_ttl_v4(hops),
+            SocketAddr::V6(_) => socket.set_unicast_hops_v6(hops),
+        })
+    }
+
+    fn open_prepared(
+        address: SocketAddr,
+        timeout: Duration,
+        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)
+            .context("open a socket")?;
+        prepare(&socket).context("prepare a socket")?;
         socket
             .connect_timeout(&address.into(), timeout)
-            .with_context(|| format!("connect to {address} from port {port}"))?;
+            .with_context(|| format!("connect to {address}"))?;
         Self::over(socket.into(), address, timeout)
     }
 

@@ -11,6 +11,7 @@ pub mod bpf_fs;
 pub mod capture;
 pub mod clock;
 pub mod command;
+pub mod far;
 pub mod http_client;
 pub mod http_server;
 pub mod link;

@@ -38,8 +38,15 @@ impl<'w> Stage<'w> {
 
     /// The same from the text of a whole configuration file.
     pub fn set_from(world: &'w World, config: &str) -> Result<Self> {
+        let listen: Vec<_> = world.backends.iter().map(|host| host.at(PORT)).collect();
+        Self::set_at(world, config, &listen)
+    }
+
+    /// The same, with the web servers at other addresses.
+    pub fn set_at(world: &'w World, config: &str, listen: &[[SocketAddr; 2]]) -> Result<Self> {
         let binaries = Binaries::of_this_profile()?;
-        let webs = Web::start_all(world, &binaries)?;
+        let start = |(host, at): (_, &[SocketAddr; 2])| Web::start_on(world, host, &binaries, at);
+        let webs = world.backends.iter().zip(listen).map(start).collect::<Result<_>>()?;
         let agent = Agent::start_from(world, &binaries, config, &[])?;
         agent.wait_until_all_up()?;
         Ok(Self { agent, webs, world, binaries })
@@ -99,7 +106,13 @@ impl<'w> Stage<'w> {
     /// Starts a web server again, and waits until its backend is up.
     pub fn revive_web(&mut self, index: usize) -> Result<()> {
         let host = self.world.backends.get(index).context("find the backend")?;
-        let web = Web::start(self.world, host, &self.binaries)?;
+        self.revive_web_at(index, &host.at(PORT))
+    }
+
+    /// The same at other addresses.
+    pub fn revive_web_at(&mut self, index: usize, listen: &[SocketAddr]) -> Result<()> {
+        let host = self.world.backends.get(index).context("find the backend")?;
+        let web = Web::start_on(self.world, host, &self.binaries, listen)?;
         *self.webs.get_mut(index).context("find the web server")? = web;
         self.agent.wait_for_health(&host.name, "up")
     }
