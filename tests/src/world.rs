@@ -169,6 +169,7 @@ impl World {
     /// Makes the wire between client and director anew after it was removed ([`Arms::Two`]).
     pub fn rewire_client(&self) -> Result<()> {
         join(self.client_end(), self.front_end())?;
+        self.wake(self.client_end())?;
         self.director.ip(DIRECTOR_FRONT)?;
         self.client.configure(CLIENT_ROUTES)
     }

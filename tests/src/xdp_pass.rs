@@ -30,6 +30,9 @@ fn attach_here(interface: &str, pin: &Path) -> Result<()> {
     program.load()?;
     let id = program.attach(interface, XdpMode::Driver)?;
     let link: FdLink = program.take_link(id)?.try_into()?;
+    if pin.exists() {
+        std::fs::remove_file(pin)?;
+    }
     link.pin(pin)?;
     Ok(())
 }

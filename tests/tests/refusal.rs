@@ -1,6 +1,5 @@
 //! Starts that the agent refuses, with the reason, and without touching anything.
 #![cfg(feature = "root")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use lb_tests::agent::{config_file, shop, spawn, write_config};
 use lb_tests::binaries::Binaries;
