@@ -128,11 +128,13 @@ impl Cell {
     }
 
     /// Whether the flow has been idle for longer than the timeout of its state.
+    ///
+    /// Reckoned from the next tick, in which another CPU may already have seen the flow.
     #[must_use]
     #[inline(always)]
     #[expect(clippy::indexing_slicing, reason = "three bits index eight timeouts")]
     pub const fn is_expired(self, tick: u64, timeouts: &[u16; 8]) -> bool {
-        self.idle_ticks(tick) > timeouts[(self.0 & 7) as usize] as u64
+        self.idle_ticks(tick.wrapping_add(1)) > timeouts[(self.0 & 7) as usize] as u64 + 1
     }
 
     /// The same flow, seen at `tick` in `state`.
@@ -175,5 +177,11 @@ mod tests {
         let timeouts = [0, 0, 0, 0, 0, 3, 0, 0];
         assert!(!cell.is_expired(10, &timeouts));
         assert!(cell.is_expired(11, &timeouts));
+    }
+
+    #[test]
+    fn a_flow_that_another_cpu_saw_in_the_next_tick_is_alive() {
+        let cell = Cell::new(5, 6, 8, State::Udp, false);
+        assert!(!cell.is_expired(7, &[0; 8]));
     }
 }

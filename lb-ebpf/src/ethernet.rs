@@ -26,7 +26,17 @@ impl Tags {
     /// No tag at all.
     pub const NONE: Self = Self { control: [0; 2], kind: 0 };
 
-    /// A tag of VLAN 0 and priority 0 says nothing: it and what it hides count as none.
+    /// Adds the next tag; one of VLAN 0 and priority 0 says nothing and counts as none.
+    #[inline(always)]
+    fn push(&mut self, kind: u16, control: u16) {
+        if self.control[0] == 0 {
+            self.control[0] = control;
+            self.kind = kind;
+        } else {
+            self.control[1] = control;
+        }
+    }
+
     #[inline(always)]
     fn bytes(self) -> usize {
         match (self.control[0], self.control[1]) {
@@ -78,15 +88,12 @@ pub fn parse<F: Frame>(packet: &Packet<F>, ethernet: &mut Ethernet) -> Option<()
     ethernet.tags = Tags::NONE;
     let mut kind = header.u16_at::<12>();
     let mut length = EthHdr::LEN;
-    for depth in 0..2 {
+    for _ in 0..2 {
         if !matches!(kind, CUSTOMER_TAG | SERVICE_TAG) {
             break;
         }
         let tag = packet.window::<4>(length)?;
-        if depth == 0 {
-            ethernet.tags.kind = kind;
-        }
-        ethernet.tags.control[depth] = tag.u16_at::<0>();
+        ethernet.tags.push(kind, tag.u16_at::<0>());
         kind = tag.u16_at::<2>();
         length += 4;
     }

@@ -149,7 +149,7 @@ impl<T: Tables> Flows<'_, T> {
             }
             let place = self.place(hash, position);
             let cell = Cell(self.tables.bucket(place.bucket).map_or(0, |b| b.load(place.slot)));
-            if accept(cell) {
+            if cell.tag() == tag_of(hash) && accept(cell) {
                 found = Found { place, cell };
                 break;
             }
@@ -171,30 +171,35 @@ impl<T: Tables> Flows<'_, T> {
     }
 
     /// Takes a place for a new flow: one that is free, or that of the least worthy flow which is not
-    /// established. `None`: there is none.
+    /// established. [`Found::NONE`]: there is none.
     #[inline(always)]
-    pub fn insert(&self, hash: u64, backend: u32, state: State, reply: bool) -> Option<Place> {
-        let new = Cell::new(tag_of(hash), backend, self.tick, state, reply);
+    pub fn insert(&self, hash: u64, backend: u32, state: State, reply: bool) -> Found {
+        let cell = Cell::new(tag_of(hash), backend, self.tick, state, reply);
         // The second round is for a race that was lost to another CPU.
         for _ in 0..2 {
-            let place = self.candidate(hash)?;
-            let bucket = self.tables.bucket(place.bucket)?;
+            let candidate = self.candidate(hash);
+            if candidate.rank >= NEVER {
+                break;
+            }
+            let place = candidate.place;
+            let Some(bucket) = self.tables.bucket(place.bucket) else { break };
             let old = bucket.load(place.slot);
-            if rank(Cell(old), self.tick, self.settings) < NEVER
-                && bucket.swap(place.slot, old, new.0)
+            if rank(Cell(old), self.tick, self.settings) <= candidate.rank
+                && bucket.swap(place.slot, old, cell.0)
             {
-                return Some(place);
+                return Found { place, cell };
             }
         }
-        None
+        Found::NONE
     }
 
-    /// Puts a new flow in the place of an old one with the same 5-tuple; says whether it could.
+    /// Puts a new flow in the place of an old one with the same 5-tuple. [`Found::NONE`]: another CPU was
+    /// quicker.
     #[inline(always)]
-    pub fn replace(&self, found: &Found, backend: u32, state: State) -> bool {
-        let reply = found.cell.is_reply();
-        let new = Cell::new(found.cell.tag(), backend, self.tick, state, reply);
-        self.swap(found, new)
+    pub fn replace(&self, old: &Found, backend: u32, state: State) -> Found {
+        let reply = old.cell.is_reply();
+        let cell = Cell::new(old.cell.tag(), backend, self.tick, state, reply);
+        if self.swap(old, cell) { Found { place: old.place, cell } } else { Found::NONE }
     }
 
     /// Notes that a flow was seen now, in this state.
@@ -205,24 +210,23 @@ impl<T: Tables> Flows<'_, T> {
         }
     }
 
-    /// Once more with what another CPU has written, if it is still the same flow.
+    /// Once more with what another CPU has written, if it is still the same flow; states only go forward.
     #[inline(always)]
     fn touch_again(&self, found: &Found, state: State) {
         let Some(bucket) = self.tables.bucket(found.place.bucket) else { return };
         let cell = Cell(bucket.load(found.place.slot));
-        if cell.tag() == found.cell.tag() && cell.backend() == found.cell.backend() {
+        let same = cell.tag() == found.cell.tag()
+            && cell.backend() == found.cell.backend()
+            && cell.is_reply() == found.cell.is_reply();
+        if same && cell.state_number() <= state as u64 {
             bucket.swap(found.place.slot, cell.0, cell.seen(self.tick, state).0);
         }
     }
 
-    /// Frees a place that was just taken.
+    /// Frees a place that was just taken, if no other CPU has touched it since.
     #[inline(always)]
-    pub fn remove(&self, place: Place, backend: u32) {
-        let Some(bucket) = self.tables.bucket(place.bucket) else { return };
-        let cell = Cell(bucket.load(place.slot));
-        if cell.backend() == backend {
-            bucket.swap(place.slot, cell.0, Cell::EMPTY.0);
-        }
+    pub fn remove(&self, found: &Found) {
+        self.swap(found, Cell::EMPTY);
     }
 
     #[inline(always)]
@@ -234,22 +238,26 @@ impl<T: Tables> Flows<'_, T> {
 
     /// The best place for a new flow.
     #[inline(always)]
-    fn candidate(&self, hash: u64) -> Option<Place> {
+    fn candidate(&self, hash: u64) -> Candidate {
         let mask = self.settings.bucket_mask;
-        let first = first_bucket(hash, mask);
-        let survey = self.tables.survey(first, self.tick);
-        let mut best = Place { bucket: first, slot: survey as usize & 0xf };
-        let mut score = survey >> 4;
-        if score >= CROWDED {
-            let second = second_bucket(first, hash, mask);
-            let survey = self.tables.survey(second, self.tick);
-            if survey >> 4 < score {
-                best = Place { bucket: second, slot: survey as usize & 0xf };
-                score = survey >> 4;
+        let mut bucket = first_bucket(hash, mask);
+        let mut survey = self.tables.survey(bucket, self.tick);
+        if survey >> 4 >= CROWDED {
+            let second = second_bucket(bucket, hash, mask);
+            let other = self.tables.survey(second, self.tick);
+            if other >> 4 < survey >> 4 {
+                bucket = second;
+                survey = other;
             }
         }
-        (score >> 4 < NEVER).then_some(best)
+        Candidate { place: Place { bucket, slot: survey as usize & 0xf }, rank: survey >> 8 }
     }
+}
+
+/// A place for a new flow, and the rank of what was there.
+struct Candidate {
+    place: Place,
+    rank: u64,
 }
 
 /// The first position from `from` on, in the first bucket and then the second one, with a live cell of the

@@ -1,11 +1,11 @@
 //! From client to backend.
 
 use lb_common::cell::State;
-use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
+use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Traffic};
 use lb_common::verdict::Verdict;
 
 use crate::checksum::Sum;
-use crate::ethernet::{Ethernet, Tags};
+use crate::ethernet::Tags;
 use crate::family::{Family, Ip, TCP};
 use crate::flight::Flight;
 use crate::flow::Found;
@@ -32,12 +32,11 @@ pub(crate) fn to_backend<A: Family, F: Frame, T: Tables>(
     if let Some(backend) = world.tables.backend(found.cell.backend())
         && stays(&found, backend, &flight.transport)
     {
-        if resets(backend, &flight.transport) {
-            refuse(world, flight, Verdict::ResetSent);
-            return reset::answer(packet, world.link, flight);
-        }
-        if is_news(&found, flight) {
+        if is_news(&found, flight, backend) {
             follow(world, flight, backend);
+        }
+        if resets(backend, &flight.transport) {
+            return reset::answer(packet, world.link, flight);
         }
         return forward(packet, world, flight, found.cell.backend(), backend);
     }
@@ -48,7 +47,7 @@ pub(crate) fn to_backend<A: Family, F: Frame, T: Tables>(
     let Some(backend) = world.tables.backend(id) else {
         return refuse(world, flight, Verdict::NoBackend);
     };
-    count_flow(world, flight, id);
+    count(world, flight.listener, id, |traffic| traffic.flows += 1);
     forward(packet, world, flight, id, backend)
 }
 
@@ -87,10 +86,21 @@ pub fn closes<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
         && found.cell.state() != Some(State::Closing)
 }
 
-/// Whether the flow's cells are to be written: on a new tick or a new state only.
+/// Whether the flow ends here: by its client, or with its backend.
 #[inline(always)]
-fn is_news<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
-    confirms(found, flight) || closes(found, flight) || found.cell.idle_ticks(flight.tick) != 0
+fn ends<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool {
+    closes(found, flight)
+        || (resets(backend, &flight.transport) && found.cell.state() != Some(State::Closing))
+}
+
+/// Whether the flow's cells are to be written: on a new tick or a new state only, and when the client asks
+/// again, for it may have heard nothing because the reply's cell was lost.
+#[inline(always)]
+fn is_news<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool {
+    confirms(found, flight)
+        || ends(found, flight, backend)
+        || flight.transport.opens()
+        || found.cell.idle_ticks(flight.tick) != 0
 }
 
 /// Keeps the cells of a known flow up to date.
@@ -104,7 +114,7 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, ba
     let partner = find_reply(&flows, &flight.reply, hash);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
     let answered = is_ours && partner.cell.state() == Some(State::SynAck);
-    let new = if closes(found, flight) {
+    let new = if ends(found, flight, backend) {
         State::Closing
     } else if confirms(found, flight) && answered {
         State::Established
@@ -115,10 +125,11 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, ba
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
         write_reply_detail(world, flight, partner.place.index());
-    } else if partner.is_none()
-        && let Some(place) = flows.insert(hash, found.cell.backend(), new, true)
-    {
-        write_reply_detail(world, flight, place.index());
+    } else if partner.is_none() {
+        let partner = flows.insert(hash, found.cell.backend(), new, true);
+        if !partner.is_none() {
+            write_reply_detail(world, flight, partner.place.index());
+        }
     }
 }
 
@@ -140,13 +151,14 @@ fn forward<A: Family, F: Frame, T: Tables>(
     id: u32,
     backend: &Backend,
 ) -> Verdict {
-    if !hop_to(world.link, flight, backend) {
-        return refuse(world, flight, Verdict::NoNextHop);
+    if !hop_to(flight, backend) {
+        count(world, backend.listener, id, |traffic| traffic.dropped += 1);
+        return Verdict::NoNextHop;
     }
     if rewrite(packet, &flight.ip, backend).is_none() {
         return refuse(world, flight, Verdict::Malformed);
     }
-    count_forward(world, flight, id);
+    count(world, backend.listener, id, |traffic| traffic.forward.add(flight.bytes));
     Verdict::ToBackend
 }
 
@@ -161,14 +173,13 @@ fn rewrite<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>, backend: &Backen
 
 /// Writes the way to a backend; says whether it is known.
 #[inline(always)]
-pub fn hop_to<A: Family>(link: &Ethernet, flight: &mut Flight<A>, backend: &Backend) -> bool {
+pub fn hop_to<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> bool {
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = backend.macs;
     flight.hop.interface = backend.interface;
     flight.hop.destination = [d0, d1, d2, d3, d4, d5].into();
     flight.hop.source = [s0, s1, s2, s3, s4, s5].into();
-    // A frame keeps its tags on the NIC that it came in by; on another one they would mean another network.
-    let stays = backend.interface == flight.interface;
-    flight.hop.tags = if stays { link.tags } else { Tags::NONE };
+    // The neighbour was found without tags, so it hears none.
+    flight.hop.tags = Tags::NONE;
     backend.interface != 0
 }
 
@@ -185,22 +196,18 @@ fn refuse<A: Family, T: Tables>(
     verdict
 }
 
+/// Counts something at a listener and at one of its backends.
 #[inline(always)]
-fn count_flow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: u32) {
-    if let Some(entry) = world.tables.listener_traffic(flight.listener) {
-        entry.update(|traffic| traffic.flows += 1);
+pub(crate) fn count<T: Tables>(
+    world: &World<'_, T>,
+    listener: u32,
+    backend: u32,
+    what: impl Fn(&mut Traffic),
+) {
+    if let Some(entry) = world.tables.listener_traffic(listener) {
+        entry.update(&what);
     }
     if let Some(entry) = world.tables.backend_traffic(backend) {
-        entry.update(|traffic| traffic.flows += 1);
-    }
-}
-
-#[inline(always)]
-fn count_forward<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: u32) {
-    if let Some(entry) = world.tables.listener_traffic(flight.listener) {
-        entry.update(|traffic| traffic.forward.add(flight.bytes));
-    }
-    if let Some(entry) = world.tables.backend_traffic(backend) {
-        entry.update(|traffic| traffic.forward.add(flight.bytes));
+        entry.update(&what);
     }
 }

@@ -120,6 +120,10 @@ fn read_quote<A: Family, F: Frame>(
     quote: &mut Quote<A>,
 ) -> Option<()> {
     A::parse(packet, ip.payload + HEADER, true, &mut quote.ip).ok()?;
+    // An error goes to whoever sent what it quotes.
+    if !A::same(ip.destination, quote.ip.source) {
+        return None;
+    }
     // The quoted length is that of the packet before it was cut, and some routers change it.
     quote.ip.end = ip.end;
     let has_ports = matches!(quote.ip.shape, Shape::WHOLE | Shape::FIRST_FRAGMENT);
@@ -168,7 +172,7 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_to(world.link, flight, backend) {
+    if !hop_to(flight, backend) {
         return Some(Verdict::NoNextHop);
     }
     let address = A::from_words(&backend.address);
@@ -198,7 +202,7 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_back(world, flight, found.place.index()) {
+    if !hop_back(world, flight, found.place.index(), &reply) {
         return Some(Verdict::NoNextHop);
     }
     let inner = translate_destination(packet, quote, backend)?;

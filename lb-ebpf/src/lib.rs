@@ -50,7 +50,7 @@ use lb_common::verdict::{Kind, Verdict};
 use crate::ethernet::Ethernet;
 use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
 use crate::flight::{Facts, Flight, Scratch};
-use crate::packet::{Frame, Packet};
+use crate::packet::{Frame, Mac, Packet};
 use crate::tables::Tables;
 use crate::v4::V4;
 use crate::v6::V6;
@@ -195,17 +195,26 @@ fn route<A: Family, F: Frame, T: Tables>(
     flight.transport = transport;
     let port = transport.destination_port;
     match A::listener(world.tables, flight.ip.destination, port, protocol) {
-        Some(listener) if shape == Shape::WHOLE => {
+        Some(_) if !is_for_us(world, flight.interface) => Verdict::NotOurs,
+        Some(_) if shape != Shape::WHOLE => Verdict::Fragment,
+        Some(listener) => {
             flight.listener = listener;
             forward::to_backend(packet, world, flight)
         }
-        Some(_) => Verdict::Fragment,
         None => match A::vip(world.tables, flight.ip.destination) {
             Some(vip) if vip.closed != 0 => Verdict::PortClosed,
             Some(_) => Verdict::VipHostPort,
             None => reply::to_client(packet, world, flight),
         },
     }
+}
+
+/// Whether the frame was sent to this interface. A switch also floods frames for others, and another director
+/// may be among those.
+#[inline(always)]
+fn is_for_us<T: Tables>(world: &World<T>, interface: u32) -> bool {
+    let ours = world.tables.interface(interface);
+    ours.is_some_and(|ours| Mac::from(ours.mac) == world.link.destination)
 }
 
 /// A packet without ports that could be balanced by.

@@ -4,17 +4,17 @@ use lb_common::cell::State;
 use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
-use crate::World;
 use crate::checksum::Sum;
 use crate::ethernet::Tags;
 use crate::family::{Family, Ip, Shape};
 use crate::flight::Flight;
 use crate::flow::{Found, Tuple};
-use crate::forward::{closes, partner_state};
+use crate::forward::{closes, count, partner_state};
 use crate::packet::{Frame, Packet};
 use crate::schedule::{find_flow, find_reply};
 use crate::tables::Tables;
 use crate::transport::{self, ACK, Port};
+use crate::{World, is_for_us};
 
 /// Gives a reply of a balanced flow the VIP as its source; leaves everything else alone.
 #[inline(never)]
@@ -26,7 +26,7 @@ pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
     flight.hash = flight.tuple().hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
     let found = find_reply(&flows, &flight.tuple(), flight.hash);
-    if found.is_none() {
+    if found.is_none() || !is_for_us(world, flight.interface) {
         return Verdict::NotOurs;
     }
     flight.found = found;
@@ -42,13 +42,15 @@ pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
     if is_news(&found, flight) {
         follow(world, flight, backend);
     }
-    if !hop_back(world, flight, found.place.index()) {
+    let (listener, id) = (backend.listener, found.cell.backend());
+    if !hop_back(world, flight, found.place.index(), &flight.tuple()) {
+        count(world, listener, id, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
     if rewrite(packet, &flight.ip, backend).is_none() {
         return Verdict::Malformed;
     }
-    count(world, flight, backend);
+    count(world, listener, id, |traffic| traffic.reply.add(flight.bytes));
     Verdict::ToClient
 }
 
@@ -114,27 +116,24 @@ pub(crate) fn hop_back<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
     index: u32,
+    reply: &Tuple<A>,
 ) -> bool {
     let Some(detail) = world.tables.detail(index) else { return false };
-    detail.update(|detail| {
+    let is_theirs = detail.update(|detail| {
         flight.hop.interface = detail.hop_interface;
         flight.hop.destination = detail.hop_neighbour.into();
         flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
+        // A cell is taken before its detail is written; until then it describes another flow.
+        A::same(A::from_words(&detail.destination), reply.destination)
+            && detail.destination_port == reply.destination_port
     });
+    if !is_theirs {
+        return false;
+    }
     flight.hop.source = world.link.destination;
     if flight.hop.interface != flight.interface {
         let Some(interface) = world.tables.interface(flight.hop.interface) else { return false };
         flight.hop.source = interface.mac.into();
     }
     true
-}
-
-#[inline(always)]
-fn count<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: &Backend) {
-    if let Some(entry) = world.tables.listener_traffic(backend.listener) {
-        entry.update(|traffic| traffic.reply.add(flight.bytes));
-    }
-    if let Some(entry) = world.tables.backend_traffic(flight.found.cell.backend()) {
-        entry.update(|traffic| traffic.reply.add(flight.bytes));
-    }
 }

@@ -11,7 +11,7 @@ use crate::flow::{Flows, Found, Tuple};
 use crate::tables::Tables;
 
 /// Backends that are tried when replies of the first ones could not be told apart.
-const TRIES: u32 = 4;
+const TRIES: u64 = 4;
 
 /// Chooses a backend for the packet's flow and takes both of its cells. A cell that was found before is
 /// taken over: its backend cannot serve the flow any more.
@@ -27,17 +27,19 @@ pub(crate) fn schedule<A: Family, T: Tables>(
         return Err(Verdict::NoBackend);
     }
     let drawn = if flight.ip.protocol != TCP || flight.transport.opens() {
-        tables.draw(listener.cursor) as u32
+        tables.draw(listener.cursor)
     } else {
         // A connection that is not known here, as after a failover: every director makes this choice alike.
-        flight.hash as u32 >> 8
+        flight.hash >> 8
     };
+    let mut refused = Verdict::NoBackend;
     for attempt in 0..TRIES {
-        let slot = base + drawn.wrapping_add(attempt) % length;
-        let id = tables.slot(slot).ok_or(Verdict::NoBackend)?;
+        let index = drawn.wrapping_add(attempt) % u64::from(length);
+        let id = tables.slot(base + index as u32).ok_or(Verdict::NoBackend)?;
         let backend = tables.backend(id).ok_or(Verdict::NoBackend)?;
+        // Otherwise the agent has changed the run since it was read.
         if backend.state != BACKEND_UP || backend.listener != flight.listener {
-            return Err(Verdict::NoBackend);
+            continue;
         }
         flight.reply = reply_tuple(flight, backend);
         match remember(world, flight, id) {
@@ -46,10 +48,10 @@ pub(crate) fn schedule<A: Family, T: Tables>(
                 tables.report_full_table(flight.tick);
                 return Err(Verdict::FlowTableFull);
             }
-            Remembered::Conflict => {}
+            Remembered::Conflict => refused = Verdict::ReplyConflict,
         }
     }
-    Err(Verdict::ReplyConflict)
+    Err(refused)
 }
 
 /// The run is swapped by the agent in one store; it is read in one load.
@@ -84,19 +86,21 @@ fn remember<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, id: 
     let state = first_state(flight);
     let hash = flight.reply.hash(&world.settings.hash_key);
     let found = find_reply(&flows, &flight.reply, hash);
-    let place = if found.is_none() {
+    let reply = if found.is_none() {
         flows.insert(hash, id, state, true)
     } else if is_free_for(&found, id) {
-        flows.replace(&found, id, state).then_some(found.place)
+        flows.replace(&found, id, state)
     } else {
         return Remembered::Conflict;
     };
-    let Some(place) = place else { return Remembered::NoRoom };
-    write_reply_detail(world, flight, place.index());
+    if reply.is_none() {
+        return Remembered::NoRoom;
+    }
+    write_reply_detail(world, flight, reply.place.index());
     if take_forward_cell(&flows, flight, id, state) {
         return Remembered::Yes;
     }
-    flows.remove(place, id);
+    flows.remove(&reply);
     Remembered::NoRoom
 }
 
@@ -114,16 +118,17 @@ fn take_forward_cell<A: Family, T: Tables>(
     state: State,
 ) -> bool {
     let old = &flight.found;
-    let place = if old.is_none() {
+    let new = if old.is_none() {
         flows.insert(flight.hash, id, state, false)
     } else {
-        flows.replace(old, id, state).then_some(old.place)
+        flows.replace(old, id, state)
     };
-    let Some(place) = place else { return false };
-    if let Some(entry) = flows.tables.detail(place.index()) {
+    if !new.is_none()
+        && let Some(entry) = flows.tables.detail(new.place.index())
+    {
         entry.update(|detail| flight.tuple().describe(detail));
     }
-    true
+    !new.is_none()
 }
 
 /// The 5-tuple of replies.
@@ -166,7 +171,7 @@ pub fn find_flow<T: Tables>(flows: &Flows<'_, T>, hash: u64, listener: u32) -> F
 }
 
 /// Writes what a reply's cell stands for, and the way back to the client: the one that this packet came.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn write_reply_detail<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &Flight<A>,

@@ -49,8 +49,9 @@ impl Family for V4 {
         let length = usize::from(first & 0xf) * 4;
         let total = usize::from(u16::from_be(header.u16_at::<V4_TOTAL>()));
         let end = start + total;
-        let fits = end <= packet.length() || partial;
-        if first >> 4 != 4 || length < V4_LENGTH || total < length || !fits {
+        // The length of a quoted packet is that from before it was cut, and some routers change it.
+        let fits = partial || (total >= length && end <= packet.length());
+        if first >> 4 != 4 || length < V4_LENGTH || !fits {
             return Err(Verdict::Malformed);
         }
         ip.start = start;

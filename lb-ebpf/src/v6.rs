@@ -132,7 +132,6 @@ impl Family for V6 {
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
 /// Follows the extension headers (RFC 8200 section 4) to the payload.
@@ -147,6 +146,11 @@ fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<()
         };
         let units = usize::from(header.u8_at::<1>());
         let kind = ip.protocol;
+        // RFC 8200 section 4.4: with segments left, the destination is only a stop on the way.
+        if kind == ROUTING && header.u8_at::<3>() != 0 {
+            ip.shape = Shape::UNFOLLOWED;
+            return Ok(());
+        }
         ip.protocol = header.u8_at::<0>();
         ip.payload += match kind {
             FRAGMENT => {
@@ -161,8 +165,6 @@ fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<()
                 }
                 8
             }
-            // RFC 4302 section 2.2: in units of four bytes, less two.
-            AUTHENTICATION => (units + 2) * 4,
             _ => (units + 1) * 8,
         };
     }
@@ -174,5 +176,5 @@ fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<()
 
 #[inline(always)]
 fn is_extension(protocol: u8) -> bool {
-    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
