@@ -7,7 +7,7 @@ use lb_common::verdict::Verdict;
 use crate::World;
 use crate::family::{Family, TCP};
 use crate::flight::Flight;
-use crate::flow::{Flows, Found, Tuple};
+use crate::flow::{Flows, Found, Place, Tuple};
 use crate::tables::Tables;
 
 /// Backends that are tried when replies of the first ones could not be told apart.
@@ -93,7 +93,7 @@ fn remember<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, id: 
     };
     let Some(place) = place else { return Remembered::NoRoom };
     write_reply_detail(world, flight, place.index());
-    if take_forward_cell(&flows, flight, id, state) {
+    if take_forward_cell(&flows, flight, id, state, place) {
         return Remembered::Yes;
     }
     flows.remove(place, id);
@@ -112,6 +112,7 @@ fn take_forward_cell<A: Family, T: Tables>(
     flight: &Flight<A>,
     id: u32,
     state: State,
+    reply: Place,
 ) -> bool {
     let old = &flight.found;
     let place = if old.is_none() {
@@ -120,6 +121,10 @@ fn take_forward_cell<A: Family, T: Tables>(
         flows.replace(old, id, state).then_some(old.place)
     };
     let Some(place) = place else { return false };
+    // Flows that are not established make room, and so would the cell of the flow's own reply.
+    if place.index() == reply.index() {
+        return false;
+    }
     if let Some(entry) = flows.tables.detail(place.index()) {
         entry.update(|detail| flight.tuple().describe(detail));
     }
