@@ -57,8 +57,10 @@ pub struct Flight<A: Family> {
     pub hash: u64,
     /// The cell of the packet's own 5-tuple.
     pub found: Found,
-    /// The 5-tuple of replies, where it has been worked out.
+    /// The 5-tuple of the flow's replies, where it has been worked out.
     pub reply: Tuple<A>,
+    /// The cell of replies, where one has been taken.
+    pub partner: Found,
     /// Where the packet goes, if it does.
     pub hop: Hop,
 }

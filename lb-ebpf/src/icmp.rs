@@ -191,10 +191,10 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
     quote: &Quote<A>,
 ) -> Option<Verdict> {
-    let reply = answering(quote);
-    let hash = reply.hash(&world.settings.hash_key);
+    flight.reply = answering(quote);
+    let hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    let found = find_reply(&flows, &reply, hash);
+    let found = find_reply(&flows, &flight.reply, hash);
     if found.is_none() {
         return None;
     }
@@ -202,7 +202,7 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_back(world, flight, found.place.index(), &reply) {
+    if !hop_back(world, flight, found.place.index()) {
         return Some(Verdict::NoNextHop);
     }
     let inner = translate_destination(packet, quote, backend)?;

@@ -211,7 +211,7 @@ fn route<A: Family, F: Frame, T: Tables>(
 
 /// Whether the frame was sent to this interface. A switch also floods frames for others, and another director
 /// may be among those.
-#[inline(always)]
+#[inline(never)]
 fn is_for_us<T: Tables>(world: &World<T>, interface: u32) -> bool {
     let ours = world.tables.interface(interface);
     ours.is_some_and(|ours| Mac::from(ours.mac) == world.link.destination)

@@ -17,15 +17,16 @@ use crate::transport::{self, ACK, Port};
 use crate::{World, is_for_us};
 
 /// Gives a reply of a balanced flow the VIP as its source; leaves everything else alone.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
 ) -> Verdict {
-    flight.hash = flight.tuple().hash(&world.settings.hash_key);
+    flight.reply = flight.tuple();
+    flight.hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    let found = find_reply(&flows, &flight.tuple(), flight.hash);
+    let found = find_reply(&flows, &flight.reply, flight.hash);
     if found.is_none() || !is_for_us(world, flight.interface) {
         return Verdict::NotOurs;
     }
@@ -42,8 +43,19 @@ pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
     if is_news(&found, flight) {
         follow(world, flight, backend);
     }
-    let (listener, id) = (backend.listener, found.cell.backend());
-    if !hop_back(world, flight, found.place.index(), &flight.tuple()) {
+    deliver(packet, world, flight, backend)
+}
+
+/// Rewrites the packet for the client.
+#[inline(never)]
+fn deliver<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    backend: &Backend,
+) -> Verdict {
+    let (listener, id) = (backend.listener, flight.found.cell.backend());
+    if !hop_back(world, flight, flight.found.place.index()) {
         count(world, listener, id, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
@@ -110,13 +122,12 @@ fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
     }
 }
 
-/// Writes the way that the client's last packet came; says whether it is known.
+/// Writes the way that the last packet of the reply's client came; says whether it is known.
 #[inline(always)]
 pub(crate) fn hop_back<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
     index: u32,
-    reply: &Tuple<A>,
 ) -> bool {
     let Some(detail) = world.tables.detail(index) else { return false };
     let is_theirs = detail.update(|detail| {
@@ -124,8 +135,8 @@ pub(crate) fn hop_back<A: Family, T: Tables>(
         flight.hop.destination = detail.hop_neighbour.into();
         flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
         // A cell is taken before its detail is written; until then it describes another flow.
-        A::same(A::from_words(&detail.destination), reply.destination)
-            && detail.destination_port == reply.destination_port
+        A::same(A::from_words(&detail.destination), flight.reply.destination)
+            && detail.destination_port == flight.reply.destination_port
     });
     if !is_theirs {
         return false;

@@ -32,14 +32,12 @@ pub(crate) fn schedule<A: Family, T: Tables>(
         // A connection that is not known here, as after a failover: every director makes this choice alike.
         flight.hash >> 8
     };
-    let mut refused = Verdict::NoBackend;
     for attempt in 0..TRIES {
         let index = drawn.wrapping_add(attempt) % u64::from(length);
         let id = tables.slot(base + index as u32).ok_or(Verdict::NoBackend)?;
         let backend = tables.backend(id).ok_or(Verdict::NoBackend)?;
-        // Otherwise the agent has changed the run since it was read.
         if backend.state != BACKEND_UP || backend.listener != flight.listener {
-            continue;
+            return Err(Verdict::NoBackend);
         }
         flight.reply = reply_tuple(flight, backend);
         match remember(world, flight, id) {
@@ -48,10 +46,10 @@ pub(crate) fn schedule<A: Family, T: Tables>(
                 tables.report_full_table(flight.tick);
                 return Err(Verdict::FlowTableFull);
             }
-            Remembered::Conflict => refused = Verdict::ReplyConflict,
+            Remembered::Conflict => {}
         }
     }
-    Err(refused)
+    Err(Verdict::ReplyConflict)
 }
 
 /// The run is swapped by the agent in one store; it is read in one load.
@@ -81,26 +79,30 @@ enum Remembered {
 
 /// Takes the cell of the reply, then that of the flow.
 #[inline(always)]
-fn remember<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, id: u32) -> Remembered {
+fn remember<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    id: u32,
+) -> Remembered {
     let flows = flight.flows(world.tables, world.settings);
     let state = first_state(flight);
     let hash = flight.reply.hash(&world.settings.hash_key);
     let found = find_reply(&flows, &flight.reply, hash);
-    let reply = if found.is_none() {
+    flight.partner = if found.is_none() {
         flows.insert(hash, id, state, true)
     } else if is_free_for(&found, id) {
         flows.replace(&found, id, state)
     } else {
         return Remembered::Conflict;
     };
-    if reply.is_none() {
+    if flight.partner.is_none() {
         return Remembered::NoRoom;
     }
-    write_reply_detail(world, flight, reply.place.index());
+    write_reply_detail(world, flight, flight.partner.place.index());
     if take_forward_cell(&flows, flight, id, state) {
         return Remembered::Yes;
     }
-    flows.remove(&reply);
+    flows.remove(&flight.partner);
     Remembered::NoRoom
 }
 
@@ -123,8 +125,14 @@ fn take_forward_cell<A: Family, T: Tables>(
     } else {
         flows.replace(old, id, state)
     };
+    // Flows that are not established make room, and so would the cell of the flow's own reply.
+    let index = new.place.index();
+    if !new.is_none() && index == flight.partner.place.index() {
+        flows.remove(&new);
+        return false;
+    }
     if !new.is_none()
-        && let Some(entry) = flows.tables.detail(new.place.index())
+        && let Some(entry) = flows.tables.detail(index)
     {
         entry.update(|detail| flight.tuple().describe(detail));
     }

@@ -47,6 +47,22 @@ fn a_handshake_goes_from_syn_over_syn_ack_to_established() {
 }
 
 #[test]
+fn a_syn_that_comes_again_after_the_answer_undoes_nothing() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        world.front(&from_client(&cast).syn());
+        world.back(&from_backend(&cast).syn().ack());
+        for tick in 1..3 {
+            world.tables.set_tick(tick);
+            world.front(&from_client(&cast).syn());
+            assert_states(&world, Syn, SynAck);
+        }
+        world.front(&from_client(&cast).ack());
+        assert_states(&world, Established, Established);
+    }
+}
+
+#[test]
 fn a_fin_or_a_reset_of_either_side_closes_both_cells_for_good() {
     for cast in FAMILIES {
         let ends: [(&str, Packet); 4] = [

@@ -6,12 +6,13 @@ use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{CELLS_PER_BUCKET, Detail, endpoint};
 use lb_common::verdict::Verdict;
 use lb_ebpf::flow::{Flows, Tuple};
-use lb_ebpf::host::HostTables;
+use lb_ebpf::host::{HostTables, NextHop};
 use lb_ebpf::v4::V4 as Ipv4;
 use proptest::prelude::*;
 
 use crate::cast::{
-    BACK, Cast, FAMILIES, HASH_KEY, PROTOCOLS, TCP, UDP, V4, World, answer, opening,
+    BACK, Cast, DIRECTOR_BACK, FAMILIES, HASH_KEY, PROTOCOLS, SERVERS, TCP, UDP, V4, World, answer,
+    opening,
 };
 
 const NOW: u64 = 500;
@@ -134,6 +135,33 @@ proptest! {
     }
 }
 
+proptest! {
+    /// A flow of which only one direction is remembered would never hear an answer.
+    #[test]
+    fn a_new_flow_takes_two_cells_or_none(
+        free in prop::collection::hash_set(0..32_usize, 0..4),
+        number in 0..50_000_u32,
+        (udp, v6) in any::<(bool, bool)>(),
+    ) {
+        let tables = HostTables::with_buckets(4, HASH_KEY);
+        for index in (0..32).filter(|index| !free.contains(index)) {
+            tables.set_cell(index, Cell::new(index as u64, 99, 0, State::Established, false));
+        }
+        let cast = FAMILIES[usize::from(v6)];
+        let world = World::of(cast, PROTOCOLS[usize::from(udp)], tables, BACK);
+        let before = world.tables.cells();
+        let client = cast.client_number(number);
+        let sent = world.front(&opening(world.protocol, client, cast.vip));
+        if sent.verdict == Verdict::FlowTableFull {
+            prop_assert_eq!(world.tables.cells(), before);
+        } else {
+            let reply = answer(world.protocol, cast.backends[sent.backend()], client);
+            prop_assert_eq!(world.back(&reply).verdict, Verdict::ToClient);
+            prop_assert!(free.len() >= 2);
+        }
+    }
+}
+
 /// The hash of a packet's 5-tuple.
 fn hash(source: SocketAddr, destination: SocketAddr, protocol: u8) -> u64 {
     let ((source, source_port, _), (destination, destination_port, _)) =
@@ -184,10 +212,15 @@ fn a_reply_s_cell_with_the_same_tag_is_held_against_address_port_and_protocol() 
         let mut world = World::new(V4, protocol);
         let listener = world.tables.add_listener(V4.vip, other);
         let foreign = world.add_backend(listener, 0, BACK);
+        let mut endpoint = V4.backends[0];
+        endpoint.set_port(8081);
+        let hop = NextHop { interface: BACK, neighbour: SERVERS[0], source: DIRECTOR_BACK };
+        let beside = world.tables.add_backend(world.listener, endpoint, hop);
         let (index, tag) = place(&world, hash(V4.backends[0], V4.client, protocol));
         let reply = answer(protocol, V4.backends[0], V4.client);
         for (id, is_reply, verdict) in [
             (foreign, true, Verdict::NotOurs),
+            (beside, true, Verdict::NotOurs),
             (world.backends[1], true, Verdict::NotOurs),
             (world.backends[0], false, Verdict::NotOurs),
             (world.backends[0], true, Verdict::ToClient),
