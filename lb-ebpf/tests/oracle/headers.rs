@@ -40,7 +40,7 @@ fn with_each(packet: Packet) -> [Packet; 5] {
         packet
             .extension(HOP_BY_HOP, &PAD)
             .extension(DESTINATION, &PAD)
-            .extension(ROUTING, &long)
+            .extension(ROUTING, &[0; 22])
             .fragment(0, false)
             .extension(DESTINATION, &PAD),
     ]
@@ -75,20 +75,25 @@ fn six_extension_headers_are_followed_and_the_seventh_is_not() {
 }
 
 #[test]
-fn an_authentication_header_counts_in_words_of_four_bytes() {
-    // RFC 4302 section 2.2: next header, length in words less two, reserved, SPI, sequence, check value.
-    let segment = tcp(V6.client, V6.vip).syn();
-    let tcp_bytes = segment.ip_bytes().split_off(40);
-    let header = [6, 4, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
-    let body = |segment: &[u8]| [header.as_slice(), segment].concat();
-    let sealed = |bytes: Vec<u8>| {
-        packet(V6.client, V6.vip, crate::cast::packet::Body::Other(AUTHENTICATION, bytes))
-    };
+fn a_stop_on_a_routing_header_s_way_is_not_balanced() {
     let world = World::new(V6, TCP);
-    let sent = world.front(&sealed(body(&tcp_bytes)));
-    assert_eq!(sent.verdict, Verdict::ToBackend);
-    let rewritten = segment.to(V6.backends[0]).ip_bytes().split_off(40);
-    assert_frame(&sent.bytes, &at_backend(&world, &sealed(body(&rewritten))));
+    // RFC 8200 section 4.4: type 3, one segment left.
+    let packet = tcp(V6.client, V6.vip).syn().extension(ROUTING, &[3, 1, 0, 0, 0, 0]);
+    let sent = world.front(&packet);
+    assert_eq!(sent.verdict, Verdict::ExtensionHeaders);
+    assert_frame(&sent.bytes, &packet);
+}
+
+#[test]
+fn an_authentication_header_is_not_balanced_for_it_covers_the_addresses() {
+    // RFC 4302 section 2.2: next header, length in words less two, reserved, SPI, sequence, check value.
+    let header = vec![6, 4, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    for cast in [V4, V6] {
+        let world = World::new(cast, TCP);
+        let body = crate::cast::packet::Body::Other(AUTHENTICATION, header.clone());
+        let sent = world.front(&packet(cast.client, cast.vip, body));
+        assert_eq!(sent.verdict, Verdict::ProtocolClosed);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Flows of a backend that is down: reset, kept, moved on or begun anew.
 
+use lb_common::cell::State;
 use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
 use lb_common::verdict::Verdict;
 
@@ -29,7 +30,9 @@ fn open_connections_are_reset_where_the_policy_is_to_reset() {
         fail(&mut world, 0, BACKEND_DOWN_RESET);
         let sent = world.front(&tcp(cast.client, cast.vip).ack().payload(b"lost"));
         assert_eq!(sent.verdict, Verdict::ResetSent);
-        assert_eq!(world.tables.traffic_of_listener(world.listener).dropped, 1);
+        let cells = world.tables.cells().into_iter().filter(|cell| !cell.is_empty());
+        let states: Vec<_> = cells.map(|cell| cell.state()).collect();
+        assert_eq!(states, [Some(State::Closing); 2], "the flow ends with its backend");
     }
 }
 

@@ -278,3 +278,31 @@ fn a_reply_s_cell_that_was_lost_is_taken_again() {
     assert_states(&world, Established, Established);
     assert_eq!(world.back(&from_backend(&V4).ack()).verdict, Verdict::ToClient);
 }
+
+#[test]
+fn a_frame_for_another_machine_is_not_ours() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        let flooded = tcp(cast.client, cast.vip).syn().link(SERVERS[2], [2, 0, 0, 0, 0xee, 1]);
+        assert_eq!(world.front(&flooded).verdict, Verdict::NotOurs);
+        world.begin(cast.client);
+        let reply = answer(TCP, cast.backends[0], cast.client);
+        let flooded = reply.link(SERVERS[0], [2, 0, 0, 0, 0xee, 1]);
+        assert_eq!(world.back(&flooded).verdict, Verdict::NotOurs);
+    }
+}
+
+#[test]
+fn the_rotation_goes_on_where_32_bits_end() {
+    let world = World::new(V4, TCP);
+    world.tables.set_drawn(0, u64::from(u32::MAX));
+    let next = |port| {
+        let mut client = V4.client;
+        client.set_port(port);
+        world.begin(client)
+    };
+    let n_backends = V4.backends.len();
+    let first = next(1);
+    assert_eq!(next(2), (first + 1) % n_backends);
+    assert_eq!(next(3), (first + 2) % n_backends);
+}

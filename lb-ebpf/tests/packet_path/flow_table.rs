@@ -32,8 +32,8 @@ fn full_of_established() -> HostTables {
 
 /// The index of the cell that a new flow takes.
 fn taken(tables: &HostTables, hash: u64) -> Option<usize> {
-    let place = flows(tables).insert(hash, 7, State::Established, false)?;
-    Some(place.index() as usize)
+    let taken = flows(tables).insert(hash, 7, State::Established, false);
+    (!taken.is_none()).then(|| taken.place.index() as usize)
 }
 
 /// The least worthy first.

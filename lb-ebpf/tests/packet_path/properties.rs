@@ -209,6 +209,7 @@ proptest! {
             }
             if backwards {
                 packet = packet.from(cast.backends[index]).to(client);
+                packet = packet.link(SERVERS[index], DIRECTOR_BACK);
             }
             if dead {
                 world.tables.backends[index].state = BACKEND_DOWN_RESET;
