@@ -66,6 +66,9 @@ fn show(error: &StartError) {
         eprintln!("{text}");
     } else {
         eprintln!("lb-agent: {}", with_causes(error));
+        if let Some(help) = error.help() {
+            eprintln!("help: {help}");
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the packet path, the daemon and the command line agree on, written once.
 //!
 //! `layout` and `cell` describe the bytes in the kernel's maps, `verdict` names what can happen to a
-//! packet, `api` (feature `api`) holds the types of the HTTP API. There is no logic of either side
+//! packet, `api` and `config_file` (feature `api`) hold the types of the HTTP API and
+//! read what is sent over it. There is no logic of either side
 //! here, and nothing allocates unless the `api` feature is on.
 #![cfg_attr(not(any(test, feature = "api")), no_std)]
 #![expect(clippy::inline_always, reason = "the packet path has no call that costs nothing")]
@@ -9,6 +10,8 @@
 #[cfg(feature = "api")]
 pub mod api;
 pub mod cell;
+#[cfg(feature = "api")]
+pub mod config_file;
 pub mod layout;
 pub mod verdict;
 

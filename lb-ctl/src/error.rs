@@ -89,6 +89,9 @@ impl Error {
             {
                 Exit::NoPermission
             }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                Exit::InvalidConfig
+            }
             Self::Read { .. }
             | Self::Write { .. }
             | Self::Answer { .. }
@@ -138,6 +141,8 @@ fn connect_help(error: &io::Error, socket: &Path) -> String {
         "is it running? `systemctl status lb-agent` tells, `systemctl start lb-agent` starts it; \
          --socket or LB_SOCKET names another socket"
             .into()
+    } else if error.kind() == io::ErrorKind::InvalidInput {
+        "--socket and LB_SOCKET take at most 107 bytes".into()
     } else {
         "nothing answers there: `systemctl status lb-agent` tells why, `systemctl restart lb-agent` \
          starts it again"
@@ -188,6 +193,17 @@ mod tests {
         let error = connect(io::ErrorKind::NotFound);
         assert!(error.to_string().contains("/run/lb/lb.sock"));
         assert!(error.help().unwrap().contains("systemctl start lb-agent"));
+        let too_long = connect(io::ErrorKind::InvalidInput);
+        assert!(too_long.help().unwrap().contains("107 bytes"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_told_from_one_that_is_not_there() {
+        let read =
+            |kind: io::ErrorKind| Error::Read { name: "lb.toml".into(), source: kind.into() };
+        assert_eq!(read(io::ErrorKind::InvalidData).exit(), Exit::InvalidConfig);
+        assert_eq!(read(io::ErrorKind::NotFound).exit(), Exit::Failed);
+        assert_eq!(read(io::ErrorKind::PermissionDenied).exit(), Exit::NoPermission);
     }
 
     #[test]

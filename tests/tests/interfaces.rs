@@ -26,8 +26,14 @@ use tokio::sync::mpsc;
 
 use director::{Director, add_wire, ip, on_a_director};
 
-fn problems(datapath: &mut Datapath) -> Vec<String> {
-    datapath.follow_interfaces().iter().map(|problem| with_causes(problem)).collect()
+/// Has the interfaces followed until these are the problems: the kernel tells of a carrier up to a second
+/// late (`net/core/link_watch.c`).
+fn expect(datapath: &mut Datapath, problems: &[&str]) {
+    let mut found = || -> Vec<String> {
+        datapath.follow_interfaces().iter().map(|problem| with_causes(problem)).collect()
+    };
+    let what = format!("the problems {problems:?}");
+    wait_until(&what, Duration::from_secs(5), || Ok(found() == problems)).unwrap();
 }
 
 /// What the packet path knows of its interfaces: index and MAC address.
@@ -47,7 +53,7 @@ fn the_packet_path_learns_another_mac_address_of_its_interface() {
     on_a_director(|director| {
         let mut datapath = Datapath::open(&director.config(&["nic"]), OBJECT).unwrap();
         ip("link set nic address 02:00:00:00:00:77");
-        assert_eq!(problems(&mut datapath), Vec::<String>::new());
+        expect(&mut datapath, &[]);
         assert_eq!(known(director), [(there_is("nic").0, [2, 0, 0, 0, 0, 0x77])]);
     });
 }
@@ -57,12 +63,12 @@ fn an_interface_without_a_link_is_told_until_it_is_up_again() {
     on_a_director(|director| {
         let mut datapath = Datapath::open(&director.config(&["nic"]), OBJECT).unwrap();
         ip("link set peer down");
-        assert_eq!(problems(&mut datapath), ["nic has no carrier"]);
+        expect(&mut datapath, &["nic has no carrier"]);
         ip("link set nic down");
-        assert_eq!(problems(&mut datapath), ["nic is down"]);
+        expect(&mut datapath, &["nic is down"]);
         ip("link set nic up");
         ip("link set peer up");
-        assert_eq!(problems(&mut datapath), Vec::<String>::new());
+        expect(&mut datapath, &[]);
         assert_eq!(known(director), [there_is("nic")]);
     });
 }
@@ -73,11 +79,11 @@ fn an_interface_that_comes_back_is_attached_while_the_agent_runs() {
         add_wire("nic2", "peer2");
         let mut datapath = Datapath::open(&director.config(&["nic", "nic2"]), OBJECT).unwrap();
         ip("link del nic");
-        assert_eq!(problems(&mut datapath), ["there is no interface nic"]);
+        expect(&mut datapath, &["there is no interface nic"]);
         assert_eq!(known(director), [there_is("nic2")]);
         add_wire("nic", "peer");
         for _ in 0..2 {
-            assert_eq!(problems(&mut datapath), Vec::<String>::new());
+            expect(&mut datapath, &[]);
             assert_eq!(datapath.interfaces().unwrap().len(), 2);
             let mut both = [there_is("nic"), there_is("nic2")];
             let mut found = known(director);

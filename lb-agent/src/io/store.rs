@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use crate::model::overlay::Overlay;
 
 /// Name of the overlay's file in the state folder.
@@ -27,6 +29,14 @@ pub enum StoreError {
         /// The reason.
         source: io::Error,
     },
+    /// Nothing can be kept.
+    #[error("[agent] state_dir = {path:?} must be a folder that the agent may write to")]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
     /// The overlay cannot be understood.
     #[error(
         "read {path}, which keeps the changes made with lb-ctl; repair it, or move it away to start \
@@ -38,6 +48,14 @@ pub enum StoreError {
         /// The reason.
         source: serde_json::Error,
     },
+}
+
+/// Makes the state folder if it is missing, and finds out whether files can be written there.
+pub fn prepare(state_dir: &Path) -> Result<(), StoreError> {
+    let writable =
+        || access(state_dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from);
+    let prepared = fs::create_dir_all(state_dir).and_then(|()| writable());
+    prepared.map_err(|source| StoreError::StateDir { path: state_dir.into(), source })
 }
 
 /// Reads the overlay; there is an empty one where no file is.
@@ -119,6 +137,19 @@ mod tests {
         save_overlay(&state_dir, &Overlay::default()).unwrap();
         assert_eq!(load_overlay(&state_dir).unwrap(), Overlay::default());
         assert_eq!(names(&state_dir), ["overlay.json"]);
+    }
+
+    #[test]
+    fn a_state_folder_that_cannot_be_is_an_error_that_names_its_key() {
+        let folder = folder();
+        prepare(&folder.path().join("lib/lb")).unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for path in [file.as_path(), &file.join("lb"), Path::new("/proc/lb")] {
+            let error = with_causes(&prepare(path).unwrap_err());
+            assert!(error.starts_with("[agent] state_dir = \"/"), "{error}");
+            assert!(error.contains("the agent may write to: "), "{error}");
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ pub fn merge(file: &Config, overlay: &Overlay) -> Merged {
     for (name, changes) in &overlay.services {
         let Some(service) = merged.config.services.iter_mut().find(|service| service.name == *name)
         else {
-            merged.dropped.push(format!("service {name} is not changed: it is not in the file"));
+            merged.dropped.push(format!("service {name} loses its changes: it is not in the file"));
             continue;
         };
         let file = service.clone();
@@ -138,7 +138,7 @@ impl Layer<'_> {
     fn set(&mut self, name: &str, values: &Values) {
         let Some(place) = self.service.backends.iter().position(|backend| backend.name == name)
         else {
-            return self.drop(name, "is not changed: it is not in the file");
+            return self.drop(name, "loses its changes: it is not in the file");
         };
         let before = self.service.backends.remove(place);
         let after = values.over(&before);

@@ -1,9 +1,10 @@
 //! `lb-ctl config …`
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use lb_common::api::{Applied, ConfigDiff, ConfigReport, ConfigText, Status};
+use lb_common::config_file;
 
 use super::{Answer, Context, dry_run};
 use crate::args::config::ConfigVerb;
@@ -73,10 +74,9 @@ fn without_agent(error: Error, file: &Path) -> Error {
 
 fn read(file: &Path) -> Result<ConfigText, Error> {
     let (name, text) = if file == Path::new("-") {
-        let mut text = String::new();
-        ("standard input".to_owned(), io::stdin().read_to_string(&mut text).map(|_size| text))
+        ("standard input".to_owned(), config_file::read_from(io::stdin()))
     } else {
-        (file.display().to_string(), std::fs::read_to_string(file))
+        (file.display().to_string(), config_file::read(file))
     };
     match text {
         Ok(text) => Ok(ConfigText { name, text }),

@@ -1,7 +1,7 @@
 //! The table of routes; see `lb_common::api` for what each one means.
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use hyper::StatusCode;
@@ -9,6 +9,7 @@ use lb_common::api::{
     Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
     Service, Status, TargetHealth, VerdictCount,
 };
+use lb_common::config_file;
 use serde::Deserialize;
 
 use super::wire::{Answer, Body, Params};
@@ -18,6 +19,9 @@ use crate::io::message::{Call, Core, Failure, FlowFilter, Mode};
 const MAX_FLOWS_LISTED: usize = 100_000;
 /// Flows that an answer lists unless told.
 const FLOWS_LISTED: usize = 100;
+
+/// A configuration as a JSON string: line ends and quotes take two bytes.
+const LONGEST_BODY: usize = 2 * config_file::LONGEST + (64 << 10);
 
 /// All routes, in front of the core loop.
 pub fn router(core: Core) -> Router {
@@ -35,6 +39,7 @@ pub fn router(core: Core) -> Router {
         .route("/v1/config/apply", post(apply))
         .route("/v1/reload", post(reload))
         .route("/v1/backends", post(change))
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .with_state(core)

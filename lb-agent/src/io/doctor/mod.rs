@@ -258,12 +258,14 @@ fn next_hops(facts: &Facts) -> Vec<Check> {
         return vec![good("next hops", "all resolved")];
     }
     let judge = |address: &IpAddr| {
+        let check = format!("next hop {address}");
+        if facts.addresses.contains(address) {
+            let remedy =
+                "move the backend to another machine: XDP does not hand packets to its own";
+            return bad(check, "is this host itself", remedy);
+        }
         let remedy = format!("see `ip route get {address}` and `ip neighbour`; is the machine on?");
-        bad(
-            format!("next hop {address}"),
-            "not resolved: no route, or no answer to ARP or ND",
-            remedy,
-        )
+        bad(check, "not resolved: no route, or no answer to ARP or neighbour discovery", remedy)
     };
     facts.unresolved.iter().map(judge).collect()
 }

@@ -134,6 +134,17 @@ fn a_backend_without_next_hop_is_named() {
 }
 
 #[test]
+fn a_backend_on_the_director_is_told_from_one_that_is_silent() {
+    let own = "192.0.2.1".parse().unwrap();
+    let (name, remedy) = only(|f| {
+        f.unresolved.insert(own);
+        f.addresses.insert(own);
+    });
+    assert_eq!(name, "next hop 192.0.2.1");
+    assert!(remedy.contains("another machine"), "{remedy}");
+}
+
+#[test]
 fn a_reserved_port_may_be_a_service() {
     let reserve = |f: &mut Facts| {
         f.listens[0].set_port(40000);

@@ -1,5 +1,7 @@
 //! Reload and apply: the two ways by which another configuration takes the place of the running one.
 
+use std::io::ErrorKind;
+
 use lb_common::api::{Applied, BackendChange, ConfigText};
 
 use super::runtime::Runtime;
@@ -89,6 +91,9 @@ impl Runtime {
 
 fn refused(error: &ReadError) -> Failure {
     match error {
+        ReadError::File { source, .. } if source.kind() == ErrorKind::InvalidData => {
+            Failure::invalid(with_causes(error))
+        }
         ReadError::File { .. } => Failure::internal(with_causes(error)),
         ReadError::Problems(problems) => Failure::invalid(problems),
     }

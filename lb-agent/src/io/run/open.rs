@@ -29,7 +29,7 @@ pub enum StartError {
     Full(#[from] Full),
     /// The kernel will not allow it.
     #[error(
-        "no permission: {} is missing; start the agent as root, or give its unit AmbientCapabilities",
+        "no permission: the agent lacks {}; start it as root, or give its unit AmbientCapabilities",
         .0.join(", ")
     )]
     Capabilities(Vec<&'static str>),
@@ -57,6 +57,17 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// What to do about it, where the error itself does not say.
+    pub fn help(&self) -> Option<&'static str> {
+        let Self::Config(ReadError::File { source, .. }) = self else { return None };
+        let help = [
+            (io::ErrorKind::NotFound, "`--config FILE` names another file"),
+            (io::ErrorKind::PermissionDenied, "run as root, or let the agent's user read it"),
+            (io::ErrorKind::IsADirectory, "`--config` takes the file in it"),
+        ];
+        help.into_iter().find(|(kind, _)| *kind == source.kind()).map(|(_, help)| help)
+    }
+
     /// The exit code: 5 for the configuration, 8 for a missing permission, 1 for all else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
@@ -108,6 +119,7 @@ async fn open_rest(config: &Config) -> Result<Rest, StartError> {
         }
         None => None,
     };
+    store::prepare(&config.agent.state_dir)?;
     let overlay = store::load_overlay(&config.agent.state_dir)?;
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
     let datapath = Datapath::open(&config.datapath, OBJECT)?;

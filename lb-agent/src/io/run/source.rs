@@ -1,10 +1,10 @@
 //! The configuration file: read, checked, and what is known of it since.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use lb_common::api::{ConfigReport, ConfigText};
+use lb_common::config_file;
 
 use crate::model::config::{Checked, Problems, parse};
 
@@ -50,7 +50,7 @@ impl Source {
 
     /// Reads and checks the file as it is now.
     pub(super) fn read(&self) -> Result<(String, Checked), ReadError> {
-        let text = fs::read_to_string(&self.path)
+        let text = config_file::read(&self.path)
             .map_err(|source| ReadError::File { path: self.path.clone(), source })?;
         let checked = self.check(&self.name(), &text).map_err(ReadError::Problems)?;
         Ok((text, checked))
@@ -111,7 +111,10 @@ pub fn check_file(path: &Path) -> Result<Checked, ReadError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::io::causes::with_causes;
 
     const VALID: &str = "version = 1\n[datapath]\ninterfaces = [\"eth0\"]\n";
 
@@ -128,6 +131,18 @@ mod tests {
         source.problem = Some("wrong".into());
         source.taken("new".into());
         assert_eq!((source.running().text.as_str(), source.problem), ("new", None));
+    }
+
+    #[test]
+    fn what_is_no_text_is_told_and_leaves_the_running_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lb.toml");
+        fs::write(&path, VALID).unwrap();
+        let (source, _) = Source::load(&path).unwrap();
+        fs::write(&path, b"version = 1\n\xff").unwrap();
+        let error = with_causes(&source.read().unwrap_err());
+        assert!(error.contains("lb.toml: it is not UTF-8 text, first on line 2"), "{error}");
+        assert_eq!(source.running().text, VALID);
     }
 
     #[test]

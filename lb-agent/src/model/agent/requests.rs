@@ -26,7 +26,7 @@ impl Agent {
         let fixed = needs_restart(&self.running.file, &file);
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
-            let remedy = "restart lb-agent";
+            let remedy = "write it into the file and restart lb-agent";
             return Err(Refusal::Invalid(format!("{keys} cannot change at run time: {remedy}")));
         }
         let none = Overlay::default();

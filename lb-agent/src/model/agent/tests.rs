@@ -223,7 +223,11 @@ fn keys_that_need_a_restart_refuse_a_load_and_leave_no_trace() {
     moved.datapath.interfaces = vec!["eth9".to_owned()];
     let before = world.kernel.clone();
     let Err(Refusal::Invalid(reason)) = world.load(moved) else { panic!("not refused") };
-    assert_eq!(reason, "datapath.interfaces cannot change at run time: restart lb-agent");
+    assert_eq!(
+        reason,
+        "datapath.interfaces cannot change at run time: write it into the file and restart \
+         lb-agent"
+    );
     assert_eq!((&world.kernel, world.rotation().len()), (&before, 2));
 }
 

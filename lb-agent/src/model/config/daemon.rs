@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::address;
 use super::reader::Table;
-use super::value::{choice, name, path, permissions};
+use super::value::{choice, name, path, permissions, socket_path};
 use super::{Agent, Api, Metrics, Shutdown};
 
 const STATE_DIR: &str = "/var/lib/lb";
@@ -22,7 +22,7 @@ pub(super) fn agent(mut table: Table<'_>, host_name: &str) -> Option<Agent> {
 
 /// Reads `[api]`.
 pub(super) fn api(mut table: Table<'_>) -> Option<Api> {
-    let socket = table.or("socket", PathBuf::from(SOCKET), path);
+    let socket = table.or("socket", PathBuf::from(SOCKET), socket_path);
     let socket_mode = table.or("socket_mode", SOCKET_MODE, permissions);
     table.finish(&[]);
     Some(Api { socket: socket?.value, socket_mode: socket_mode?.value })

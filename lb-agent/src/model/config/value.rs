@@ -142,6 +142,19 @@ pub(super) fn path(value: &DeValue<'_>) -> Parsed<PathBuf> {
     Ok(PathBuf::from(text))
 }
 
+/// The path of a Unix socket, of which the kernel takes 107 bytes (unix(7)); while it is bound, its name
+/// is that of a hidden file with the number of a process.
+pub(super) fn socket_path(value: &DeValue<'_>) -> Parsed<PathBuf> {
+    const LONGEST: usize = 107 - ".4194304".len();
+    let path = path(value)?;
+    let length = path.as_os_str().len();
+    if length > LONGEST {
+        let message = format!("the path of the socket has {length} bytes");
+        return Err(Fault::new(message, format!("give one of at most {LONGEST} bytes")));
+    }
+    Ok(path)
+}
+
 /// Permission bits as a string of octal digits.
 pub(super) fn permissions(value: &DeValue<'_>) -> Parsed<u32> {
     let help = "give octal digits in quotes, as in \"0660\"";

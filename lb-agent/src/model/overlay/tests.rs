@@ -110,12 +110,12 @@ fn what_has_left_the_file_is_dropped_by_name() {
         merged.dropped,
         [
             "service shop: backend web2 is not deleted: it is not in the file",
-            "service shop: backend web3 is not changed: it is not in the file",
+            "service shop: backend web3 loses its changes: it is not in the file",
         ]
     );
     assert_eq!(merged.config.services[0].backends[0].weight, 9);
     let merged = merge(&config(vec![]), &overlay);
-    assert_eq!(merged.dropped, ["service shop is not changed: it is not in the file"]);
+    assert_eq!(merged.dropped, ["service shop loses its changes: it is not in the file"]);
     assert_eq!(merged.overlay, Overlay::default());
 }
 

@@ -207,3 +207,13 @@ async fn an_unknown_route_or_method_is_a_problem_that_names_it() {
     let problem = served.problem("DELETE", "/v1/status", "").await;
     assert_eq!(problem, (405, "/v1/status does not answer DELETE".into()));
 }
+
+#[tokio::test]
+async fn a_long_configuration_is_taken_and_one_without_measure_is_not() {
+    let served = served().await;
+    let body = |length: usize| format!(r#"{{"name":"lb.toml","text":"{}"}}"#, "x".repeat(length));
+    let (status, _) = served.request("POST", "/v1/config/check", &body(3 << 20)).await;
+    assert_eq!(status, 200);
+    let (status, error) = served.problem("POST", "/v1/config/check", &body(40 << 20)).await;
+    assert_eq!(status, 413, "{error}");
+}

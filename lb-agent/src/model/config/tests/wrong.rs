@@ -49,6 +49,8 @@ fn values_of_the_daemon_are_checked() {
     says(root("agent = { shutdown = 'detatch' }"), &["help: did you mean \"detach\"?"]);
     says(root("agent = { state_dir = 'lb' }"), &["\"lb\" is not absolute", "start it with '/'"]);
     says(root("agent = 'lb1'"), &["expected a table, found a string"]);
+    let long = format!("api = {{ socket = '/run/{}/lb.sock' }}", "x".repeat(90));
+    says(root(&long), &["the path of the socket has 103 bytes", "give one of at most 99 bytes"]);
     says(root("api = { socket_mode = 0o660 }"), &["expected a string", "as in \"0660\""]);
     says(root("api = { socket_mode = '0990' }"), &["\"0990\" are not permission bits"]);
     says(root("api = { socket = 1 }"), &["expected a string, found an integer"]);
