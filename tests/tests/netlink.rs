@@ -6,7 +6,7 @@
 #[expect(dead_code, reason = "the tests of the packet path use the rest")]
 mod director;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -31,8 +31,12 @@ struct Watcher {
 
 impl Watcher {
     fn of(addresses: &[&str]) -> Self {
+        Self::knowing(BTreeMap::new(), addresses)
+    }
+
+    fn knowing(known: BTreeMap<IpAddr, NextHop>, addresses: &[&str]) -> Self {
         let (sender, changes) = mpsc::channel(16);
-        let resolver = Resolver::spawn(sender).unwrap();
+        let resolver = Resolver::spawn(sender, known).unwrap();
         resolver.watch(addresses.iter().map(|text| address(text)).collect());
         Self { changes, _resolver: resolver }
     }
@@ -79,8 +83,6 @@ fn a_next_hop_follows_its_neighbour() {
             assert_eq!(hop.source, mac_of("nic"));
             ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:12 dev nic nud permanent");
             watcher.expect("192.0.2.11", Some(SECOND)).await;
-            ip("neigh del 192.0.2.11 dev nic");
-            watcher.expect("192.0.2.11", None).await;
         });
     });
 }
@@ -135,6 +137,37 @@ fn a_neighbour_that_stops_to_answer_is_lost_and_found_again() {
             watcher.expect("192.0.2.11", None).await;
             neighbour.ip("addr add 192.0.2.11/24 dev peer");
             watcher.expect("192.0.2.11", Some(theirs)).await;
+        });
+    });
+}
+
+#[test]
+fn a_way_outlives_the_kernels_memory_of_the_neighbour() {
+    on_a_director(|_| {
+        let theirs = mac_of("peer");
+        let _neighbour = neighbour();
+        block_on(async {
+            let mut watcher = Watcher::of(&["192.0.2.11"]);
+            watcher.expect("192.0.2.11", Some(theirs)).await;
+            ip("neigh del 192.0.2.11 dev nic");
+            let told = tokio::time::timeout(Duration::from_secs(1), watcher.changes.recv()).await;
+            assert!(told.is_err(), "{told:?}");
+        });
+    });
+}
+
+#[test]
+fn a_known_way_is_kept_until_its_neighbour_fails() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        std::fs::write("/proc/sys/net/ipv4/neigh/nic/retrans_time_ms", "100").unwrap();
+        let interface = links().unwrap().into_iter().find(|link| link.name == "nic").unwrap().index;
+        let way = NextHop { interface, neighbour: FIRST, source: mac_of("nic") };
+        block_on(async {
+            let known = BTreeMap::from([(address("192.0.2.11"), way)]);
+            let mut watcher = Watcher::knowing(known, &["192.0.2.11"]);
+            assert_eq!(watcher.changes.recv().await, Some((address("192.0.2.11"), Some(way))));
+            watcher.expect("192.0.2.11", None).await;
         });
     });
 }

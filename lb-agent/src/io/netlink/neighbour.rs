@@ -37,23 +37,23 @@ pub(super) struct View {
     pub(super) interfaces: BTreeMap<u32, [u8; 6]>,
     /// Neighbours.
     pub(super) neighbours: BTreeMap<Key, Neighbour>,
-    /// Neighbours that failed or were deleted since the view before this one.
+    /// Neighbours that failed since the view before this one.
     pub(super) lost: BTreeSet<Key>,
 }
 
 impl View {
     /// The way to `neighbour`, where `last` is what was told before.
     ///
-    /// The last MAC address serves while the neighbour is asked for again; only its failure, or the
-    /// loss of its entry, ends it.
+    /// The last MAC address serves while the neighbour is asked for again; only its failure ends it. A
+    /// missing entry tells nothing: the kernel forgets neighbours that it did not use lately.
     pub(super) fn next_hop(&self, neighbour: Key, last: Option<Hop>) -> Option<NextHop> {
         let (interface, _) = neighbour;
         let source = *self.interfaces.get(&interface)?;
-        let mac = match self.neighbours.get(&neighbour)? {
-            Neighbour::Known(mac) => *mac,
-            Neighbour::Failed => return None,
-            Neighbour::Pending if self.lost.contains(&neighbour) => return None,
-            Neighbour::Pending => last.filter(|(of, _)| *of == neighbour)?.1.neighbour,
+        let mac = match self.neighbours.get(&neighbour) {
+            Some(Neighbour::Known(mac)) => *mac,
+            Some(Neighbour::Failed) => return None,
+            Some(Neighbour::Pending) | None if self.lost.contains(&neighbour) => return None,
+            Some(Neighbour::Pending) | None => last.filter(|(of, _)| *of == neighbour)?.1.neighbour,
         };
         Some(NextHop { interface, neighbour: mac, source })
     }
@@ -142,16 +142,23 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_or_deleted_neighbour_is_no_next_hop() {
-        assert_eq!(view(Some(Neighbour::Failed)).next_hop(BACKEND, Some((BACKEND, WAY))), None);
-        assert_eq!(view(None).next_hop(BACKEND, Some((BACKEND, WAY))), None);
+    fn the_last_mac_is_used_when_the_kernel_has_forgotten_the_neighbour() {
+        assert_eq!(view(None).next_hop(BACKEND, Some((BACKEND, WAY))), Some(WAY));
+        assert_eq!(view(None).next_hop(BACKEND, None), None);
     }
 
     #[test]
-    fn a_neighbour_that_failed_and_is_asked_for_again_is_no_next_hop() {
-        let mut pending = view(Some(Neighbour::Pending));
-        pending.lost.insert(BACKEND);
-        assert_eq!(pending.next_hop(BACKEND, Some((BACKEND, WAY))), None);
+    fn a_failed_neighbour_is_no_next_hop() {
+        assert_eq!(view(Some(Neighbour::Failed)).next_hop(BACKEND, Some((BACKEND, WAY))), None);
+    }
+
+    #[test]
+    fn a_neighbour_that_failed_and_is_asked_for_again_or_deleted_is_no_next_hop() {
+        for state in [Some(Neighbour::Pending), None] {
+            let mut after = view(state);
+            after.lost.insert(BACKEND);
+            assert_eq!(after.next_hop(BACKEND, Some((BACKEND, WAY))), None);
+        }
     }
 
     #[test]

@@ -35,10 +35,12 @@ pub struct Resolver {
 
 impl Resolver {
     /// Starts to resolve in the network namespace of this thread. To be called in a tokio runtime.
-    pub fn spawn(changes: Changes) -> io::Result<Self> {
+    ///
+    /// `known` are ways in use already; they are kept until a route or a neighbour speaks against them.
+    pub fn spawn(changes: Changes, known: BTreeMap<IpAddr, NextHop>) -> io::Result<Self> {
         let kernel = Kernel::connect()?;
         let (wanted, watched) = watch::channel(BTreeSet::new());
-        let task = tokio::spawn(Task::new(kernel, changes).run(watched));
+        let task = tokio::spawn(Task::new(kernel, changes, known).run(watched));
         Ok(Self { wanted, task })
     }
 
@@ -60,23 +62,26 @@ struct Closed;
 struct Task {
     kernel: Kernel,
     changes: Changes,
+    /// Ways in use before this task, for addresses that nothing was told of yet.
+    known: BTreeMap<IpAddr, NextHop>,
     /// The neighbour that each address is reached through.
     routes: BTreeMap<IpAddr, Key>,
     /// The last ways that were not lost since.
     hops: BTreeMap<IpAddr, Hop>,
     /// What was told.
     told: BTreeMap<IpAddr, Option<NextHop>>,
-    /// Neighbours that failed or vanished since everything was read last.
+    /// Neighbours that failed since everything was read last.
     lost: BTreeSet<Key>,
     /// Neighbours asked for in this round.
     asked: BTreeSet<Key>,
 }
 
 impl Task {
-    fn new(kernel: Kernel, changes: Changes) -> Self {
+    fn new(kernel: Kernel, changes: Changes, known: BTreeMap<IpAddr, NextHop>) -> Self {
         Self {
             kernel,
             changes,
+            known,
             routes: BTreeMap::new(),
             hops: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -131,8 +136,16 @@ impl Task {
         match news {
             News::Neighbour(key, state) => {
                 let ours = self.routes.values().any(|used| *used == key);
-                if ours && matches!(state, None | Some(Neighbour::Failed)) {
-                    self.lost.insert(key);
+                match state {
+                    Some(Neighbour::Failed) if ours => {
+                        self.lost.insert(key);
+                    }
+                    // The kernel marks an entry as failed before it deletes it by hand
+                    // (neigh_delete in net/core/neighbour.c), which is no word about the neighbour.
+                    None => {
+                        self.lost.remove(&key);
+                    }
+                    Some(Neighbour::Failed | Neighbour::Known(_) | Neighbour::Pending) => {}
                 }
                 ours
             }
@@ -215,8 +228,11 @@ impl Task {
         self.hops.retain(|address, _| addresses.contains(address));
         self.told.retain(|address, _| addresses.contains(address));
         for address in addresses {
-            let last = self.hops.remove(address);
             let key = self.routes.get(address).copied();
+            // Which neighbour a known way led to was not kept, but its interface was.
+            let known = self.known.remove(address);
+            let known = key.zip(known).filter(|(key, hop)| key.0 == hop.interface);
+            let last = self.hops.remove(address).or(known);
             let hop = key.and_then(|key| view.next_hop(key, last));
             if let (Some(key), Some(hop)) = (key, hop) {
                 self.hops.insert(*address, (key, hop));

@@ -65,13 +65,14 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
     let Opened { source, config, overlay, api, metrics, addresses, datapath } = opened;
     let (messages, inbox) = mpsc::channel(1024);
     let (changes, next_hops) = mpsc::channel(1024);
-    let resolver = Resolver::spawn(changes).map_err(StartError::Resolver)?;
     signals::forward(&messages).map_err(StartError::Signals)?;
     follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
     packet_log::forward(&datapath);
     let seed = RandomState::new().hash_one(started_at);
     let installed = datapath.tables()?;
     let (agent, effects) = Agent::new(clock::now(), seed, config, &overlay, installed)?;
+    let known = agent.next_hops().clone();
+    let resolver = Resolver::spawn(changes, known).map_err(StartError::Resolver)?;
     let mut runtime = Runtime {
         agent,
         datapath,

@@ -103,6 +103,11 @@ impl Agent {
         &self.installed
     }
 
+    /// The ways to addresses of backends that are known.
+    pub fn next_hops(&self) -> &BTreeMap<IpAddr, NextHop> {
+        &self.next_hops
+    }
+
     /// Health of the targets.
     pub fn checks(&self) -> &Checks {
         &self.running.checks
