@@ -23,4 +23,4 @@ pub mod stale;
 pub mod udp_echo;
 pub mod web;
 pub mod world;
-pub mod xdp_pass;
+pub mod xdp;

@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::bpf_fs::{BPF_FS, ensure_mounted};
+use crate::command::run;
 use crate::link::{End, join};
 use crate::namespace::Namespace;
-use crate::{stale, xdp_pass};
+use crate::{stale, xdp};
 
 /// The VIP of examples, IPv4.
 pub const VIP_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -187,6 +188,14 @@ impl World {
         self.switch.ip(&format!("link set {port} down"))
     }
 
+    /// Has the switch tag every frame of a port, see [`xdp::TAG`] ([`Arms::One`]).
+    pub fn tag(&self, port: &str) -> Result<()> {
+        // Else the tag would travel beside the frame, where XDP does not see it.
+        run(self.switch.command("ethtool").args(["-K", "director", "txvlan", "off"]))?;
+        let end = End { namespace: &self.switch, interface: port };
+        xdp::attach(xdp::TAG, end, &self.link_path())
+    }
+
     /// Puts the cable in again.
     pub fn plug_in(&self, port: &str) -> Result<()> {
         self.switch.ip(&format!("link set {port} up"))
@@ -236,7 +245,7 @@ impl World {
 
     /// Lets the other end of one of the director's links take what the director sends back.
     fn wake(&self, end: End<'_>) -> Result<()> {
-        xdp_pass::attach(end, &self.link_path())
+        xdp::attach(xdp::PASS, end, &self.link_path())
     }
 
     /// Joins an end to the switch, at the port with this name.

@@ -1,6 +1,7 @@
 //! What shares an address or a port with a service: closed ports, the host's own servers, other VIPs,
 //! direct clients and probes.
 #![cfg(feature = "root")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Starts that the agent refuses, with the reason, and without touching anything.
 #![cfg(feature = "root")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use lb_tests::agent::{config_file, shop, spawn, write_config};
 use lb_tests::binaries::Binaries;
@@ -8,7 +9,7 @@ use lb_tests::link::End;
 use lb_tests::load::TIMEOUT;
 use lb_tests::stage::Stage;
 use lb_tests::world::{Arms, World};
-use lb_tests::xdp_pass;
+use lb_tests::xdp;
 
 /// Starts an agent that must not come up; returns its exit code and what it said.
 fn refused(world: &World, config: &str) -> (Option<i32>, String) {
@@ -41,13 +42,13 @@ fn a_wrong_file_is_refused_with_all_its_problems_at_once() {
 fn a_foreign_program_on_an_interface_is_named_and_left_alone() {
     let world = World::new(Arms::Two, 1).unwrap();
     let back = End { namespace: &world.director, interface: "back" };
-    xdp_pass::attach(back, &world.link_path()).unwrap();
+    xdp::attach(xdp::PASS, back, &world.link_path()).unwrap();
     let show = || run(world.director.command("ip").args(["link", "show"])).unwrap();
     let before = show();
     let (code, said) = refused(&world, &shop(&world).file(&world));
     assert_eq!(code, Some(1), "{said}");
     let id = before.split("prog/xdp id ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    let named = format!("back already runs the XDP program {} (id {id})", xdp_pass::NAME);
+    let named = format!("back already runs the XDP program {} (id {id})", xdp::NAME);
     assert!(said.contains(&named), "{named} is not in\n{said}");
     assert_eq!(show(), before);
 }

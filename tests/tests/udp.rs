@@ -1,5 +1,6 @@
 //! UDP services, IPv4 and IPv6.
 #![cfg(feature = "root")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -81,7 +81,7 @@ impl Story {
 }
 
 fn tell(arguments: &Arguments, story: Story) -> Result<Report> {
-    packages::ensure()?;
+    packages::ensure_for_demo()?;
     story.begin("Building lb-agent and lb-ctl");
     let binaries = build()?;
     clean_up_when_interrupted()?;

@@ -71,7 +71,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Check => check::run_all()?,
         Task::Bpf { check: false } => bpf::build()?,
         Task::Bpf { check: true } => bpf::check()?,
-        Task::Setup { packages: true } => packages::ensure()?,
+        Task::Setup { packages: true } => packages::ensure_for_tests()?,
         Task::Setup { packages: false } => setup::run()?,
         Task::Serve { name, listen } => lb_tests::http_server::serve(&name, &listen)?,
     }

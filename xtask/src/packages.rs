@@ -7,18 +7,31 @@ use anyhow::{Context, Result, bail};
 
 use crate::cargo::run;
 
-/// A program and the package that has it.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("ip", "iproute2"),
-    ("ethtool", "ethtool"),
-    ("ping", "iputils-ping"),
-    ("curl", "curl"),
+/// A program and the package that has it: for the demo.
+const FOR_THE_DEMO: &[(&str, &str)] =
+    &[("ip", "iproute2"), ("ethtool", "ethtool"), ("ping", "iputils-ping"), ("curl", "curl")];
+
+/// What the tests need besides.
+const FOR_TESTS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
+    ("tcpdump", "tcpdump"),
+    ("nft", "nftables"),
+    ("bpftool", "bpftool"),
+    ("promtool", "prometheus"),
 ];
 
-/// Installs what is missing.
-pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<_> = PROGRAMS
+/// Installs what the demo needs, where it is missing.
+pub(crate) fn ensure_for_demo() -> Result<()> {
+    ensure(FOR_THE_DEMO)
+}
+
+/// Installs what the tests need, where it is missing.
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    ensure(&[FOR_THE_DEMO, FOR_TESTS].concat())
+}
+
+fn ensure(programs: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<_> = programs
         .iter()
         .filter(|(program, _)| !is_installed(program))
         .map(|(_, name)| *name)

@@ -26,7 +26,7 @@ pub(crate) fn run_all() -> Result<ExitCode> {
              or `cargo test` for the levels that need none"
         );
     }
-    packages::ensure()?;
+    packages::ensure_for_tests()?;
     let began_at = now();
     let mut targets = build()?;
     println!("== built in {} s", (now() - began_at).as_secs());
