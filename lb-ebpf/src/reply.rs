@@ -30,6 +30,12 @@ pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
     if found.is_none() || !is_for_us(world, flight.interface) {
         return Verdict::NotOurs;
     }
+    // A backend opens no connection to a VIP's client: this one answers a client that came to it directly,
+    // from the port of a connection that has ended.
+    if found.cell.state() == Some(State::Closing) && flight.transport.accepts() {
+        flows.remove(&found);
+        return Verdict::NotOurs;
+    }
     flight.found = found;
     let Some(backend) = world.tables.backend(found.cell.backend()) else {
         return Verdict::NotOurs;

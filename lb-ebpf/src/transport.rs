@@ -42,6 +42,12 @@ impl Transport {
         self.flags & (SYN | ACK | RST) == SYN
     }
 
+    /// Whether a new connection is agreed to.
+    #[inline(always)]
+    pub fn accepts(&self) -> bool {
+        self.flags & (SYN | ACK | RST) == SYN | ACK
+    }
+
     /// Whether the connection is being ended.
     #[inline(always)]
     pub fn closes(&self) -> bool {

@@ -54,6 +54,7 @@ fn the_verifier_accepts_the_program_with_room_to_spare() {
 fn director() -> PacketPath {
     let mut tables = HostTables::new(usize::try_from(MAX_FLOWS).unwrap(), [3, 4]);
     tables.add_vip(VIP.ip(), CLOSED);
+    tables.add_interface(LOOPBACK, CLIENTS_SIDE.destination);
     let listener = tables.add_listener(VIP, TCP);
     let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
     let backends = BACKENDS.map(|backend| tables.add_backend(listener, backend, hop));

@@ -35,6 +35,7 @@ fn director() -> PacketPath {
     let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
     let mut tables = HostTables::with_buckets(BUCKETS, [1, 2]);
     tables.add_vip(VIP.ip(), CLOSED);
+    tables.add_interface(LOOPBACK, [2; 6]);
     let listener = tables.add_listener(VIP, TCP);
     let backends = BACKENDS.map(|backend| tables.add_backend(listener, backend, hop));
     tables.set_slots(listener, &backends);

@@ -306,3 +306,17 @@ fn the_rotation_goes_on_where_32_bits_end() {
     assert_eq!(next(2), (first + 1) % n_backends);
     assert_eq!(next(3), (first + 2) % n_backends);
 }
+
+#[test]
+fn a_backend_that_answers_a_direct_client_from_a_port_just_closed_is_left_alone() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        let index = world.establish(cast.client);
+        world.front(&tcp(cast.client, cast.vip).rst());
+        let answer = answer(TCP, cast.backends[index], cast.client);
+        let answer = answer.link(SERVERS[index], DIRECTOR_BACK);
+        assert_eq!(world.back(&answer).verdict, Verdict::NotOurs);
+        let data = tcp(cast.backends[index], cast.client).ack().link(SERVERS[index], DIRECTOR_BACK);
+        assert_eq!(world.back(&data).verdict, Verdict::NotOurs);
+    }
+}

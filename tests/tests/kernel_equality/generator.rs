@@ -96,14 +96,15 @@ impl Generator {
     /// Ethernet with up to two tags around a packet.
     fn arrive(&mut self, kind: u16, packet: &[u8]) -> Arrival {
         let random = &mut self.random;
-        let interface = random.pick(&self.interfaces);
+        let way = if random.chance(3) { 2 } else { random.below(2) };
         let kinds: &[u16] = random.pick(&[&[][..], &[], &[0x8100], &[0x88a8, 0x8100]]);
         let tags = kinds.iter().map(|kind| (*kind, random.pick(&[0, 5, 0x2064, 0xe001]))).collect();
         let source = [2, 0, 0, 0, 8, u8::try_from(random.below(4)).unwrap()];
-        let link = Link { destination: random.pick(&MACS), source, tags };
-        let mut frame = link.frame(kind, packet);
+        // A switch floods some frames that are for the other interface.
+        let destination = if random.chance(97) { MACS[way % 2] } else { random.pick(&MACS) };
+        let mut frame = Link { destination, source, tags }.frame(kind, packet);
         frame.truncate(LONGEST);
-        Arrival { frame, interface }
+        Arrival { frame, interface: self.interfaces[way] }
     }
 
     /// The first packet of a client, or what it sends as one.

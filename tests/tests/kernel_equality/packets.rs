@@ -78,7 +78,12 @@ fn extension(random: &mut Random, kind: u8, next: u8) -> Vec<u8> {
         // One that says that the packet is whole: no offset, no "more fragments".
         44 => [vec![next, 0, 0, 0], random.bytes(4)].concat(),
         51 => [vec![next, units], random.bytes(usize::from(units) * 4 + 6)].concat(),
-        _ => [vec![next, units], random.bytes(usize::from(units) * 8 + 6)].concat(),
+        _ => {
+            let mut body = random.bytes(usize::from(units) * 8 + 6);
+            // Most routing headers have no segments left.
+            body[1] *= u8::from(kind != 43 || random.chance(25));
+            [vec![next, units], body].concat()
+        }
     }
 }
 
