@@ -174,7 +174,11 @@ fn a_flow_is_known_up_to_its_timeout_and_forgotten_after_it() {
             for (late, verdict) in [(0, Verdict::ToClient), (1, Verdict::NotOurs)] {
                 let (world, ticks) = in_state(cast, state);
                 world.tables.set_tick(ticks + late);
-                let reply = answer(world.protocol, cast.backends[0], cast.client);
+                let data = tcp(cast.backends[0], cast.client).ack();
+                let reply = match world.protocol {
+                    TCP => data.link(SERVERS[0], DIRECTOR_BACK),
+                    _ => answer(world.protocol, cast.backends[0], cast.client),
+                };
                 assert_eq!(world.back(&reply).verdict, verdict, "{state:?} {late}");
             }
             let (world, ticks) = in_state(cast, state);
