@@ -35,7 +35,7 @@ impl Watcher {
     }
 
     fn knowing(known: BTreeMap<IpAddr, NextHop>, addresses: &[&str]) -> Self {
-        let (sender, changes) = mpsc::channel(16);
+        let (sender, changes) = mpsc::channel(1024);
         let resolver = Resolver::spawn(sender, known).unwrap();
         resolver.watch(addresses.iter().map(|text| address(text)).collect());
         Self { changes, _resolver: resolver }
@@ -168,6 +168,32 @@ fn a_known_way_is_kept_until_its_neighbour_fails() {
             let mut watcher = Watcher::knowing(known, &["192.0.2.11"]);
             assert_eq!(watcher.changes.recv().await, Some((address("192.0.2.11"), Some(way))));
             watcher.expect("192.0.2.11", None).await;
+        });
+    });
+}
+
+#[test]
+fn more_news_than_can_be_told_does_not_keep_the_resolver() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:11 dev nic nud permanent");
+        let folder = tempfile::tempdir().unwrap();
+        let change = "addr replace 198.51.100.1/32 dev nic\naddr del 198.51.100.1/32 dev nic\n";
+        let file = folder.path().join("flood");
+        std::fs::write(&file, change.repeat(500)).unwrap();
+        let flood = format!("-batch {}", file.display());
+        let others: Vec<_> = (20..200).map(|n| format!("192.0.2.{n}")).collect();
+        let watched: Vec<_> = others.iter().map(String::as_str).chain(["192.0.2.11"]).collect();
+        block_on(async {
+            let mut watcher = Watcher::of(&watched);
+            watcher.expect("192.0.2.11", Some(FIRST)).await;
+            // Nothing else runs on this thread during a flood, so news pile up beside requests.
+            for _ in 0..50 {
+                ip(&flood);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:12 dev nic nud permanent");
+            watcher.expect("192.0.2.11", Some(SECOND)).await;
         });
     });
 }
