@@ -239,6 +239,43 @@ fn vips_come_and_go_and_addresses_of_the_host_stay() {
 }
 
 #[test]
+fn vips_move_when_the_interfaces_change_and_only_the_agents_own_go() {
+    on_a_director(|_| {
+        let state = tempfile::tempdir().unwrap();
+        add_wire("nic2", "peer2");
+        let vips = [address("203.0.113.10")].into();
+        let open = |name: &str| Addresses::open(state.path(), &[name.to_owned()]).unwrap();
+        block_on(async {
+            open("nic").set(&vips).await.unwrap();
+            open("nic2").set(&vips).await.unwrap();
+            assert!(!ip("addr show nic").contains("203.0.113.10"));
+            assert!(ip("addr show nic2").contains("203.0.113.10/32"));
+            ip("addr add 203.0.113.10/32 dev nic");
+            open("nic2").set(&BTreeSet::new()).await.unwrap();
+            assert!(ip("addr show nic").contains("203.0.113.10/32"), "it is the host's");
+            assert!(!ip("addr show nic2").contains("203.0.113.10"));
+        });
+    });
+}
+
+#[test]
+fn a_vip_that_could_not_be_added_is_not_taken_from_the_host_later() {
+    on_a_director(|_| {
+        let state = tempfile::tempdir().unwrap();
+        let vip = address("2001:db8::10");
+        block_on(async {
+            let mut addresses = Addresses::open(state.path(), &["nic".to_owned()]).unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/nic/disable_ipv6", "1").unwrap();
+            addresses.set(&[vip].into()).await.unwrap_err();
+            std::fs::write("/proc/sys/net/ipv6/conf/nic/disable_ipv6", "0").unwrap();
+            ip("addr add 2001:db8::10/128 dev nic nodad");
+            addresses.set(&BTreeSet::new()).await.unwrap();
+            assert!(ip("addr show nic").contains("2001:db8::10/128"));
+        });
+    });
+}
+
+#[test]
 fn a_vip_without_its_interface_is_an_error_that_names_both() {
     on_a_director(|_| {
         let state = tempfile::tempdir().unwrap();
