@@ -35,7 +35,7 @@ impl Watcher {
     }
 
     fn knowing(known: BTreeMap<IpAddr, NextHop>, addresses: &[&str]) -> Self {
-        let (sender, changes) = mpsc::channel(16);
+        let (sender, changes) = mpsc::channel(1024);
         let resolver = Resolver::spawn(sender, known).unwrap();
         resolver.watch(addresses.iter().map(|text| address(text)).collect());
         Self { changes, _resolver: resolver }
@@ -173,6 +173,32 @@ fn a_known_way_is_kept_until_its_neighbour_fails() {
 }
 
 #[test]
+fn more_news_than_can_be_told_does_not_keep_the_resolver() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:11 dev nic nud permanent");
+        let folder = tempfile::tempdir().unwrap();
+        let change = "addr replace 198.51.100.1/32 dev nic\naddr del 198.51.100.1/32 dev nic\n";
+        let file = folder.path().join("flood");
+        std::fs::write(&file, change.repeat(500)).unwrap();
+        let flood = format!("-batch {}", file.display());
+        let others: Vec<_> = (20..200).map(|n| format!("192.0.2.{n}")).collect();
+        let watched: Vec<_> = others.iter().map(String::as_str).chain(["192.0.2.11"]).collect();
+        block_on(async {
+            let mut watcher = Watcher::of(&watched);
+            watcher.expect("192.0.2.11", Some(FIRST)).await;
+            // Nothing else runs on this thread during a flood, so news pile up beside requests.
+            for _ in 0..50 {
+                ip(&flood);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:12 dev nic nud permanent");
+            watcher.expect("192.0.2.11", Some(SECOND)).await;
+        });
+    });
+}
+
+#[test]
 fn a_backend_on_the_director_itself_has_no_next_hop() {
     on_a_director(|_| {
         ip("addr add 192.0.2.2/24 dev nic");
@@ -208,6 +234,43 @@ fn vips_come_and_go_and_addresses_of_the_host_stay() {
             assert!(!nic.contains("203.0.113.10") && !nic.contains("2001:db8::10"), "{nic}");
             assert!(nic.contains("203.0.113.5/32"), "it was there before: {nic}");
             assert!(!nic2.contains("192.0.2.80") && nic2.contains("192.0.2.2/24"), "{nic2}");
+        });
+    });
+}
+
+#[test]
+fn vips_move_when_the_interfaces_change_and_only_the_agents_own_go() {
+    on_a_director(|_| {
+        let state = tempfile::tempdir().unwrap();
+        add_wire("nic2", "peer2");
+        let vips = [address("203.0.113.10")].into();
+        let open = |name: &str| Addresses::open(state.path(), &[name.to_owned()]).unwrap();
+        block_on(async {
+            open("nic").set(&vips).await.unwrap();
+            open("nic2").set(&vips).await.unwrap();
+            assert!(!ip("addr show nic").contains("203.0.113.10"));
+            assert!(ip("addr show nic2").contains("203.0.113.10/32"));
+            ip("addr add 203.0.113.10/32 dev nic");
+            open("nic2").set(&BTreeSet::new()).await.unwrap();
+            assert!(ip("addr show nic").contains("203.0.113.10/32"), "it is the host's");
+            assert!(!ip("addr show nic2").contains("203.0.113.10"));
+        });
+    });
+}
+
+#[test]
+fn a_vip_that_could_not_be_added_is_not_taken_from_the_host_later() {
+    on_a_director(|_| {
+        let state = tempfile::tempdir().unwrap();
+        let vip = address("2001:db8::10");
+        block_on(async {
+            let mut addresses = Addresses::open(state.path(), &["nic".to_owned()]).unwrap();
+            std::fs::write("/proc/sys/net/ipv6/conf/nic/disable_ipv6", "1").unwrap();
+            addresses.set(&[vip].into()).await.unwrap_err();
+            std::fs::write("/proc/sys/net/ipv6/conf/nic/disable_ipv6", "0").unwrap();
+            ip("addr add 2001:db8::10/128 dev nic nodad");
+            addresses.set(&BTreeSet::new()).await.unwrap();
+            assert!(ip("addr show nic").contains("2001:db8::10/128"));
         });
     });
 }

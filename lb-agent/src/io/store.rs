@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
+use serde::Serialize;
 
 use crate::model::overlay::Overlay;
 
@@ -72,11 +73,17 @@ pub fn load_overlay(state_dir: &Path) -> Result<Overlay, StoreError> {
 
 /// Writes the overlay.
 pub fn save_overlay(state_dir: &Path, overlay: &Overlay) -> Result<(), StoreError> {
-    fs::create_dir_all(state_dir).map_err(on("create folder", state_dir))?;
-    let path = state_dir.join(OVERLAY);
-    let text = serde_json::to_vec_pretty(overlay)
-        .map_err(|error| on("write", &path)(io::Error::from(error)))?;
-    replace(&path, &text)
+    save(&state_dir.join(OVERLAY), overlay)
+}
+
+/// Writes a value as JSON, and makes the folder if it is missing.
+pub fn save(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(on("create folder", folder))?;
+    }
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|error| on("write", path)(io::Error::from(error)))?;
+    replace(path, &text)
 }
 
 /// Replaces a file by `text`; permissions and owner stay, and so does a symbolic link to it.

@@ -30,6 +30,7 @@ use lb_common::{api, map};
 pub use counters::Counters;
 pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
+pub use pins::is_on_bpffs;
 pub use sweep::FlowCounts;
 
 use crate::io::netlink::links;
@@ -37,7 +38,7 @@ use crate::model::config;
 use crate::model::tables::{Tables, Write};
 use attach::{Target, attach_all, drop_others, find_targets};
 use maps::Maps;
-use pins::{Pins, is_bpffs};
+use pins::Pins;
 use shape::{Geometry, check_pinned};
 
 /// The packet path as the repository keeps it built.
@@ -155,11 +156,6 @@ const _: () = {
 /// Memory that the flow table takes, in bytes.
 pub fn flow_table_bytes(max_flows: u32) -> Result<u64> {
     Geometry::for_flows(max_flows).map(Geometry::bytes)
-}
-
-/// Whether a folder, or the part of its path that exists, is on a BPF file system.
-pub fn is_on_bpffs(path: &Path) -> bool {
-    is_bpffs(path)
 }
 
 /// Detaches from all interfaces and removes program and maps. False if there was nothing.

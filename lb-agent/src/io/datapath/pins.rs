@@ -22,10 +22,10 @@ pub(super) struct Pins(PathBuf);
 impl Pins {
     /// Makes the folder if it is missing, and mounts `/sys/fs/bpf` if it has to.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        if !is_bpffs(path) && path.starts_with(MOUNT_POINT) {
+        if !is_on_bpffs(path) && path.starts_with(MOUNT_POINT) {
             mount_bpffs()?;
         }
-        if !is_bpffs(path) {
+        if !is_on_bpffs(path) {
             return Err(DatapathError::NotBpffs { path: path.to_owned() });
         }
         fs::DirBuilder::new()
@@ -38,7 +38,7 @@ impl Pins {
 
     /// The folder, if it is there.
     pub(super) fn existing(path: &Path) -> Option<Self> {
-        (path.is_dir() && is_bpffs(path)).then(|| Self(path.to_owned()))
+        (path.is_dir() && is_on_bpffs(path)).then(|| Self(path.to_owned()))
     }
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
@@ -116,7 +116,7 @@ fn escape(interface: &str) -> String {
 }
 
 /// Whether the path, or the part of it that exists, is on a BPF file system.
-pub(super) fn is_bpffs(path: &Path) -> bool {
+pub fn is_on_bpffs(path: &Path) -> bool {
     path.ancestors()
         .find_map(|part| statfs(part).ok())
         .is_some_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
@@ -130,7 +130,7 @@ fn mount_bpffs() -> Result<()> {
     // Two mounts at once would hide each other's pins.
     let lock = Flock::lock(folder, FlockArg::LockExclusive)
         .map_err(|(_, error)| pin_error("lock", point, error))?;
-    if !is_bpffs(point) {
+    if !is_on_bpffs(point) {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("bpf"), point, Some("bpf"), flags, Some("mode=0700")).map_err(|error| {
             tracing::warn!(%error, "mount a BPF file system on {MOUNT_POINT}");

@@ -1,7 +1,8 @@
 //! The VIPs on the interfaces.
 //!
 //! An address that the host had before is left alone. Those that were put there are noted in a file
-//! before they are, so that a restart knows them, even one after a crash.
+//! before they are, so that a restart knows them, even one after a crash. A boot of the machine takes
+//! them away, so what is there after it is the host's own.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's enums grow")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,22 +14,20 @@ use futures::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::{Error, Handle, new_connection};
+use serde::{Deserialize, Serialize};
 
-use super::link;
+use super::link::{self, Link};
+use crate::io::store::{self, StoreError};
+
+/// Where the kernel tells one boot of the machine from another.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Why the addresses are not as they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
     /// The list of addresses that were added.
-    #[error("{act} {}", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// The list.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] StoreError),
     /// None of the configured interfaces exists.
     #[error("put {address} on {interface}, which does not exist")]
     NoInterface {
@@ -62,6 +61,15 @@ pub enum AddressError {
 pub struct Addresses {
     file: PathBuf,
     interfaces: Vec<String>,
+    list: List,
+}
+
+/// The file.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct List {
+    /// The boot of the machine in which they were added.
+    boot: String,
+    /// VIPs and their interfaces.
     added: BTreeMap<IpAddr, String>,
 }
 
@@ -76,17 +84,25 @@ impl Addresses {
     /// Reads which addresses were added before. `interfaces` are those of the configuration.
     pub fn open(state_dir: &Path, interfaces: &[String]) -> Result<Self, AddressError> {
         let file = state_dir.join("addresses.json");
-        let added = match std::fs::read(&file) {
+        let list = match std::fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(List::default()),
             Err(error) => Err(error),
         };
-        let added = added.map_err(|source| AddressError::File {
+        let list: List =
+            list.map_err(|source| StoreError::Io { act: "read", path: file.clone(), source })?;
+        let path = PathBuf::from(BOOT_ID);
+        let boot = std::fs::read_to_string(&path).map_err(|source| StoreError::Io {
             act: "read",
-            path: file.clone(),
+            path,
             source,
         })?;
-        Ok(Self { file, interfaces: interfaces.to_vec(), added })
+        let list = if list.boot == boot.trim() {
+            list
+        } else {
+            List { boot: boot.trim().to_owned(), added: BTreeMap::new() }
+        };
+        Ok(Self { file, interfaces: interfaces.to_vec(), list })
     }
 
     /// Has exactly these VIPs on the interfaces, beside the addresses that the host has of its own.
@@ -106,16 +122,24 @@ impl Addresses {
         wanted: &BTreeSet<IpAddr>,
     ) -> Result<(), AddressError> {
         let present = read_present(handle).await?;
+        let links = link::links()?;
         let mut result = Ok(());
+        let is_surplus = |(address, interface): &(&IpAddr, &String)| {
+            !wanted.contains(address) || !self.interfaces.contains(interface)
+        };
+        let added = self.list.added.iter();
         let surplus: Vec<_> =
-            self.added.keys().filter(|address| !wanted.contains(*address)).copied().collect();
-        for address in surplus {
-            result = result.and(self.remove(handle, &present, address).await);
+            added.filter(is_surplus).map(|(address, name)| (*address, name.clone())).collect();
+        for (address, interface) in surplus {
+            let index = index_of(&links, &interface);
+            let there = present.iter().filter(|entry| Some(entry.index) == index);
+            result = result.and(self.remove(handle, there, address, interface).await);
         }
+        let present = read_present(handle).await?;
         for address in wanted {
             let there = present.iter().any(|present| present.net.addr() == *address);
             if !there {
-                result = result.and(self.add(handle, &present, *address).await);
+                result = result.and(self.add(handle, &present, &links, *address).await);
             }
         }
         result
@@ -125,76 +149,58 @@ impl Addresses {
         &mut self,
         handle: &Handle,
         present: &[Present],
+        links: &[Link],
         address: IpAddr,
     ) -> Result<(), AddressError> {
-        let links = link::links()?;
-        let index_of =
-            |name: &str| links.iter().find(|link| link.name == name).map(|link| link.index);
+        let on_link = |name: &&String| {
+            index_of(links, name).is_some_and(|index| is_on_link(present, index, address))
+        };
         let interface = self
             .interfaces
             .iter()
-            .find(|name| index_of(name).is_some_and(|index| is_on_link(present, index, address)))
+            .find(on_link)
             .or(self.interfaces.first())
             .cloned()
             .unwrap_or_default();
-        let Some(index) = index_of(&interface) else {
+        let Some(index) = index_of(links, &interface) else {
             return Err(AddressError::NoInterface { address, interface });
         };
-        self.added.insert(address, interface.clone());
+        self.list.added.insert(address, interface.clone());
         self.save()?;
         let mut request = handle.address().add(index, address, host_length(address)).replace();
         if address.is_ipv6() {
             // The peer of a pair may have the VIP until it knows better.
             request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
-        let act = "put";
-        request.execute().await.map_err(|source| AddressError::Change {
-            act,
-            address,
-            interface,
-            source: Box::new(source),
-        })
+        let Err(source) = request.execute().await else { return Ok(()) };
+        self.list.added.remove(&address);
+        self.save()?;
+        let (act, source) = ("put", Box::new(source));
+        Err(AddressError::Change { act, address, interface, source })
     }
 
     async fn remove(
         &mut self,
         handle: &Handle,
-        present: &[Present],
+        there: impl Iterator<Item = &Present>,
         address: IpAddr,
+        interface: String,
     ) -> Result<(), AddressError> {
-        for entry in present {
+        for entry in there {
             let net = entry.net;
             if net.addr() == address && net.prefix_len() == host_length(address) {
                 handle.address().del(entry.message.clone()).execute().await.map_err(|source| {
-                    let interface = self.added.get(&address).cloned().unwrap_or_default();
-                    AddressError::Change {
-                        act: "remove",
-                        address,
-                        interface,
-                        source: Box::new(source),
-                    }
+                    let (act, interface) = ("remove", interface.clone());
+                    AddressError::Change { act, address, interface, source: Box::new(source) }
                 })?;
             }
         }
-        self.added.remove(&address);
+        self.list.added.remove(&address);
         self.save()
     }
 
-    /// Writes the list to a new file that takes the old one's place.
     fn save(&self) -> Result<(), AddressError> {
-        let new = self.file.with_extension("json.new");
-        let write = || {
-            if let Some(folder) = self.file.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            std::fs::write(&new, serde_json::to_vec_pretty(&self.added)?)?;
-            std::fs::rename(&new, &self.file)
-        };
-        write().map_err(|source| AddressError::File {
-            act: "write",
-            path: self.file.clone(),
-            source,
-        })
+        Ok(store::save(&self.file, &self.list)?)
     }
 }
 
@@ -221,6 +227,10 @@ async fn read_present(handle: &Handle) -> Result<Vec<Present>, AddressError> {
         }
     }
     Ok(present)
+}
+
+fn index_of(links: &[Link], name: &str) -> Option<u32> {
+    links.iter().find(|link| link.name == name).map(|link| link.index)
 }
 
 /// Whether an interface has an address whose subnet contains this one.
@@ -252,9 +262,18 @@ mod tests {
     fn the_list_outlives_the_agent() {
         let folder = tempfile::tempdir().unwrap();
         let mut before = Addresses::open(folder.path(), &["eth0".into()]).unwrap();
-        before.added.insert("2001:db8::10".parse().unwrap(), "eth0".into());
+        before.list.added.insert("2001:db8::10".parse().unwrap(), "eth0".into());
         before.save().unwrap();
         let after = Addresses::open(folder.path(), &["eth1".into()]).unwrap();
-        assert_eq!(after.added, before.added);
+        assert_eq!(after.list, before.list);
+    }
+
+    #[test]
+    fn a_list_of_another_boot_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = r#"{ "boot": "before", "added": { "203.0.113.10": "eth0" } }"#;
+        std::fs::write(folder.path().join("addresses.json"), list).unwrap();
+        let addresses = Addresses::open(folder.path(), &[]).unwrap();
+        assert_eq!(addresses.list.added, BTreeMap::new());
     }
 }

@@ -1,8 +1,12 @@
 //! The conversation with the kernel about routes and neighbours.
+//!
+//! News and answers come over two sockets: the kernel drops what finds the buffer of news full, and an
+//! answer among it would be waited for without end.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's enums grow")]
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
@@ -11,10 +15,15 @@ use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::SocketAddr;
-use rtnetlink::{Error, Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
+use rtnetlink::{Error, Handle, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{new_connection, new_multicast_connection};
+use tokio::time::timeout;
 
 use super::link::parse_link;
 use super::neighbour::{Key, Neighbour, View, parse_neighbour, parse_route};
+
+/// The longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Link,
@@ -37,16 +46,31 @@ pub(super) enum News {
     ConnectionLost,
 }
 
-/// A connection.
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoAnswer {
+    /// The kernel refused, or the connection is lost.
+    #[error(transparent)]
+    Netlink(#[from] Error),
+    /// It took too long.
+    #[error("no answer within {PATIENCE:?}")]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+/// The two connections.
 pub(super) struct Kernel {
+    /// For requests.
     handle: Handle,
+    /// News.
     messages: UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>,
 }
 
 impl Kernel {
     pub(super) fn connect() -> io::Result<Self> {
-        let (connection, handle, messages) = new_multicast_connection(&GROUPS)?;
-        tokio::spawn(connection);
+        let (news, _, messages) = new_multicast_connection(&GROUPS)?;
+        let (answers, handle, _) = new_connection()?;
+        tokio::spawn(news);
+        tokio::spawn(answers);
         Ok(Self { handle, messages })
     }
 
@@ -64,19 +88,23 @@ impl Kernel {
     }
 
     /// The neighbour that packets to an address go to, if there is a route.
-    pub(super) async fn route(&self, address: IpAddr) -> Result<Option<Key>, Error> {
+    pub(super) async fn route(&self, address: IpAddr) -> Result<Option<Key>, NoAnswer> {
         let mut routes = self.handle.route().get(route_to(address)).execute();
-        match routes.try_next().await {
+        match timeout(PATIENCE, routes.try_next()).await? {
             Ok(route) => Ok(route.and_then(|route| parse_route(address, &route))),
             // The kernel answers a lookup without a result with an error: ENETUNREACH, EHOSTUNREACH,
             // or the one that the route asks for.
             Err(Error::NetlinkError(_)) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Interfaces and neighbours as they are now.
-    pub(super) async fn view(&self) -> Result<View, Error> {
+    pub(super) async fn view(&self) -> Result<View, NoAnswer> {
+        Ok(timeout(PATIENCE, self.read_view()).await??)
+    }
+
+    async fn read_view(&self) -> Result<View, Error> {
         let mut view = View::default();
         let mut links = self.handle.link().get().execute();
         while let Some(message) = links.try_next().await? {
@@ -95,15 +123,15 @@ impl Kernel {
     }
 
     /// Has the kernel find out whether a neighbour is there, as if a packet were sent to it.
-    pub(super) async fn ask_for(&self, (interface, address): Key) -> Result<(), Error> {
-        self.handle
+    pub(super) async fn ask_for(&self, (interface, address): Key) -> Result<(), NoAnswer> {
+        let request = self
+            .handle
             .neighbours()
             .add(interface, address)
             .state(NeighbourState::None)
             .flags(NeighbourFlags::Use)
-            .replace()
-            .execute()
-            .await
+            .replace();
+        Ok(timeout(PATIENCE, request.execute()).await??)
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::kernel::{Kernel, News};
+use super::kernel::{Kernel, News, NoAnswer};
 use super::neighbour::{Hop, Key, Neighbour, View};
 use crate::model::tables::NextHop;
 
@@ -74,6 +74,8 @@ struct Task {
     lost: BTreeSet<Key>,
     /// Neighbours asked for in this round.
     asked: BTreeSet<Key>,
+    /// Whether everything has to be read anew.
+    is_stale: bool,
 }
 
 impl Task {
@@ -87,6 +89,7 @@ impl Task {
             told: BTreeMap::new(),
             lost: BTreeSet::new(),
             asked: BTreeSet::new(),
+            is_stale: false,
         }
     }
 
@@ -105,7 +108,7 @@ impl Task {
                     round = (round + 1) % REFRESH_ROUNDS;
                     self.asked.clear();
                     self.ask(round == 0).await;
-                    round == 0
+                    round == 0 || self.is_stale
                 }
             };
             if !due {
@@ -162,6 +165,8 @@ impl Task {
             match Kernel::connect() {
                 Ok(kernel) => {
                     self.kernel = kernel;
+                    // What happened in between was not told.
+                    self.is_stale = true;
                     return;
                 }
                 Err(error) => tracing::warn!(%error, "connect to the kernel's routing again"),
@@ -188,20 +193,25 @@ impl Task {
             && let Err(error) = self.kernel.ask_for(key).await
         {
             tracing::debug!(%error, neighbour = %key.1, "ask for a neighbour");
+            if matches!(error, NoAnswer::Late(_)) {
+                self.reconnect().await;
+            }
         }
     }
 
     async fn refresh(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<(), Closed> {
+        self.is_stale = false;
         match self.read(addresses).await {
             Ok(view) => self.tell(addresses, &view).await,
             Err(error) => {
                 tracing::warn!(%error, "read routes and neighbours");
+                self.reconnect().await;
                 Ok(())
             }
         }
     }
 
-    async fn read(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<View, rtnetlink::Error> {
+    async fn read(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<View, NoAnswer> {
         let mut routes = BTreeMap::new();
         for address in addresses {
             if let Some(key) = self.kernel.route(*address).await? {
