@@ -88,10 +88,7 @@ fn one_port_of_a_client_reaches_one_backend_port_through_two_vips_at_once() {
             assert_ne!(first, second, "replies from one backend could not be told apart");
         }
     }
-    // Both backends are taken: a third VIP has nowhere to go for this port, and says so.
     assert_eq!(stage.packets("reply_conflict").unwrap(), 0);
-    let one = stage.agent.ctl_ok(&["backend", "maint", "b", "web1"]).unwrap();
-    assert!(one.contains("web1"), "{one}");
 }
 
 #[test]

@@ -60,15 +60,15 @@ fn every_route_that_changes_something_does_it_or_only_tries() {
     let world = World::new(Arms::Two, 2).unwrap();
     let stage = Stage::shop(&world).unwrap();
     let drain = json!({ "service": "shop", "backend": "web1", "action": "set", "state": "drain" });
-    let state = || get(&world, "/v1/services")[0]["backends"][0]["state"].clone();
+    let wanted = || get(&world, "/v1/services")[0]["backends"][0]["state"].clone();
     let (code, tried) = call(&world, "POST", "/v1/backends?dry_run=true", Some(&drain));
-    assert_eq!((code, &tried["dry_run"], state()), (200, &json!(true), json!("ready")));
+    assert_eq!((code, &tried["dry_run"], wanted()), (200, &json!(true), json!("ready")));
     let (code, done) = call(&world, "POST", "/v1/backends", Some(&drain));
-    assert_eq!((code, &done["changes"], state()), (200, &tried["changes"], json!("drain")));
+    assert_eq!((code, &done["changes"], wanted()), (200, &tried["changes"], json!("drain")));
     let (code, _) = call(&world, "POST", "/v1/reload?discard=true&dry_run=true", None);
-    assert_eq!((code, state()), (200, json!("drain")));
+    assert_eq!((code, wanted()), (200, json!("drain")));
     let (code, _) = call(&world, "POST", "/v1/reload?discard=true", None);
-    assert_eq!((code, state()), (200, json!("ready")));
+    assert_eq!((code, wanted()), (200, json!("ready")));
 
     let text = shop(&world).file(&world).replace("fall = 2", "fall = 4");
     let config = json!({ "name": "new.toml", "text": text });

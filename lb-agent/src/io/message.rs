@@ -11,13 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::datapath::FlowCounts;
 use super::metrics::Snapshot;
-use crate::model::agent::{Event, Refusal};
+use crate::model::agent::Refusal;
 
 /// Something for the core loop.
 #[derive(Debug)]
 pub enum Message {
-    /// It happened.
-    Event(Event),
     /// Somebody asks.
     Call(Call),
     /// A sweep of the flow table has ended.

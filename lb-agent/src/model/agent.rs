@@ -77,13 +77,8 @@ pub enum Event {
         /// Who waits for the reply.
         request: RequestId,
     },
-    /// A probe has ended.
-    Probe {
-        /// What was probed.
-        target: Target,
-        /// How it ended.
-        outcome: ProbeOutcome,
-    },
+    /// Probes have ended: what was probed, and how it went.
+    Probes(Vec<(Target, ProbeOutcome)>),
     /// The ways to addresses of backends have changed; `None`: there is none.
     NextHops(BTreeMap<IpAddr, Option<NextHop>>),
     /// Cells of the flow table by backend id, both directions; ids that are missing have none.
@@ -99,7 +94,7 @@ pub enum Event {
 pub enum Effect {
     /// Carry out writes, in order.
     Write(Vec<Write>),
-    /// Start one probe now; its end is an [`Event::Probe`].
+    /// Start one probe now; its end is part of an [`Event::Probes`].
     Probe {
         /// What to probe.
         target: Target,

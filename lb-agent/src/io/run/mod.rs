@@ -15,7 +15,7 @@ mod runtime;
 mod signals;
 mod source;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
 use super::netlink::{Addresses, Resolver, follow_links};
 use super::{api, notify};
-use crate::model::agent::{Agent, Event};
+use crate::model::agent::{Agent, Event, ProbeOutcome, Target};
 use crate::model::config::Shutdown;
 use crate::model::tables::NextHop;
 
@@ -48,7 +48,28 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Time that answers under way have when the agent stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-type NextHops = mpsc::Receiver<(IpAddr, Option<NextHop>)>;
+/// What comes in numbers: whatever of a kind has come by now is one event, and written at once.
+struct News {
+    next_hops: mpsc::Receiver<(IpAddr, Option<NextHop>)>,
+    ended: mpsc::Receiver<(Target, ProbeOutcome)>,
+}
+
+impl News {
+    /// May be dropped before it is done, and nothing is lost.
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            Some(first) = self.next_hops.recv() => {
+                let rest = std::iter::from_fn(|| self.next_hops.try_recv().ok());
+                Event::NextHops(std::iter::once(first).chain(rest).collect())
+            }
+            Some(first) = self.ended.recv() => {
+                let rest = std::iter::from_fn(|| self.ended.try_recv().ok());
+                Event::Probes(std::iter::once(first).chain(rest).collect())
+            }
+            else => pending().await,
+        }
+    }
+}
 
 /// Runs the agent until it is told to stop.
 pub async fn run(config_file: &Path) -> Result<(), StartError> {
@@ -65,6 +86,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
     let Opened { source, config, overlay, api, metrics, addresses, datapath } = opened;
     let (messages, inbox) = mpsc::channel(1024);
     let (changes, next_hops) = mpsc::channel(1024);
+    let (probes, ended) = mpsc::channel(1024);
     signals::forward(&messages).map_err(StartError::Signals)?;
     follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
     packet_log::forward(&datapath);
@@ -80,6 +102,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
         addresses,
         source,
         messages: messages.clone(),
+        probes,
         started_at,
         calendar: Calendar::new(clock::now(), clock::unix()),
         reloads: Reloads::default(),
@@ -95,7 +118,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.announce();
-    runtime.turn(inbox, next_hops).await;
+    runtime.turn(inbox, News { next_hops, ended }).await;
     notify::stopping();
     stop.send_replace(true);
     drop(timeout(LAST_ANSWERS, servers.join_all()).await);
@@ -128,7 +151,7 @@ impl Runtime {
     }
 
     /// The loop: ends when the agent is told to stop.
-    async fn turn(&mut self, mut inbox: mpsc::Receiver<Message>, mut next_hops: NextHops) {
+    async fn turn(&mut self, mut inbox: mpsc::Receiver<Message>, mut news: News) {
         let mut sweep = every(SWEEP_EVERY);
         let mut watchdog = notify::watchdog_interval().map(every);
         loop {
@@ -137,12 +160,7 @@ impl Runtime {
                     Some(Message::Stop) | None => return,
                     Some(message) => self.take(message).await,
                 },
-                Some((address, next_hop)) = next_hops.recv() => {
-                    let mut changed = BTreeMap::from([(address, next_hop)]);
-                    // Whatever else has changed by now is written with it.
-                    changed.extend(std::iter::from_fn(|| next_hops.try_recv().ok()));
-                    self.happened(Event::NextHops(changed)).await;
-                }
+                event = news.next() => self.happened(event).await,
                 () = due(self.agent.deadline()) => self.happened(Event::Timer).await,
                 _ = sweep.tick() => self.start_sweep(),
                 () = next(&mut watchdog) => notify::alive(),
@@ -152,7 +170,6 @@ impl Runtime {
 
     async fn take(&mut self, message: Message) {
         match message {
-            Message::Event(event) => self.happened(event).await,
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
             Message::LinkChanged => self.look_at_the_host().await,

@@ -16,7 +16,7 @@ use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver};
 use crate::io::{notify, probe, store};
-use crate::model::agent::{Agent, Effect, Event, Refusal, RequestId, Target};
+use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
 use crate::model::tables::Write;
 
@@ -38,6 +38,8 @@ pub(super) struct Runtime {
     pub(super) source: Source,
     /// For tasks that have something to tell.
     pub(super) messages: mpsc::Sender<Message>,
+    /// For probes that have ended.
+    pub(super) probes: mpsc::Sender<(Target, ProbeOutcome)>,
     pub(super) started_at: Instant,
     pub(super) calendar: Calendar,
     pub(super) reloads: Reloads,
@@ -134,7 +136,7 @@ impl Runtime {
     }
 
     fn start_probe(&self, target: Target, check: HealthCheck) {
-        let messages = self.messages.clone();
+        let ended = self.probes.clone();
         tokio::spawn(async move {
             let outcome = probe::probe(target.address, &check).await;
             tracing::debug!(
@@ -146,7 +148,7 @@ impl Runtime {
                 outcome.result
             );
             // It fails when the agent is stopping, and then nobody wants to know.
-            drop(messages.send(Message::Event(Event::Probe { target, outcome })).await);
+            drop(ended.send((target, outcome)).await);
         });
     }
 

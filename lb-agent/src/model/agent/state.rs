@@ -61,7 +61,7 @@ impl Agent {
                 let result = self.change(now, &change, dry_run);
                 Self::answer(request, result)
             }
-            Event::Probe { target, outcome } => self.probed(now, &target, outcome),
+            Event::Probes(ended) => self.probed(now, ended),
             Event::NextHops(next_hops) => self.routed(next_hops),
             Event::FlowCounts(cells) => {
                 self.retired.count(&cells);
@@ -113,13 +113,17 @@ impl Agent {
         &self.running.checks
     }
 
-    fn probed(&mut self, now: Instant, target: &Target, outcome: ProbeOutcome) -> Vec<Effect> {
-        let Some(change) = self.running.checks.handle(now, target, outcome) else {
-            return Vec::new();
-        };
-        let notice = format!("{target} is {}: {}", word(change.to), change.reason);
-        let mut effects = vec![Effect::Notice(notice)];
-        effects.extend(self.settle());
+    fn probed(&mut self, now: Instant, ended: Vec<(Target, ProbeOutcome)>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (target, outcome) in ended {
+            if let Some(change) = self.running.checks.handle(now, &target, outcome) {
+                let notice = format!("{target} is {}: {}", word(change.to), change.reason);
+                effects.push(Effect::Notice(notice));
+            }
+        }
+        if !effects.is_empty() {
+            effects.extend(self.settle());
+        }
         effects
     }
 

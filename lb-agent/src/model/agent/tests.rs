@@ -285,9 +285,21 @@ fn the_result_for_a_target_that_is_gone_is_ignored() {
     world.change("web2", BackendAction::Delete).unwrap();
     let before = world.kernel.clone();
     let outcome = crate::model::cast::outcome(false);
-    world.event(Event::Probe { target: target(2, v4(2)), outcome });
+    world.event(Event::Probes(vec![(target(2, v4(2)), outcome)]));
     assert_eq!(world.kernel, before);
     assert_eq!(world.agent.checks().of(&target(2, v4(2))), Health::Unknown);
+}
+
+#[test]
+fn probes_that_end_together_are_written_at_once() {
+    let mut world = World::begin(config(vec![shop(3)]));
+    world.run(seconds(10));
+    let fails = |server: u8| (target(server, v4(server)), crate::model::cast::outcome(false));
+    let ended = (0..check().fall).flat_map(|_| [fails(1), fails(2)]).collect();
+    let effects = world.agent.handle(world.now, Event::Probes(ended));
+    let notices = effects.iter().filter(|effect| matches!(effect, Effect::Notice(_))).count();
+    let writes = effects.iter().filter(|effect| matches!(effect, Effect::Write(_))).count();
+    assert_eq!((notices, writes), (2, 1));
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn agent(now: Instant) -> Agent {
     for effect in effects {
         if let Effect::Probe { target, .. } = effect {
             let outcome = outcome(target.backend != "web2");
-            agent.handle(now + Duration::from_secs(1), Event::Probe { target, outcome });
+            agent.handle(now + Duration::from_secs(1), Event::Probes(vec![(target, outcome)]));
         }
     }
     agent

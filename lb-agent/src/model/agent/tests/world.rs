@@ -17,7 +17,7 @@ pub(super) struct World {
     pub(super) notices: Vec<String>,
     pub(super) writes_of_start: Vec<Write>,
     began: Instant,
-    now: Instant,
+    pub(super) now: Instant,
     dead: BTreeSet<SocketAddr>,
     arriving: Vec<(Instant, Target, ProbeOutcome)>,
     probes: Vec<SocketAddr>,
@@ -94,7 +94,7 @@ impl World {
             match self.arriving.iter().position(|(at, ..)| *at <= self.now) {
                 Some(place) => {
                     let (_, target, outcome) = self.arriving.remove(place);
-                    self.event(Event::Probe { target, outcome });
+                    self.event(Event::Probes(vec![(target, outcome)]));
                 }
                 None => self.event(Event::Timer),
             }
