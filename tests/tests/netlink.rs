@@ -183,9 +183,9 @@ fn more_news_than_can_be_told_does_not_keep_the_resolver() {
         std::fs::write(&file, change.repeat(500)).unwrap();
         let flood = format!("-batch {}", file.display());
         let others: Vec<_> = (20..200).map(|n| format!("192.0.2.{n}")).collect();
-        let watched: Vec<_> = others.iter().map(String::as_str).chain(["192.0.2.11"]).collect();
+        let hosts: Vec<_> = others.iter().map(String::as_str).chain(["192.0.2.11"]).collect();
         block_on(async {
-            let mut watcher = Watcher::of(&watched);
+            let mut watcher = Watcher::of(&hosts);
             watcher.expect("192.0.2.11", Some(FIRST)).await;
             // Nothing else runs on this thread during a flood, so news pile up beside requests.
             for _ in 0..50 {

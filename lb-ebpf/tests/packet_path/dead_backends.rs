@@ -1,6 +1,6 @@
 //! Flows of a backend that is down: reset, kept, moved on or begun anew.
 
-use lb_common::cell::State;
+use lb_common::cell::{Cell, State};
 use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
 use lb_common::verdict::Verdict;
 
@@ -31,7 +31,7 @@ fn open_connections_are_reset_where_the_policy_is_to_reset() {
         let sent = world.front(&tcp(cast.client, cast.vip).ack().payload(b"lost"));
         assert_eq!(sent.verdict, Verdict::ResetSent);
         let cells = world.tables.cells().into_iter().filter(|cell| !cell.is_empty());
-        let states: Vec<_> = cells.map(|cell| cell.state()).collect();
+        let states: Vec<_> = cells.map(Cell::state).collect();
         assert_eq!(states, [Some(State::Closing); 2], "the flow ends with its backend");
     }
 }
