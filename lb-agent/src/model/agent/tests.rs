@@ -9,7 +9,7 @@ use lb_common::api::{BackendAction, BackendState, Health};
 use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
 
 use super::*;
-use crate::model::cast::{check, config, shop, target, v4, v6, way};
+use crate::model::cast::{check, config, outcome, shop, start, tables, target, v4, v6, way};
 use crate::model::overlay::Overlay;
 use crate::model::tables::Tables;
 use world::World;
@@ -284,22 +284,26 @@ fn the_result_for_a_target_that_is_gone_is_ignored() {
     world.run(seconds(10));
     world.change("web2", BackendAction::Delete).unwrap();
     let before = world.kernel.clone();
-    let outcome = crate::model::cast::outcome(false);
-    world.event(Event::Probes(vec![(target(2, v4(2)), outcome)]));
+    world.event(Event::Probes(vec![(target(2, v4(2)), outcome(false))]));
     assert_eq!(world.kernel, before);
     assert_eq!(world.agent.checks().of(&target(2, v4(2))), Health::Unknown);
 }
 
 #[test]
 fn probes_that_end_together_are_written_at_once() {
-    let mut world = World::begin(config(vec![shop(3)]));
-    world.run(seconds(10));
-    let fails = |server: u8| (target(server, v4(server)), crate::model::cast::outcome(false));
-    let ended = (0..check().fall).flat_map(|_| [fails(1), fails(2)]).collect();
-    let effects = world.agent.handle(world.now, Event::Probes(ended));
+    let (now, file) = (start(), config(vec![shop(3)]));
+    let (mut agent, effects) = Agent::new(now, 7, file, &Overlay::default(), tables()).unwrap();
+    let mut ended = Vec::new();
+    for effect in effects {
+        if let Effect::Probe { target, .. } = effect {
+            let outcome = outcome(target.backend == "web3");
+            ended.push((target, outcome));
+        }
+    }
+    let effects = agent.handle(now + seconds(1), Event::Probes(ended));
     let notices = effects.iter().filter(|effect| matches!(effect, Effect::Notice(_))).count();
     let writes = effects.iter().filter(|effect| matches!(effect, Effect::Write(_))).count();
-    assert_eq!((notices, writes), (2, 1));
+    assert_eq!((notices, writes), (6, 1), "three servers with two addresses each");
 }
 
 #[test]

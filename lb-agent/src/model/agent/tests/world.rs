@@ -17,7 +17,7 @@ pub(super) struct World {
     pub(super) notices: Vec<String>,
     pub(super) writes_of_start: Vec<Write>,
     began: Instant,
-    pub(super) now: Instant,
+    now: Instant,
     dead: BTreeSet<SocketAddr>,
     arriving: Vec<(Instant, Target, ProbeOutcome)>,
     probes: Vec<SocketAddr>,
