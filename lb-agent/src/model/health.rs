@@ -31,6 +31,8 @@ pub struct Checks {
     history: VecDeque<Change>,
     n_changes: u64,
     jitter: Jitter,
+    // Once every target had a result, what is added later is not waited for.
+    first_round_is_over: bool,
 }
 
 /// What is known of one target.
@@ -85,6 +87,7 @@ impl Checks {
             history: VecDeque::new(),
             n_changes: 0,
             jitter: Jitter::new(seed),
+            first_round_is_over: false,
         };
         checks.reload(now, config);
         let mut known = BTreeSet::new();
@@ -119,6 +122,7 @@ impl Checks {
         self.stale.extend(gone.map(|(target, _)| target));
         let waiting = self.targets.iter().filter(|(target, _)| !self.stale.contains(target));
         self.waiting = waiting.filter_map(|(target, checked)| checked.waits(target)).collect();
+        self.note_first_round();
     }
 
     fn with_new_check(
@@ -150,9 +154,12 @@ impl Checks {
         let from = checked.health;
         let changed = if is_stale { None } else { checked.take(now, outcome) };
         self.waiting.extend(checked.waits(target));
-        changed?;
-        let reason = checked.last.as_ref().map(|last| last.result.clone()).unwrap_or_default();
-        let change = Change { at: now, target: target.clone(), from, to: checked.health, reason };
+        let change = changed.map(|()| {
+            let reason = checked.last.as_ref().map(|last| last.result.clone()).unwrap_or_default();
+            Change { at: now, target: target.clone(), from, to: checked.health, reason }
+        });
+        self.note_first_round();
+        let change = change?;
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
@@ -195,12 +202,20 @@ impl Checks {
         }
     }
 
-    /// A target that is checked and of which no probe has ended yet, if there is one.
+    /// A target that keeps the first round of probes from being over, if there is one: it is checked, and no
+    /// probe of it has ended yet.
     pub fn first_without_result(&self) -> Option<&Target> {
+        if self.first_round_is_over {
+            return None;
+        }
         let mut waiting = self.targets.iter();
         let found =
             waiting.find(|(_, checked)| checked.check.is_some() && checked.last.is_none())?;
         Some(found.0)
+    }
+
+    fn note_first_round(&mut self) {
+        self.first_round_is_over = self.first_without_result().is_none();
     }
 
     /// What is known of a target; `None` if it is in maintenance or does not exist.

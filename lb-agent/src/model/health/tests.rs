@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::cast::{check, config, outcome, shop, start, target, v4};
+use crate::model::cast::{check, config, outcome, shop, start, target, v4, v6};
 
 /// A service with one server, checked by `check`.
 fn one_server(check: HealthCheck) -> Config {
@@ -143,6 +143,20 @@ fn history_is_kept_in_order_and_bounded() {
     assert_eq!(history.len(), HISTORY);
     assert!(history.windows(2).all(|pair| pair[0].at <= pair[1].at && pair[0].to == pair[1].from));
     assert_eq!(history.last().unwrap().at, now);
+}
+
+#[test]
+fn a_backend_added_after_the_first_round_is_not_waited_for() {
+    let now = start();
+    let mut checks = checks(now, &config(vec![shop(1)]), Health::Unknown);
+    for address in [v4(1), v6(1)] {
+        assert!(checks.first_without_result().is_some());
+        checks.due(now);
+        checks.handle(now, &target(1, address), outcome(false));
+    }
+    assert_eq!(checks.first_without_result(), None);
+    checks.reload(now, &config(vec![shop(2)]));
+    assert_eq!(checks.first_without_result(), None);
 }
 
 /// A server that answers at once until it dies and not at all afterwards.
