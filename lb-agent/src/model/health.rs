@@ -172,11 +172,15 @@ impl Checks {
     pub fn due(&mut self, now: Instant) -> Vec<(Target, HealthCheck)> {
         let mut due = Vec::new();
         while self.waiting.first().is_some_and(|(next_at, _)| *next_at <= now) {
-            let Some((_, target)) = self.waiting.pop_first() else { break };
+            let Some((planned_at, target)) = self.waiting.pop_first() else { break };
             let Some(checked) = self.targets.get_mut(&target) else { continue };
             let Some(check) = &checked.check else { continue };
             checked.under_way = true;
-            checked.next_at = now + self.jitter.shortened(check.interval, check.jitter);
+            let wait = self.jitter.shortened(check.interval, check.jitter);
+            // Counted from the plan, so that waking up late does not add up; what was slept through is not
+            // made up for.
+            let next_at = planned_at + wait;
+            checked.next_at = if next_at > now { next_at } else { now + wait };
             due.push((target, check.clone()));
         }
         due

@@ -146,6 +146,24 @@ fn history_is_kept_in_order_and_bounded() {
 }
 
 #[test]
+fn waking_up_late_does_not_add_up() {
+    let begin = start();
+    let check = HealthCheck { jitter: 0.0, ..check() };
+    let mut checks = checks(begin, &one_server(check.clone()), Health::Up);
+    for round in 0..100 {
+        let planned = checks.deadline().unwrap();
+        assert_eq!(planned, begin + check.interval * round);
+        let late = planned + Duration::from_millis(50);
+        assert_eq!(checks.due(late).len(), 1);
+        checks.handle(late, &target(1, v4(1)), outcome(true));
+    }
+    let asleep = checks.deadline().unwrap() + Duration::from_hours(1);
+    checks.due(asleep);
+    checks.handle(asleep, &target(1, v4(1)), outcome(true));
+    assert_eq!(checks.deadline(), Some(asleep + check.interval));
+}
+
+#[test]
 fn a_backend_added_after_the_first_round_is_not_waited_for() {
     let now = start();
     let mut checks = checks(now, &config(vec![shop(1)]), Health::Unknown);
