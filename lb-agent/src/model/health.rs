@@ -107,15 +107,25 @@ impl Checks {
 
     /// Checks the targets of `config` from now on.
     ///
-    /// A target that was there before keeps its health; if its check has changed, it starts a new count.
+    /// A target that was there before keeps its health; if its check has changed, it starts a new count. One
+    /// whose service or backend has another name now is known by its address.
     pub fn reload(&mut self, now: Instant, config: &Config) {
         let mut before = std::mem::take(&mut self.targets);
+        let mut new = Vec::new();
         for (target, check) in targets(config) {
             let checked = match before.remove(&target) {
                 Some(checked) if checked.check.as_ref() == check => checked,
                 Some(checked) => self.with_new_check(now, &target, checked, check),
-                None => Checked::new(now, check),
+                None => {
+                    new.push((target, check));
+                    continue;
+                }
             };
+            self.targets.insert(target, checked);
+        }
+        let known = by_address(&before);
+        for (target, check) in new {
+            let checked = Checked::new(now, check).knowing(known.get(&target.address).copied());
             self.targets.insert(target, checked);
         }
         let gone = before.into_iter().filter(|(_, checked)| checked.under_way);
@@ -252,6 +262,16 @@ impl Checked {
         }
     }
 
+    /// With the health that another target of the same address had, if there is one.
+    fn knowing(self, other: Option<&Self>) -> Self {
+        match other {
+            Some(&Self { health, since, is_first, .. }) if self.check.is_some() => {
+                Self { health, since, is_first, ..self }
+            }
+            Some(_) | None => self,
+        }
+    }
+
     /// The next probe, unless there is none or one is under way.
     fn waits(&self, target: &Target) -> Option<(Instant, Target)> {
         let waits = self.check.is_some() && !self.under_way;
@@ -282,6 +302,18 @@ impl Checked {
         (self.health, self.streak, self.since) = (says, 0, now);
         Some(())
     }
+}
+
+/// What probes said of each address; of one that failed any check, that it is down.
+fn by_address(targets: &BTreeMap<Target, Checked>) -> BTreeMap<SocketAddr, &Checked> {
+    let mut known: BTreeMap<SocketAddr, &Checked> = BTreeMap::new();
+    for (target, checked) in targets.iter().filter(|(_, checked)| checked.check.is_some()) {
+        let known = known.entry(target.address).or_insert(checked);
+        if checked.health == Health::Down || known.health == Health::Unknown {
+            *known = checked;
+        }
+    }
+    known
 }
 
 /// Every target that is not in maintenance, and how it is checked.

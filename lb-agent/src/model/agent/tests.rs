@@ -14,6 +14,7 @@ use crate::model::overlay::Overlay;
 use crate::model::tables::Tables;
 use world::World;
 
+mod moves;
 mod world;
 
 fn seconds(seconds: u64) -> Duration {
