@@ -84,6 +84,13 @@ pub enum Event {
         /// How it ended.
         outcome: ProbeOutcome,
     },
+    /// A probe could not be carried out: that is this host's trouble, and says nothing of the backend.
+    NotProbed {
+        /// What was to be probed.
+        target: Target,
+        /// Why not.
+        reason: String,
+    },
     /// The ways to addresses of backends have changed; `None`: there is none.
     NextHops(BTreeMap<IpAddr, Option<NextHop>>),
     /// Cells of the flow table by backend id, both directions; ids that are missing have none.

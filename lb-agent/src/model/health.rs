@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use lb_common::api::Health;
 
 use super::agent::{ProbeOutcome, Target};
 use super::config::{BackendState, Config, HealthCheck};
+pub use checked::Checked;
 use jitter::Jitter;
 
+mod checked;
 mod jitter;
 #[cfg(test)]
 mod tests;
@@ -35,24 +37,8 @@ pub struct Checks {
     first_round_is_over: bool,
 }
 
-/// What is known of one target.
-#[derive(Clone, Debug)]
-pub struct Checked {
-    /// How it is checked; `None`: it is not, and taken for healthy.
-    pub check: Option<HealthCheck>,
-    /// What the probes say.
-    pub health: Health,
-    /// Probes in a row that contradict `health`.
-    pub streak: u32,
-    /// How the last probe ended.
-    pub last: Option<ProbeOutcome>,
-    /// Since when `health` holds.
-    pub since: Instant,
-    next_at: Instant,
-    under_way: bool,
-    // Nothing was known of its service when the agent started.
-    is_first: bool,
-}
+/// Most targets whose first probes start at the same time: each takes a socket.
+const AT_ONCE: usize = 64;
 
 /// A change of health.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +59,7 @@ impl Checks {
     /// Begins to check the targets of `config`, each with the health that `assumed` says.
     ///
     /// Of a service of which nothing is known, all targets serve until their first probe has ended, so that
-    /// those that are probed first do not serve alone.
+    /// those that are probed first do not serve alone. The first probes of many are spread over an interval.
     pub fn new(
         now: Instant,
         seed: u64,
@@ -124,8 +110,12 @@ impl Checks {
             self.targets.insert(target, checked);
         }
         let known = by_address(&before);
-        for (target, check) in new {
-            let checked = Checked::new(now, check).knowing(known.get(&target.address).copied());
+        let n_new = new.len();
+        for (place, (target, check)) in new.into_iter().enumerate() {
+            let interval = check.map_or(Duration::ZERO, |check| check.interval);
+            let first_at = now + spread(interval, place, n_new);
+            let known = known.get(&target.address).copied();
+            let checked = Checked { next_at: first_at, ..Checked::new(now, check) }.knowing(known);
             self.targets.insert(target, checked);
         }
         let gone = before.into_iter().filter(|(_, checked)| checked.under_way);
@@ -178,6 +168,20 @@ impl Checks {
         Some(change)
     }
 
+    /// A probe could not be carried out; the next one comes when it would have come anyway.
+    pub fn not_probed(&mut self, target: &Target, reason: String) {
+        self.stale.remove(target);
+        let Some(checked) = self.targets.get_mut(target) else { return };
+        checked.under_way = false;
+        checked.missed = Some(reason);
+        self.waiting.extend(checked.waits(target));
+    }
+
+    /// Why the last probe of a target could not be carried out, if there is such a target.
+    pub fn missed(&self) -> Option<&str> {
+        self.targets.values().find_map(Checked::missed)
+    }
+
     /// The probes to start now.
     pub fn due(&mut self, now: Instant) -> Vec<(Target, HealthCheck)> {
         let mut due = Vec::new();
@@ -207,7 +211,7 @@ impl Checks {
     }
 
     /// The health that counts when it is decided who serves: what is unknown since the agent's start counts
-    /// as up until its first probe has ended, which takes no longer than its timeout.
+    /// as up until its first probe has ended, which takes no longer than its interval and its timeout.
     pub fn taken_for(&self, target: &Target) -> Health {
         match self.get(target) {
             Some(Checked { health: Health::Unknown, is_first: true, .. }) => Health::Up,
@@ -248,60 +252,11 @@ impl Checks {
     }
 }
 
-impl Checked {
-    fn new(now: Instant, check: Option<&HealthCheck>) -> Self {
-        Self {
-            health: if check.is_some() { Health::Unknown } else { Health::Up },
-            check: check.cloned(),
-            streak: 0,
-            last: None,
-            since: now,
-            next_at: now,
-            under_way: false,
-            is_first: false,
-        }
-    }
-
-    /// With the health that another target of the same address had, if there is one.
-    fn knowing(self, other: Option<&Self>) -> Self {
-        match other {
-            Some(&Self { health, since, is_first, .. }) if self.check.is_some() => {
-                Self { health, since, is_first, ..self }
-            }
-            Some(_) | None => self,
-        }
-    }
-
-    /// The next probe, unless there is none or one is under way.
-    fn waits(&self, target: &Target) -> Option<(Instant, Target)> {
-        let waits = self.check.is_some() && !self.under_way;
-        waits.then(|| (self.next_at, target.clone()))
-    }
-
-    /// Counts a result; `Some` if it changed the health.
-    fn take(&mut self, now: Instant, outcome: ProbeOutcome) -> Option<()> {
-        if !std::mem::take(&mut self.under_way) {
-            return None;
-        }
-        let check = self.check.as_ref()?;
-        let (says, needed) = match (outcome.passed, self.health) {
-            (true, Health::Unknown) => (Health::Up, 1),
-            (false, Health::Unknown) => (Health::Down, 1),
-            (true, Health::Up | Health::Down) => (Health::Up, check.rise),
-            (false, Health::Up | Health::Down) => (Health::Down, check.fall),
-        };
-        self.last = Some(outcome);
-        if says == self.health {
-            self.streak = 0;
-            return None;
-        }
-        self.streak += 1;
-        if self.streak < needed {
-            return None;
-        }
-        (self.health, self.streak, self.since) = (says, 0, now);
-        Some(())
-    }
+/// How long the first probe of one of `n` new targets is put off. Those that do not start at once are spread
+/// over one interval: no longer than a target waits that was probed when its server died.
+fn spread(interval: Duration, place: usize, n: usize) -> Duration {
+    let later = |count: usize| u32::try_from(count.saturating_sub(AT_ONCE)).unwrap_or(u32::MAX);
+    interval / later(n).saturating_add(1) * later(place + 1)
 }
 
 /// What probes said of each address; of one that failed any check, that it is down.

@@ -7,6 +7,7 @@
 mod answers;
 mod capabilities;
 mod changes;
+mod descriptors;
 mod faults;
 mod flows;
 mod open;

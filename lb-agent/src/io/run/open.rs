@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use tokio::net::{TcpListener, UnixListener};
 
-use super::capabilities;
 use super::source::{ReadError, Source};
+use super::{capabilities, descriptors};
 use crate::io::api::{self, BindError};
 use crate::io::datapath::{Datapath, DatapathError, OBJECT};
 use crate::io::netlink::{AddressError, Addresses};
@@ -100,6 +100,7 @@ pub(super) async fn open(file: &Path) -> Result<Opened, StartError> {
     checked.notes.iter().for_each(|note| tracing::info!("{note}"));
     let config = checked.config;
     permitted()?;
+    descriptors::raise_limit();
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
     let rest = open_rest(&config).await;
     if rest.is_err() {

@@ -24,6 +24,7 @@ const WRITE: &str = "write the kernel's tables";
 const ADDRESSES: &str = "put the VIPs on the interface";
 const INTERFACES: &str = "use all interfaces";
 const OVERLAY: &str = "save the changes made at run time";
+const PROBES: &str = "probe all backends";
 const SWEEP: &str = "sweep the flow table";
 
 /// Sweeps from one look at interfaces and VIPs to the next, whatever the kernel tells.
@@ -136,17 +137,16 @@ impl Runtime {
     fn start_probe(&self, target: Target, check: HealthCheck) {
         let messages = self.messages.clone();
         tokio::spawn(async move {
-            let outcome = probe::probe(target.address, &check).await;
-            tracing::debug!(
-                service = target.service,
-                backend = target.backend,
-                address = %target.address,
-                passed = outcome.passed,
-                "probe: {}",
-                outcome.result
-            );
+            let event = match probe::probe(target.address, &check).await {
+                Ok(outcome) => {
+                    let (passed, result) = (outcome.passed, &outcome.result);
+                    tracing::debug!(passed, "probe of {target}: {result}");
+                    Event::Probe { target, outcome }
+                }
+                Err(probe::NotProbed(reason)) => Event::NotProbed { target, reason },
+            };
             // It fails when the agent is stopping, and then nobody wants to know.
-            drop(messages.send(Message::Event(Event::Probe { target, outcome })).await);
+            drop(messages.send(Message::Event(event)).await);
         });
     }
 
@@ -194,12 +194,18 @@ impl Runtime {
             }
             Err(reason) => self.faults.note(SWEEP, Err(reason)),
         }
+        self.note_probes();
         if self.faults.contains(WRITE) {
             self.write_anew().await;
         }
         if self.faults.contains(ADDRESSES) || self.sweeps.is_multiple_of(SWEEPS_PER_LOOK) {
             self.look_at_the_host().await;
         }
+    }
+
+    fn note_probes(&mut self) {
+        let missed = self.agent.checks().missed().map(str::to_owned);
+        self.faults.note(PROBES, missed.map_or(Ok(()), Err));
     }
 
     /// Reads what the maps hold, and has everything planned from there.

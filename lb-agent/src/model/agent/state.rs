@@ -62,6 +62,10 @@ impl Agent {
                 Self::answer(request, result)
             }
             Event::Probe { target, outcome } => self.probed(now, &target, outcome),
+            Event::NotProbed { target, reason } => {
+                self.running.checks.not_probed(&target, reason);
+                Vec::new()
+            }
             Event::NextHops(next_hops) => self.routed(next_hops),
             Event::FlowCounts(cells) => {
                 self.retired.count(&cells);

@@ -177,6 +177,35 @@ fn a_backend_added_after_the_first_round_is_not_waited_for() {
     assert_eq!(checks.first_without_result(), None);
 }
 
+#[test]
+fn the_first_probes_of_many_targets_do_not_start_together() {
+    let begin = start();
+    let config = config(vec![shop(250)]);
+    let mut checks = Checks::new(begin, 1, &config, |_| Health::Up);
+    let mut probed = 0;
+    while let Some(now) = checks.deadline().filter(|at| *at < begin + check().interval) {
+        let due = checks.due(now);
+        assert!(due.len() <= AT_ONCE, "{} at once", due.len());
+        probed += due.len();
+    }
+    assert_eq!(probed, 500, "each within one interval, which keeps the bound");
+}
+
+#[test]
+fn a_probe_that_could_not_be_carried_out_says_nothing_of_the_backend() {
+    let mut now = start();
+    let mut checks = checks(now, &one_server(check()), Health::Up);
+    for _ in 0..10 {
+        now = checks.deadline().unwrap();
+        assert_eq!(checks.due(now).len(), 1);
+        checks.not_probed(&target(1, v4(1)), "too many open files".to_owned());
+        assert_eq!(checks.missed(), Some("too many open files"));
+    }
+    assert_eq!(checks.of(&target(1, v4(1))), Health::Up);
+    assert_eq!(probe(&mut checks, &mut now, true), Health::Up);
+    assert_eq!(checks.missed(), None);
+}
+
 /// A server that answers at once until it dies and not at all afterwards.
 fn time_until_down(seed: u64, check: &HealthCheck, dies_after: Duration) -> Duration {
     let begin = start();
