@@ -128,6 +128,8 @@ pub enum Effect {
     },
     /// Something that an operator may want to know; to be logged.
     Notice(String),
+    /// Something that an operator should look at; to be logged as a warning.
+    Warning(String),
 }
 
 /// Why a change was refused.

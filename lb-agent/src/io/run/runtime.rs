@@ -112,6 +112,7 @@ impl Runtime {
                 }
                 Effect::Reply { request: _, result } => reply = Some(result),
                 Effect::Notice(notice) => tracing::info!("{notice}"),
+                Effect::Warning(warning) => tracing::warn!("{warning}"),
             }
         }
         if has_writes {

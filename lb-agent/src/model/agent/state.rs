@@ -122,7 +122,10 @@ impl Agent {
             return Vec::new();
         };
         let notice = format!("{target} is {}: {}", word(change.to), change.reason);
-        let mut effects = vec![Effect::Notice(notice)];
+        let mut effects = vec![match change.to {
+            Health::Down => Effect::Warning(notice),
+            Health::Up | Health::Unknown => Effect::Notice(notice),
+        }];
         effects.extend(self.settle());
         effects
     }
