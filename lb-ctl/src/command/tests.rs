@@ -188,7 +188,8 @@ async fn without_an_agent_a_check_names_the_alternative() {
     std::fs::write(&file, "version = 1").unwrap();
     let error = run(&format!("lb-ctl config check {}", file.display()), &agent).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
-    assert!(error.help().unwrap().contains("`lb-agent check "), "{error:?}");
+    let command = format!("`lb-agent check {}`", file.display());
+    assert!(error.help().unwrap().contains(&command), "{error:?}");
 }
 
 #[tokio::test]
