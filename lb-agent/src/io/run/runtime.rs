@@ -18,6 +18,7 @@ use crate::io::netlink::{Addresses, Resolver};
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
+use crate::model::overlay::Overlay;
 use crate::model::tables::Write;
 
 const WRITE: &str = "write the kernel's tables";
@@ -82,7 +83,7 @@ impl Runtime {
                 "it is tried again",
             )
         } else if self.faults.contains(OVERLAY) {
-            ("the change is made, but could not be saved: a restart loses it", "change it again")
+            ("the change is made, but could not be saved: a restart loses it", "it is tried again")
         } else {
             return Ok(applied);
         };
@@ -106,10 +107,7 @@ impl Runtime {
                     self.wanted_addresses = wanted;
                     self.look_at_addresses().await;
                 }
-                Effect::SaveOverlay(overlay) => {
-                    let saved = store::save_overlay(&self.agent.config().agent.state_dir, &overlay);
-                    self.faults.note(OVERLAY, saved.map_err(|error| with_causes(&error)));
-                }
+                Effect::SaveOverlay(overlay) => self.save(&overlay),
                 Effect::Reply { request: _, result } => reply = Some(result),
                 Effect::Notice(notice) => tracing::info!("{notice}"),
                 Effect::Warning(warning) => tracing::warn!("{warning}"),
@@ -119,6 +117,11 @@ impl Runtime {
             self.tell_status();
         }
         reply
+    }
+
+    fn save(&mut self, overlay: &Overlay) {
+        let saved = store::save_overlay(&self.agent.config().agent.state_dir, overlay);
+        self.faults.note(OVERLAY, saved.map_err(|error| with_causes(&error)));
     }
 
     /// Once a write has failed, what the maps hold is unknown until they are read again.
@@ -198,6 +201,10 @@ impl Runtime {
         self.note_probes();
         if self.faults.contains(WRITE) {
             self.write_anew().await;
+        }
+        if self.faults.contains(OVERLAY) {
+            let overlay = self.agent.overlay().clone();
+            self.save(&overlay);
         }
         if self.faults.contains(ADDRESSES) || self.sweeps.is_multiple_of(SWEEPS_PER_LOOK) {
             self.look_at_the_host().await;
