@@ -85,6 +85,7 @@ async fn run_opened(
         faults: Faults::default(),
         flows: FlowCounts::default(),
         wanted_addresses: BTreeSet::new(),
+        is_out_of_step: false,
         sweeps: 0,
         is_sweeping: false,
         next_request: 0,

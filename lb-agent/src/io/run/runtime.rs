@@ -47,6 +47,8 @@ pub(super) struct Runtime {
     /// What the last sweep counted.
     pub(super) flows: FlowCounts,
     pub(super) wanted_addresses: BTreeSet<IpAddr>,
+    /// A write has failed, and what the maps hold was not read since.
+    pub(super) is_out_of_step: bool,
     pub(super) sweeps: u64,
     pub(super) is_sweeping: bool,
     pub(super) next_request: RequestId,
@@ -126,11 +128,12 @@ impl Runtime {
 
     /// Once a write has failed, what the maps hold is unknown until they are read again.
     fn write(&mut self, writes: &[Write]) {
-        if self.faults.contains(WRITE) {
+        if self.is_out_of_step {
             return;
         }
         tracing::debug!(n_writes = writes.len(), "write the kernel's tables");
         let written = self.datapath.apply(writes);
+        self.is_out_of_step = written.is_err();
         self.note_write(written);
     }
 
@@ -220,8 +223,12 @@ impl Runtime {
     async fn write_anew(&mut self) {
         match self.datapath.tables() {
             Ok(installed) => {
-                self.faults.note(WRITE, Ok(()));
+                self.is_out_of_step = false;
                 self.happened(Event::Installed(Box::new(installed))).await;
+                // Only now: reading works although writing does not, and the fault lasts.
+                if !self.is_out_of_step {
+                    self.faults.note(WRITE, Ok(()));
+                }
             }
             Err(error) => self.note_write(Err(error)),
         }
