@@ -185,6 +185,9 @@ fn what_does_not_exist_is_answered_with_the_nearest_name() {
     let refusal = try_changes(&file, &[weight("wbe3", 1)]).unwrap_err();
     let wanted = "service shop: no backend is named wbe3; the nearest name is web3";
     assert_eq!(refusal, Refusal::NotFound(wanted.to_owned()));
+    let refusal = try_changes(&file, &[weight("mail", 1)]).unwrap_err();
+    let wanted = "service shop: no backend is named mail";
+    assert_eq!(refusal, Refusal::NotFound(wanted.to_owned()));
     let shpo = BackendChange { service: "shpo".to_owned(), ..delete("web1") };
     let wanted = "no service is named shpo; the nearest name is shop";
     assert_eq!(try_changes(&file, &[shpo]).unwrap_err(), Refusal::NotFound(wanted.to_owned()));
