@@ -233,6 +233,22 @@ async fn a_drain_ends_when_the_last_flow_has_ended() {
 }
 
 #[tokio::test]
+async fn a_drain_waits_for_an_agent_that_restarts() {
+    let agent = emptying(3, 0);
+    let (which, context) = (web1(), context(&agent, Format::Table));
+    let (socket, away) = (agent.socket(), agent.socket().with_file_name("away"));
+    std::fs::rename(&socket, &away).unwrap();
+    let waited =
+        wait::until_empty(&which, Duration::from_mins(1), Duration::from_millis(1), &context);
+    let returns = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        std::fs::rename(&away, &socket).unwrap();
+    };
+    let (ended, ()) = tokio::join!(waited, returns);
+    ended.unwrap();
+}
+
+#[tokio::test]
 async fn a_drain_that_takes_too_long_says_how_many_flows_are_left() {
     let agent = emptying(4, 2);
     let (which, context) = (web1(), context(&agent, Format::Table));
