@@ -59,9 +59,12 @@ fn lock_folder(path: &Path) -> Result<Option<Lock>> {
         Err(error) => return Err(pin_error("open", path, error)),
     };
     let locked = Flock::lock(folder, FlockArg::LockExclusiveNonblock);
-    let folder = locked.map_err(|(_, error)| match error {
-        Errno::EWOULDBLOCK => DatapathError::InUse { path: path.to_owned() },
-        error => pin_error("lock", path, error),
+    let folder = locked.map_err(|(_, error)| {
+        if error == Errno::EWOULDBLOCK {
+            DatapathError::InUse { path: path.to_owned() }
+        } else {
+            pin_error("lock", path, error)
+        }
     })?;
     let same = folder
         .metadata()

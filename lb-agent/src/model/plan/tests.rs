@@ -160,7 +160,9 @@ fn listeners_without_room_keep_their_slots_and_the_others_get_theirs() {
     desired.listeners.get_mut(&mail).unwrap().slots.drain(1..);
     let (writes, full) = plan_what_fits(&installed, &desired, &BTreeSet::new()).unwrap();
     assert_eq!(full, Some(Full::Slots));
-    writes.iter().for_each(|write| installed.apply(write));
+    for write in &writes {
+        installed.apply(write);
+    }
     assert_eq!(slots(&installed, web()), before);
     assert_eq!(slots(&installed, mail).len(), 1);
 }
