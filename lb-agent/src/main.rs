@@ -27,7 +27,10 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Show everything that is wrong with the configuration, and what may surprise.
-    Check,
+    Check {
+        /// The file, instead of that of --config.
+        file: Option<PathBuf>,
+    },
     /// Remove programs, pins and managed addresses that a stopped agent has left; open flows end.
     Detach,
 }
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
     };
     let done = match args.command {
         None => runtime.block_on(run::run(&args.config)),
-        Some(Command::Check) => check(&args.config),
+        Some(Command::Check { file }) => check(file.as_ref().unwrap_or(&args.config)),
         Some(Command::Detach) => runtime.block_on(detach(&args.config)),
     };
     match done {

@@ -44,6 +44,14 @@ fn check_says_that_a_valid_file_is_valid() {
 }
 
 #[test]
+fn check_takes_the_file_as_lb_ctl_advises() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, VALID);
+    let output = lb_agent(&["check", path.to_str().unwrap()], Path::new("/no/such/lb.toml"));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
 fn every_problem_of_a_wrong_file_is_shown_and_the_exit_code_is_five() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = VALID.replace("scheduler", "schedular").replace("203.0.113.10:80", "203.0.113.10");

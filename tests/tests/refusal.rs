@@ -96,7 +96,9 @@ fn value_bytes(dump: &str) -> Vec<String> {
 fn a_second_agent_on_the_same_socket_is_refused() {
     let world = World::new(Arms::Two, 1).unwrap();
     let stage = Stage::shop(&world).unwrap();
-    let (code, said) = refused(&world, &shop(&world).file(&world));
+    let pins = world.pin_path().display().to_string();
+    let other_pins = shop(&world).file(&world).replace(&pins, &format!("{pins}-other"));
+    let (code, said) = refused(&world, &other_pins);
     assert_eq!(code, Some(1));
     assert!(said.contains("another lb-agent listens on"), "{said}");
     stage.answers(4).unwrap();
@@ -109,4 +111,23 @@ fn an_interface_that_is_not_there_is_named() {
     assert_eq!(code, Some(1));
     assert!(said.contains("there is no interface eth7"), "{said}");
     assert!(!run(world.director.command("ip").args(["link"])).unwrap().contains("xdp"));
+}
+
+#[test]
+fn a_second_agent_on_the_same_pins_is_refused_and_so_is_detaching() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let stage = Stage::shop(&world).unwrap();
+    let other = shop(&world)
+        .file(&world)
+        .replace("/lb.sock", "/other.sock")
+        .replace("/state", "/other-state")
+        .replace(":9901", ":9902");
+    let (code, said) = refused(&world, &other);
+    assert_eq!(code, Some(1), "{said}");
+    let named = format!("another lb-agent uses the pins in {}", world.pin_path().display());
+    assert!(said.contains(&named), "{named} is not in\n{said}");
+    assert!(!world.folder().join("other.sock").exists());
+    let error = lb_tests::agent::detach(&world, &stage.binaries).unwrap_err();
+    assert!(format!("{error:#}").contains(&named), "{error:#}");
+    assert_eq!(stage.answering(1).unwrap().len(), 1);
 }

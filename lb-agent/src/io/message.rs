@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::datapath::FlowCounts;
 use super::metrics::Snapshot;
-use crate::model::agent::Refusal;
+use crate::model::agent::{Refusal, Target};
 
 /// Something for the core loop.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum Message {
     Call(Call),
     /// A sweep of the flow table has ended.
     Swept(Result<FlowCounts, String>),
+    /// A probe could not be carried out, and why.
+    NotProbed(Target, String),
     /// An interface has changed.
     LinkChanged,
     /// SIGHUP came.

@@ -1,7 +1,7 @@
 //! One probe of one address: opens a connection, and for HTTP asks one question.
 //!
 //! How often to probe and what an outcome means is decided in `model`; a probe only says how it ended, in
-//! words for a person.
+//! words for a person. What this host could not do, for want of descriptors or ports, is no result.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +13,7 @@ use hyper::client::conn::http1;
 use hyper::header;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -24,32 +25,61 @@ use crate::model::config::{CheckKind, HealthCheck};
 
 const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));
 
+/// This host lacks something that a probe takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotProbed(pub String);
+
+/// Why a probe did not pass.
+enum Fault {
+    Backend(String),
+    Host(String),
+}
+
 /// Probes `address` once, within the check's timeout.
-pub async fn probe(address: SocketAddr, check: &HealthCheck) -> ProbeOutcome {
+pub async fn probe(address: SocketAddr, check: &HealthCheck) -> Result<ProbeOutcome, NotProbed> {
     let started_at = clock::now();
     let answer = timeout(check.timeout, ask(address, &check.kind)).await;
     let took = clock::now().saturating_duration_since(started_at);
-    match answer {
-        Ok(Ok(result)) => ProbeOutcome { passed: true, result, took },
-        Ok(Err(result)) => ProbeOutcome { passed: false, result, took },
-        Err(_elapsed) => ProbeOutcome { passed: false, result: no_answer(check.timeout), took },
-    }
+    let (passed, result) = match answer {
+        Ok(Ok(result)) => (true, result),
+        Ok(Err(Fault::Backend(result))) => (false, result),
+        Ok(Err(Fault::Host(reason))) => return Err(NotProbed(reason)),
+        Err(_elapsed) => (false, no_answer(check.timeout)),
+    };
+    Ok(ProbeOutcome { passed, result, took })
 }
 
 fn no_answer(limit: Duration) -> String {
     format!("no answer within {limit:?}")
 }
 
-async fn ask(address: SocketAddr, kind: &CheckKind) -> Result<String, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| in_words(&error))?;
+async fn ask(address: SocketAddr, kind: &CheckKind) -> Result<String, Fault> {
+    let stream = TcpStream::connect(address).await.map_err(|error| fault(&error))?;
     match kind {
-        CheckKind::Tcp => hang_up(&stream),
+        CheckKind::Tcp => hang_up(&stream).map_err(Fault::Backend),
         CheckKind::Http { path, host, expect_status } => {
-            let status = get(stream, path, &host_header(address, host.as_deref())).await?;
+            let host = host_header(address, host.as_deref());
+            let status = get(stream, path, &host).await.map_err(Fault::Backend)?;
             let expected = expect_status.iter().any(|range| range.contains(&status.as_u16()));
             let result = format!("HTTP {}", status.as_u16());
-            if expected { Ok(result) } else { Err(result) }
+            if expected { Ok(result) } else { Err(Fault::Backend(result)) }
         }
+    }
+}
+
+/// Errors of connect(2) and socket(2) that come before anything is sent are this host's.
+fn fault(error: &io::Error) -> Fault {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    match code {
+        Some(
+            Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::ENOBUFS
+            | Errno::ENOMEM
+            | Errno::EADDRNOTAVAIL
+            | Errno::EAGAIN,
+        ) => Fault::Host(in_words(error)),
+        Some(_) | None => Fault::Backend(in_words(error)),
     }
 }
 
@@ -162,7 +192,7 @@ mod tests {
     #[tokio::test]
     async fn a_listener_passes_a_tcp_probe_and_sees_it_end_at_once() {
         let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-        let outcome = probe(listener.local_addr().unwrap(), &check(CheckKind::Tcp)).await;
+        let outcome = probe(listener.local_addr().unwrap(), &check(CheckKind::Tcp)).await.unwrap();
         assert!(outcome.passed);
         assert_eq!(outcome.result, "connected");
         let (mut client, _) = listener.accept().await.unwrap();
@@ -173,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_port_is_named_as_such() {
         for check in [check(CheckKind::Tcp), http("/")] {
-            let outcome = probe(nobody().await, &check).await;
+            let outcome = probe(nobody().await, &check).await.unwrap();
             assert_eq!((outcome.passed, outcome.result.as_str()), (false, "connection refused"));
         }
     }
@@ -181,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_hangs_fails_at_the_timeout_and_not_before() {
         let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-        let outcome = probe(listener.local_addr().unwrap(), &http("/")).await;
+        let outcome = probe(listener.local_addr().unwrap(), &http("/")).await.unwrap();
         assert_eq!((outcome.passed, outcome.result.as_str()), (false, "no answer within 300ms"));
         assert!(outcome.took >= Duration::from_millis(300), "{:?}", outcome.took);
         assert!(outcome.took < Duration::from_secs(2), "{:?}", outcome.took);
@@ -197,7 +227,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nbegins", true, "HTTP 200"),
         ] {
             let (address, _served) = server(answer).await;
-            let outcome = probe(address, &http("/")).await;
+            let outcome = probe(address, &http("/")).await.unwrap();
             assert_eq!((outcome.passed, outcome.result.as_str()), (passed, result));
         }
     }
@@ -210,7 +240,7 @@ mod tests {
             ("HTTP/1.1 20", "connection closed without an answer"),
         ] {
             let (address, _served) = server(answer).await;
-            let outcome = probe(address, &http("/")).await;
+            let outcome = probe(address, &http("/")).await.unwrap();
             assert_eq!((outcome.passed, outcome.result.as_str()), (false, result));
         }
     }
@@ -223,11 +253,21 @@ mod tests {
             host: Some("shop.example".into()),
             expect_status: vec![200..=200],
         };
-        assert!(probe(address, &check(kind)).await.passed);
+        assert!(probe(address, &check(kind)).await.unwrap().passed);
         let head = served.await.unwrap().to_lowercase();
         assert!(head.starts_with("get /healthz?full=1 http/1.1\r\n"), "{head}");
         for line in ["host: shop.example\r\n", "connection: close\r\n", "user-agent: sluice/0."] {
             assert!(head.contains(line), "{line} in {head}");
+        }
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_no_result() {
+        for code in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::EADDRNOTAVAIL] {
+            assert!(matches!(fault(&code.into()), Fault::Host(_)), "{code}");
+        }
+        for code in [Errno::ECONNREFUSED, Errno::EHOSTUNREACH, Errno::ECONNRESET] {
+            assert!(matches!(fault(&code.into()), Fault::Backend(_)), "{code}");
         }
     }
 

@@ -79,6 +79,13 @@ pub enum Event {
     },
     /// Probes have ended: what was probed, and how it went.
     Probes(Vec<(Target, ProbeOutcome)>),
+    /// A probe could not be carried out: that is this host's trouble, and says nothing of the backend.
+    NotProbed {
+        /// What was to be probed.
+        target: Target,
+        /// Why not.
+        reason: String,
+    },
     /// The ways to addresses of backends have changed; `None`: there is none.
     NextHops(BTreeMap<IpAddr, Option<NextHop>>),
     /// Cells of the flow table by backend id, both directions; ids that are missing have none.
@@ -116,6 +123,8 @@ pub enum Effect {
     },
     /// Something that an operator may want to know; to be logged.
     Notice(String),
+    /// Something that an operator should look at; to be logged as a warning.
+    Warning(String),
 }
 
 /// Why a change was refused.

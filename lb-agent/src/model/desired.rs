@@ -15,7 +15,7 @@ use super::config::{self, BackendState, Config, OnBackendDown, Service, Timeouts
 use super::health::{Checks, Health};
 use super::tables::{ListenerKey, NextHop};
 
-mod rotation;
+pub(super) mod rotation;
 #[cfg(test)]
 mod tests;
 

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use lb_common::api::Health;
 
 use super::agent::{ProbeOutcome, Target};
 use super::config::{BackendState, Config, HealthCheck};
+pub use checked::Checked;
 use jitter::Jitter;
 
+mod checked;
 mod jitter;
 #[cfg(test)]
 mod tests;
@@ -31,26 +33,12 @@ pub struct Checks {
     history: VecDeque<Change>,
     n_changes: u64,
     jitter: Jitter,
+    // Once every target had a result, what is added later is not waited for.
+    first_round_is_over: bool,
 }
 
-/// What is known of one target.
-#[derive(Clone, Debug)]
-pub struct Checked {
-    /// How it is checked; `None`: it is not, and taken for healthy.
-    pub check: Option<HealthCheck>,
-    /// What the probes say.
-    pub health: Health,
-    /// Probes in a row that contradict `health`.
-    pub streak: u32,
-    /// How the last probe ended.
-    pub last: Option<ProbeOutcome>,
-    /// Since when `health` holds.
-    pub since: Instant,
-    next_at: Instant,
-    under_way: bool,
-    // Nothing was known of its service when the agent started.
-    is_first: bool,
-}
+/// Most targets whose first probes start at the same time: each takes a socket.
+const AT_ONCE: usize = 64;
 
 /// A change of health.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +59,7 @@ impl Checks {
     /// Begins to check the targets of `config`, each with the health that `assumed` says.
     ///
     /// Of a service of which nothing is known, all targets serve until their first probe has ended, so that
-    /// those that are probed first do not serve alone.
+    /// those that are probed first do not serve alone. The first probes of many are spread over an interval.
     pub fn new(
         now: Instant,
         seed: u64,
@@ -85,6 +73,7 @@ impl Checks {
             history: VecDeque::new(),
             n_changes: 0,
             jitter: Jitter::new(seed),
+            first_round_is_over: false,
         };
         checks.reload(now, config);
         let mut known = BTreeSet::new();
@@ -104,21 +93,36 @@ impl Checks {
 
     /// Checks the targets of `config` from now on.
     ///
-    /// A target that was there before keeps its health; if its check has changed, it starts a new count.
+    /// A target that was there before keeps its health; if its check has changed, it starts a new count. One
+    /// whose service or backend has another name now is known by its address.
     pub fn reload(&mut self, now: Instant, config: &Config) {
         let mut before = std::mem::take(&mut self.targets);
+        let mut new = Vec::new();
         for (target, check) in targets(config) {
             let checked = match before.remove(&target) {
                 Some(checked) if checked.check.as_ref() == check => checked,
                 Some(checked) => self.with_new_check(now, &target, checked, check),
-                None => Checked::new(now, check),
+                None => {
+                    new.push((target, check));
+                    continue;
+                }
             };
+            self.targets.insert(target, checked);
+        }
+        let known = by_address(&before);
+        let n_new = new.len();
+        for (place, (target, check)) in new.into_iter().enumerate() {
+            let interval = check.map_or(Duration::ZERO, |check| check.interval);
+            let first_at = now + spread(interval, place, n_new);
+            let known = known.get(&target.address).copied();
+            let checked = Checked { next_at: first_at, ..Checked::new(now, check) }.knowing(known);
             self.targets.insert(target, checked);
         }
         let gone = before.into_iter().filter(|(_, checked)| checked.under_way);
         self.stale.extend(gone.map(|(target, _)| target));
         let waiting = self.targets.iter().filter(|(target, _)| !self.stale.contains(target));
         self.waiting = waiting.filter_map(|(target, checked)| checked.waits(target)).collect();
+        self.note_first_round();
     }
 
     fn with_new_check(
@@ -150,9 +154,12 @@ impl Checks {
         let from = checked.health;
         let changed = if is_stale { None } else { checked.take(now, outcome) };
         self.waiting.extend(checked.waits(target));
-        changed?;
-        let reason = checked.last.as_ref().map(|last| last.result.clone()).unwrap_or_default();
-        let change = Change { at: now, target: target.clone(), from, to: checked.health, reason };
+        let change = changed.map(|()| {
+            let reason = checked.last.as_ref().map(|last| last.result.clone()).unwrap_or_default();
+            Change { at: now, target: target.clone(), from, to: checked.health, reason }
+        });
+        self.note_first_round();
+        let change = change?;
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
@@ -161,15 +168,33 @@ impl Checks {
         Some(change)
     }
 
+    /// A probe could not be carried out; the next one comes when it would have come anyway.
+    pub fn not_probed(&mut self, target: &Target, reason: String) {
+        self.stale.remove(target);
+        let Some(checked) = self.targets.get_mut(target) else { return };
+        checked.under_way = false;
+        checked.missed = Some(reason);
+        self.waiting.extend(checked.waits(target));
+    }
+
+    /// Why the last probe of a target could not be carried out, if there is such a target.
+    pub fn missed(&self) -> Option<&str> {
+        self.targets.values().find_map(Checked::missed)
+    }
+
     /// The probes to start now.
     pub fn due(&mut self, now: Instant) -> Vec<(Target, HealthCheck)> {
         let mut due = Vec::new();
         while self.waiting.first().is_some_and(|(next_at, _)| *next_at <= now) {
-            let Some((_, target)) = self.waiting.pop_first() else { break };
+            let Some((planned_at, target)) = self.waiting.pop_first() else { break };
             let Some(checked) = self.targets.get_mut(&target) else { continue };
             let Some(check) = &checked.check else { continue };
             checked.under_way = true;
-            checked.next_at = now + self.jitter.shortened(check.interval, check.jitter);
+            let wait = self.jitter.shortened(check.interval, check.jitter);
+            // Counted from the plan, so that waking up late does not add up; what was slept through is not
+            // made up for.
+            let next_at = planned_at + wait;
+            checked.next_at = if next_at > now { next_at } else { now + wait };
             due.push((target, check.clone()));
         }
         due
@@ -186,7 +211,7 @@ impl Checks {
     }
 
     /// The health that counts when it is decided who serves: what is unknown since the agent's start counts
-    /// as up until its first probe has ended, which takes no longer than its timeout.
+    /// as up until its first probe has ended, which takes no longer than its interval and its timeout.
     pub fn taken_for(&self, target: &Target) -> Health {
         match self.get(target) {
             Some(Checked { health: Health::Unknown, is_first: true, .. }) => Health::Up,
@@ -195,12 +220,20 @@ impl Checks {
         }
     }
 
-    /// A target that is checked and of which no probe has ended yet, if there is one.
+    /// A target that keeps the first round of probes from being over, if there is one: it is checked, and no
+    /// probe of it has ended yet.
     pub fn first_without_result(&self) -> Option<&Target> {
+        if self.first_round_is_over {
+            return None;
+        }
         let mut waiting = self.targets.iter();
         let found =
             waiting.find(|(_, checked)| checked.check.is_some() && checked.last.is_none())?;
         Some(found.0)
+    }
+
+    fn note_first_round(&mut self) {
+        self.first_round_is_over = self.first_without_result().is_none();
     }
 
     /// What is known of a target; `None` if it is in maintenance or does not exist.
@@ -219,50 +252,23 @@ impl Checks {
     }
 }
 
-impl Checked {
-    fn new(now: Instant, check: Option<&HealthCheck>) -> Self {
-        Self {
-            health: if check.is_some() { Health::Unknown } else { Health::Up },
-            check: check.cloned(),
-            streak: 0,
-            last: None,
-            since: now,
-            next_at: now,
-            under_way: false,
-            is_first: false,
-        }
-    }
+/// How long the first probe of one of `n` new targets is put off. Those that do not start at once are spread
+/// over one interval: no longer than a target waits that was probed when its server died.
+fn spread(interval: Duration, place: usize, n: usize) -> Duration {
+    let later = |count: usize| u32::try_from(count.saturating_sub(AT_ONCE)).unwrap_or(u32::MAX);
+    interval / later(n).saturating_add(1) * later(place + 1)
+}
 
-    /// The next probe, unless there is none or one is under way.
-    fn waits(&self, target: &Target) -> Option<(Instant, Target)> {
-        let waits = self.check.is_some() && !self.under_way;
-        waits.then(|| (self.next_at, target.clone()))
+/// What probes said of each address; of one that failed any check, that it is down.
+fn by_address(targets: &BTreeMap<Target, Checked>) -> BTreeMap<SocketAddr, &Checked> {
+    let mut known: BTreeMap<SocketAddr, &Checked> = BTreeMap::new();
+    for (target, checked) in targets.iter().filter(|(_, checked)| checked.check.is_some()) {
+        let known = known.entry(target.address).or_insert(checked);
+        if checked.health == Health::Down || known.health == Health::Unknown {
+            *known = checked;
+        }
     }
-
-    /// Counts a result; `Some` if it changed the health.
-    fn take(&mut self, now: Instant, outcome: ProbeOutcome) -> Option<()> {
-        if !std::mem::take(&mut self.under_way) {
-            return None;
-        }
-        let check = self.check.as_ref()?;
-        let (says, needed) = match (outcome.passed, self.health) {
-            (true, Health::Unknown) => (Health::Up, 1),
-            (false, Health::Unknown) => (Health::Down, 1),
-            (true, Health::Up | Health::Down) => (Health::Up, check.rise),
-            (false, Health::Up | Health::Down) => (Health::Down, check.fall),
-        };
-        self.last = Some(outcome);
-        if says == self.health {
-            self.streak = 0;
-            return None;
-        }
-        self.streak += 1;
-        if self.streak < needed {
-            return None;
-        }
-        (self.health, self.streak, self.since) = (says, 0, now);
-        Some(())
-    }
+    known
 }
 
 /// Every target that is not in maintenance, and how it is checked.

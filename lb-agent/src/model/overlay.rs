@@ -121,7 +121,7 @@ struct Layer<'a> {
 impl Layer<'_> {
     fn lay(&mut self, changes: &ServiceOverlay) {
         changes.deleted.iter().for_each(|backend| self.delete(backend));
-        changes.set.iter().for_each(|(backend, values)| self.set(backend, values));
+        self.set_all(&changes.set);
         changes.added.iter().for_each(|added| self.add(added));
     }
 
@@ -135,26 +135,42 @@ impl Layer<'_> {
         }
     }
 
-    fn set(&mut self, name: &str, values: &Values) {
-        let Some(place) = self.service.backends.iter().position(|backend| backend.name == name)
-        else {
-            return self.drop(name, "loses its changes: it is not in the file");
-        };
-        let before = self.service.backends.remove(place);
-        let after = values.over(&before);
-        match check::backend(self.vips, self.service, &after) {
-            Ok(()) => {
-                let differing = values.differing(&before);
-                if differing != Values::default() {
-                    self.kept.set.insert(name.to_owned(), differing);
+    /// Lays all values before it checks any: two backends may have swapped their addresses. One that does not
+    /// fit goes back to the file's values, which may make another one not fit that fitted before.
+    fn set_all(&mut self, set: &BTreeMap<String, Values>) {
+        let mut laid = Vec::new();
+        for (name, values) in set {
+            let mut backends = self.service.backends.iter_mut();
+            match backends.find(|backend| backend.name == *name) {
+                Some(backend) => {
+                    let after = values.over(backend);
+                    laid.push((values.differing(backend), std::mem::replace(backend, after)));
                 }
-                self.service.backends.insert(place, after);
-            }
-            Err(reason) => {
-                self.service.backends.insert(place, before);
-                self.drop(name, &format!("is not changed: {reason}"));
+                None => self.drop(name, "loses its changes: it is not in the file"),
             }
         }
+        while let Some((misfit, reason)) = self.misfit(&laid) {
+            let (_, before) = laid.remove(misfit);
+            self.drop(&before.name, &format!("is not changed: {reason}"));
+            let mut backends = self.service.backends.iter_mut();
+            if let Some(backend) = backends.find(|backend| backend.name == before.name) {
+                *backend = before;
+            }
+        }
+        let differing = laid.into_iter().filter(|(values, _)| *values != Values::default());
+        self.kept.set.extend(differing.map(|(values, before)| (before.name, values)));
+    }
+
+    /// The first of the changed backends that does not fit beside the others, and why.
+    fn misfit(&mut self, laid: &[(Values, Backend)]) -> Option<(usize, String)> {
+        laid.iter().enumerate().find_map(|(index, (_, before))| {
+            let mut backends = self.service.backends.iter();
+            let place = backends.position(|backend| backend.name == before.name)?;
+            let after = self.service.backends.remove(place);
+            let fits = check::backend(self.vips, self.service, &after);
+            self.service.backends.insert(place, after);
+            fits.err().map(|reason| (index, reason))
+        })
     }
 
     fn add(&mut self, added: &Added) {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use lb_common::layout;
 use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Settings, run_parts};
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 
@@ -52,11 +53,26 @@ pub fn plan(
     desired: &Desired,
     unused: &BTreeSet<u32>,
 ) -> Result<Vec<Write>, Full> {
+    match plan_what_fits(installed, desired, unused)? {
+        (writes, None) => Ok(writes),
+        (_, Some(full)) => Err(full),
+    }
+}
+
+/// The same, but listeners for whose new slots there is no room keep the ones that they have, and new ones
+/// get none; says whether there were any.
+pub fn plan_what_fits(
+    installed: &Tables,
+    desired: &Desired,
+    unused: &BTreeSet<u32>,
+) -> Result<(Vec<Write>, Option<Full>), Full> {
     check_vips(installed, desired)?;
     let planner = Planner { installed, desired, unused, ids: Ids::assign(installed, desired)? };
-    let runs = planner.runs()?;
+    let (runs, full) = planner.runs();
     let (rising, falling) = planner.backends();
-    Ok([
+    // What a listener that keeps its slots draws from is not freed.
+    let frees = if full.is_none() { planner.frees() } else { Vec::new() };
+    let writes = [
         planner.settings(),
         rising,
         Planner::slots(&runs),
@@ -65,9 +81,9 @@ pub fn plan(
         planner.points(),
         planner.removals(),
         falling,
-        planner.frees(),
-    ]
-    .concat())
+        frees,
+    ];
+    Ok((writes.concat(), full))
 }
 
 struct Planner<'a> {
@@ -97,7 +113,8 @@ impl Planner<'_> {
         self.installed.pointers.get(key) == Some(&id) && self.installed.listeners.contains_key(&id)
     }
 
-    fn runs(&self) -> Result<Runs, Full> {
+    fn runs(&self) -> (Runs, Option<Full>) {
+        let mut full = None;
         let mut free = slots::Free::of(self.installed);
         let mut runs = Runs::new();
         for (id, key, listener) in self.listeners() {
@@ -105,10 +122,18 @@ impl Planner<'_> {
                 listener.slots.iter().filter_map(|slot| self.ids.backend(id, *slot)).collect();
             let has = self.installed.listeners.get(&id).filter(|_| self.is_in_use(id, key));
             if has.is_none_or(|listener| self.installed.slots(listener) != backends) {
-                runs.insert(id, (free.take(backends.len())?, backends));
+                match free.take(backends.len()) {
+                    Ok(run) => drop(runs.insert(id, (run, backends))),
+                    Err(no_room) => {
+                        full = Some(no_room);
+                        if has.is_none() {
+                            runs.insert(id, (layout::run(0, 0), Vec::new()));
+                        }
+                    }
+                }
             }
         }
-        Ok(runs)
+        (runs, full)
     }
 
     fn slots(runs: &Runs) -> Vec<Write> {

@@ -204,6 +204,7 @@ impl Agent {
             backends_serving: services.iter().map(serving).sum(),
             warnings: idle
                 .map(|service| format!("service {}: no backend takes new flows", service.name))
+                .chain(self.full_warning())
                 .collect(),
         }
     }

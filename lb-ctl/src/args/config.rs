@@ -11,7 +11,7 @@ pub(crate) enum ConfigVerb {
     /// Let the agent check a configuration: every problem with line and column
     ///
     /// Nothing changes. Exit code 5 if there is a problem. Without a running agent use
-    /// `lb-agent check` instead.
+    /// `lb-agent check FILE` instead.
     Check {
         /// The file, `-` for standard input [default: the agent's own file]
         file: Option<PathBuf>,

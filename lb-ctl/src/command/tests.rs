@@ -188,7 +188,8 @@ async fn without_an_agent_a_check_names_the_alternative() {
     std::fs::write(&file, "version = 1").unwrap();
     let error = run(&format!("lb-ctl config check {}", file.display()), &agent).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Unreachable);
-    assert!(error.help().unwrap().contains("`lb-agent check "), "{error:?}");
+    let command = format!("`lb-agent check {}`", file.display());
+    assert!(error.help().unwrap().contains(&command), "{error:?}");
 }
 
 #[tokio::test]
@@ -229,6 +230,22 @@ async fn a_drain_ends_when_the_last_flow_has_ended() {
     let waited =
         wait::until_empty(&which, Duration::from_mins(1), Duration::from_millis(1), &context);
     waited.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_an_agent_that_restarts() {
+    let agent = emptying(3, 0);
+    let (which, context) = (web1(), context(&agent, Format::Table));
+    let (socket, away) = (agent.socket(), agent.socket().with_file_name("away"));
+    std::fs::rename(&socket, &away).unwrap();
+    let waited =
+        wait::until_empty(&which, Duration::from_mins(1), Duration::from_millis(1), &context);
+    let returns = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        std::fs::rename(&away, &socket).unwrap();
+    };
+    let (ended, ()) = tokio::join!(waited, returns);
+    ended.unwrap();
 }
 
 #[tokio::test]

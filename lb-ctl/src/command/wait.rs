@@ -60,7 +60,12 @@ async fn watch(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let list: FlowList = context.client.get(&path).await?;
+        let list: FlowList = match context.client.get(&path).await {
+            // An agent that restarts keeps the drain and the flows: until it is back, nothing is known.
+            Err(Error::Connect { source, .. }) if is_away(&source) => continue,
+            Err(Error::Exchange { .. }) => continue,
+            answer => answer?,
+        };
         *left = Some(list.total);
         if context.progress {
             let what = count(list.total, "flow");
@@ -75,4 +80,8 @@ async fn watch(
             return Ok(());
         }
     }
+}
+
+fn is_away(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }

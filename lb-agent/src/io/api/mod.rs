@@ -11,7 +11,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 pub use routes::router;
-pub use socket::{BindError, bind};
+pub use socket::{BindError, SocketFile, bind};
 
 use super::message::Core;
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -47,6 +47,34 @@ pub async fn bind(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
         .map_err(on("set permissions of", &own))?;
     fs::rename(&own, path).map_err(on("rename the socket to", path))?;
     Ok(listener)
+}
+
+/// The file of a socket that this process listens on.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    inode: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// The file that was bound a moment ago.
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), inode: inode(path) }
+    }
+
+    /// Removes the file, unless it is another agent's by now.
+    pub fn remove(&self) {
+        if self.inode.is_none() || inode(&self.path) != self.inode {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!("remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }
 
 async fn refuse_if_taken(path: &Path) -> Result<(), BindError> {
@@ -109,6 +137,20 @@ mod tests {
         let error = bind(&path, 0o600).await.unwrap_err();
         assert_eq!(error.to_string(), format!("another lb-agent listens on {}", path.display()));
         UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn only_the_own_socket_is_removed() {
+        let folder = folder();
+        let path = folder.path().join("lb.sock");
+        let _first = bind(&path, 0o600).await.unwrap();
+        let own = SocketFile::of(&path);
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        let _second = bind(&path, 0o600).await.unwrap();
+        own.remove();
+        assert!(path.exists(), "it is the other's");
+        SocketFile::of(&path).remove();
+        assert!(!path.exists());
     }
 
     #[tokio::test]

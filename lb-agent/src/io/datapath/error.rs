@@ -19,6 +19,16 @@ pub enum DatapathError {
         /// The pin folder.
         path: PathBuf,
     },
+    /// Somebody else's pins.
+    #[error(
+        "another lb-agent uses the pins in {}; stop it first, or give this one another \
+         `[datapath] pin_path`",
+        path.display()
+    )]
+    InUse {
+        /// The pin folder.
+        path: PathBuf,
+    },
     /// A file or folder of pins.
     #[error("{act} {}", path.display())]
     Pin {

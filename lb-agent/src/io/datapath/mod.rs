@@ -10,6 +10,7 @@ mod counters;
 mod error;
 mod flow_table;
 mod follow;
+mod lock;
 mod mapping;
 mod maps;
 mod pins;
@@ -30,6 +31,7 @@ use lb_common::{api, map};
 pub use counters::Counters;
 pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
+pub use lock::Lock;
 pub use pins::is_on_bpffs;
 pub use sweep::FlowCounts;
 
@@ -60,6 +62,7 @@ pub struct Datapath {
     loaded: Ebpf,
     /// Kernel id of the program that was attached.
     program_id: u32,
+    is_first: bool,
 }
 
 impl Datapath {
@@ -69,7 +72,7 @@ impl Datapath {
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
         let geometry = Geometry::for_flows(config.max_flows)?;
-        let before = Pins::existing(&config.pin_path);
+        let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
         let pins = Pins::open(&config.pin_path)?;
         let opened = Self::start(config, object, geometry, &pins, targets);
@@ -77,7 +80,13 @@ impl Datapath {
             let removed = pins.remove_all();
             removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));
         }
-        opened
+        opened.map(|opened| Self { is_first: before.is_none(), ..opened })
+    }
+
+    /// Whether there were no pins before.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.is_first
     }
 
     fn start(
@@ -102,7 +111,7 @@ impl Datapath {
         maps.keep_interfaces(&attached)?;
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
         let pins = pins.clone();
-        Ok(Self { maps, flows, interfaces, mode, pins, loaded, program_id })
+        Ok(Self { maps, flows, interfaces, mode, pins, loaded, program_id, is_first: false })
     }
 
     /// Everything that was written to the maps.

@@ -41,6 +41,11 @@ impl Pins {
         (path.is_dir() && is_on_bpffs(path)).then(|| Self(path.to_owned()))
     }
 
+    /// Whether nothing is pinned there.
+    pub(super) fn is_empty(&self) -> bool {
+        fs::read_dir(&self.0).is_ok_and(|mut entries| entries.next().is_none())
+    }
+
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -144,7 +144,8 @@ impl Runtime {
         })
     }
 
-    /// Ready once every target that is checked has been probed to an end, for then it is known who serves.
+    /// Ready once every target that is checked has been probed to an end, for then it is known who serves. A
+    /// target that is added later is not waited for: the others serve.
     fn ready(&self) -> Result<(), Failure> {
         let not_ready = |reason: String| Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason);
         if let Some(fault) = self.faults.sentences().next() {

@@ -7,6 +7,7 @@
 mod answers;
 mod capabilities;
 mod changes;
+mod descriptors;
 mod faults;
 mod flows;
 mod open;
@@ -17,7 +18,6 @@ mod source;
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::{Path, absolute};
 use std::time::{Duration, Instant};
@@ -28,17 +28,22 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::faults::Faults;
-use self::open::{Opened, open, remove_socket};
+use self::open::{Opened, Outside, Rest, open};
 use self::runtime::Runtime;
+use self::source::Source;
+use super::api::SocketFile;
 use super::clock::{self, Calendar};
-use super::datapath::{self, FlowCounts};
+use super::datapath::{self, FlowCounts, Lock};
 use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
-use super::netlink::{Addresses, Resolver, follow_links};
+use super::netlink::Addresses;
 use super::{api, notify};
-use crate::model::agent::{Agent, Event, ProbeOutcome, Target};
+use crate::model::agent::{Event, ProbeOutcome, Target};
 use crate::model::config::Shutdown;
 use crate::model::tables::NextHop;
+
+/// Ways to addresses, as they are found.
+type NextHops = mpsc::Receiver<(IpAddr, Option<NextHop>)>;
 
 pub use open::StartError;
 pub use source::{ReadError, check_file};
@@ -50,7 +55,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What comes in numbers: whatever of a kind has come by now is one event, and written at once.
 struct News {
-    next_hops: mpsc::Receiver<(IpAddr, Option<NextHop>)>,
+    next_hops: NextHops,
     ended: mpsc::Receiver<(Target, ProbeOutcome)>,
 }
 
@@ -75,26 +80,23 @@ impl News {
 pub async fn run(config_file: &Path) -> Result<(), StartError> {
     let started_at = clock::now();
     let config_file = absolute(config_file).unwrap_or_else(|_| config_file.to_owned());
-    let opened = open(&config_file).await?;
-    let socket = opened.config.api.socket.clone();
-    let ran = run_opened(opened, started_at).await;
-    remove_socket(&socket);
+    let Opened { source, api, socket, rest, lock } = open(&config_file, started_at).await?;
+    let ran = run_opened(source, api, rest, started_at).await;
+    socket.remove();
+    drop(lock);
     ran
 }
 
-async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartError> {
-    let Opened { source, config, overlay, api, metrics, addresses, datapath } = opened;
-    let (messages, inbox) = mpsc::channel(1024);
-    let (changes, next_hops) = mpsc::channel(1024);
+async fn run_opened(
+    source: Source,
+    api: UnixListener,
+    rest: Rest,
+    started_at: Instant,
+) -> Result<(), StartError> {
+    let Rest { metrics, addresses, outside, datapath, agent, effects, resolver } = rest;
+    let Outside { messages, inbox, next_hops } = outside;
     let (probes, ended) = mpsc::channel(1024);
-    signals::forward(&messages).map_err(StartError::Signals)?;
-    follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
     packet_log::forward(&datapath);
-    let seed = RandomState::new().hash_one(started_at);
-    let installed = datapath.tables()?;
-    let (agent, effects) = Agent::new(clock::now(), seed, config, &overlay, installed)?;
-    let known = agent.next_hops().clone();
-    let resolver = Resolver::spawn(changes, known).map_err(StartError::Resolver)?;
     let mut runtime = Runtime {
         agent,
         datapath,
@@ -109,6 +111,7 @@ async fn run_opened(opened: Opened, started_at: Instant) -> Result<(), StartErro
         faults: Faults::default(),
         flows: FlowCounts::default(),
         wanted_addresses: BTreeSet::new(),
+        is_out_of_step: false,
         sweeps: 0,
         is_sweeping: false,
         next_request: 0,
@@ -172,6 +175,9 @@ impl Runtime {
         match message {
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
+            Message::NotProbed(target, reason) => {
+                self.happened(Event::NotProbed { target, reason }).await;
+            }
             Message::LinkChanged => self.look_at_the_host().await,
             // A refusal is logged and shown in the status; nobody waits for the answer.
             Message::Hangup => drop(self.reload(Mode::default()).await),
@@ -203,8 +209,10 @@ impl Runtime {
 pub async fn detach(config_file: &Path) -> Result<bool, StartError> {
     let config = check_file(config_file)?.config;
     open::permitted()?;
-    drop(api::bind(&config.api.socket, config.api.socket_mode).await?);
-    remove_socket(&config.api.socket);
+    let _lock = Lock::take_existing(&config.datapath.pin_path)?;
+    let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
+    SocketFile::of(&config.api.socket).remove();
+    drop(api);
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
     take_away(&config.datapath.pin_path, addresses).await
 }

@@ -1,19 +1,25 @@
 //! Opens everything that the daemon works with, in an order in which a failure leaves the host as it was:
 //! what only reads comes first, the packet path last.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::mpsc;
 
-use super::capabilities;
 use super::source::{ReadError, Source};
-use crate::io::api::{self, BindError};
-use crate::io::datapath::{Datapath, DatapathError, OBJECT};
-use crate::io::netlink::{AddressError, Addresses};
+use super::{NextHops, capabilities, descriptors, signals};
+use crate::io::api::{self, BindError, SocketFile};
+use crate::io::clock;
+use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
+use crate::io::message::Message;
+use crate::io::netlink::{AddressError, Addresses, Resolver, follow_links};
 use crate::io::store::{self, StoreError};
+use crate::model::agent::{Agent, Effect};
 use crate::model::config::Config;
 use crate::model::overlay::Overlay;
 use crate::model::plan::Full;
@@ -87,31 +93,50 @@ impl StartError {
 /// What was opened.
 pub(super) struct Opened {
     pub(super) source: Source,
-    pub(super) config: Config,
-    pub(super) overlay: Overlay,
     pub(super) api: UnixListener,
-    pub(super) metrics: Option<TcpListener>,
-    pub(super) addresses: Addresses,
-    pub(super) datapath: Datapath,
+    pub(super) socket: SocketFile,
+    pub(super) rest: Rest,
+    /// Let go after all else.
+    pub(super) lock: Lock,
 }
 
-pub(super) async fn open(file: &Path) -> Result<Opened, StartError> {
+/// What is opened behind the API's socket.
+pub(super) struct Rest {
+    pub(super) metrics: Option<TcpListener>,
+    pub(super) addresses: Addresses,
+    pub(super) outside: Outside,
+    pub(super) datapath: Datapath,
+    pub(super) agent: Agent,
+    pub(super) effects: Vec<Effect>,
+    pub(super) resolver: Resolver,
+}
+
+/// What is heard from outside the process.
+pub(super) struct Outside {
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) inbox: mpsc::Receiver<Message>,
+    pub(super) next_hops: NextHops,
+}
+
+pub(super) async fn open(file: &Path, started_at: Instant) -> Result<Opened, StartError> {
     let (source, checked) = Source::load(file)?;
     checked.notes.iter().for_each(|note| tracing::info!("{note}"));
     let config = checked.config;
     permitted()?;
+    descriptors::raise_limit();
+    let lock = Lock::take(&config.datapath.pin_path)?;
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
-    let rest = open_rest(&config).await;
-    if rest.is_err() {
-        remove_socket(&config.api.socket);
+    let socket = SocketFile::of(&config.api.socket);
+    match open_rest(config, started_at).await {
+        Ok(rest) => Ok(Opened { source, api, socket, rest, lock }),
+        Err(error) => {
+            socket.remove();
+            Err(error)
+        }
     }
-    let (metrics, overlay, addresses, datapath) = rest?;
-    Ok(Opened { source, config, overlay, api, metrics, addresses, datapath })
 }
 
-type Rest = (Option<TcpListener>, Overlay, Addresses, Datapath);
-
-async fn open_rest(config: &Config) -> Result<Rest, StartError> {
+async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartError> {
     let metrics = match config.metrics.listen {
         Some(address) => {
             let listener = TcpListener::bind(address).await;
@@ -122,19 +147,49 @@ async fn open_rest(config: &Config) -> Result<Rest, StartError> {
     store::prepare(&config.agent.state_dir)?;
     let overlay = store::load_overlay(&config.agent.state_dir)?;
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
+    let (changes, next_hops) = mpsc::channel(1024);
+    let outside = listen(next_hops)?;
     let datapath = Datapath::open(&config.datapath, OBJECT)?;
-    Ok((metrics, overlay, addresses, datapath))
+    let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
+    let started = start(&datapath, config, &overlay, started_at).and_then(|(agent, effects)| {
+        let resolver = Resolver::spawn(changes, agent.next_hops().clone());
+        Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
+    });
+    match started {
+        Ok((agent, effects, resolver)) => {
+            Ok(Rest { metrics, addresses, outside, datapath, agent, effects, resolver })
+        }
+        Err(error) => {
+            drop(datapath);
+            if is_first {
+                datapath::detach(&pin_path)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+fn listen(next_hops: NextHops) -> Result<Outside, StartError> {
+    let (messages, inbox) = mpsc::channel(1024);
+    signals::forward(&messages).map_err(StartError::Signals)?;
+    follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
+    Ok(Outside { messages, inbox, next_hops })
+}
+
+/// The core, on what is installed.
+fn start(
+    datapath: &Datapath,
+    config: Config,
+    overlay: &Overlay,
+    started_at: Instant,
+) -> Result<(Agent, Vec<Effect>), StartError> {
+    let seed = RandomState::new().hash_one(started_at);
+    let installed = datapath.tables()?;
+    Ok(Agent::new(clock::now(), seed, config, overlay, installed)?)
 }
 
 /// Whether the kernel will allow what an agent does.
 pub(super) fn permitted() -> Result<(), StartError> {
     let missing = capabilities::missing();
     if missing.is_empty() { Ok(()) } else { Err(StartError::Capabilities(missing)) }
-}
-
-/// Removes the API's socket file when nobody listens there any more.
-pub(super) fn remove_socket(path: &PathBuf) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!("remove {}: {error}", path.display());
-    }
 }

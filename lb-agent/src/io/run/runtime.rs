@@ -18,12 +18,14 @@ use crate::io::netlink::{Addresses, Resolver};
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
+use crate::model::overlay::Overlay;
 use crate::model::tables::Write;
 
 const WRITE: &str = "write the kernel's tables";
 const ADDRESSES: &str = "put the VIPs on the interface";
 const INTERFACES: &str = "use all interfaces";
 const OVERLAY: &str = "save the changes made at run time";
+const PROBES: &str = "probe all backends";
 const SWEEP: &str = "sweep the flow table";
 
 /// Sweeps from one look at interfaces and VIPs to the next, whatever the kernel tells.
@@ -47,6 +49,8 @@ pub(super) struct Runtime {
     /// What the last sweep counted.
     pub(super) flows: FlowCounts,
     pub(super) wanted_addresses: BTreeSet<IpAddr>,
+    /// A write has failed, and what the maps hold was not read since.
+    pub(super) is_out_of_step: bool,
     pub(super) sweeps: u64,
     pub(super) is_sweeping: bool,
     pub(super) next_request: RequestId,
@@ -83,7 +87,7 @@ impl Runtime {
                 "it is tried again",
             )
         } else if self.faults.contains(OVERLAY) {
-            ("the change is made, but could not be saved: a restart loses it", "change it again")
+            ("the change is made, but could not be saved: a restart loses it", "it is tried again")
         } else {
             return Ok(applied);
         };
@@ -107,12 +111,10 @@ impl Runtime {
                     self.wanted_addresses = wanted;
                     self.look_at_addresses().await;
                 }
-                Effect::SaveOverlay(overlay) => {
-                    let saved = store::save_overlay(&self.agent.config().agent.state_dir, &overlay);
-                    self.faults.note(OVERLAY, saved.map_err(|error| with_causes(&error)));
-                }
+                Effect::SaveOverlay(overlay) => self.save(&overlay),
                 Effect::Reply { request: _, result } => reply = Some(result),
                 Effect::Notice(notice) => tracing::info!("{notice}"),
+                Effect::Warning(warning) => tracing::warn!("{warning}"),
             }
         }
         if has_writes {
@@ -121,13 +123,19 @@ impl Runtime {
         reply
     }
 
+    fn save(&mut self, overlay: &Overlay) {
+        let saved = store::save_overlay(&self.agent.config().agent.state_dir, overlay);
+        self.faults.note(OVERLAY, saved.map_err(|error| with_causes(&error)));
+    }
+
     /// Once a write has failed, what the maps hold is unknown until they are read again.
     fn write(&mut self, writes: &[Write]) {
-        if self.faults.contains(WRITE) {
+        if self.is_out_of_step {
             return;
         }
         tracing::debug!(n_writes = writes.len(), "write the kernel's tables");
         let written = self.datapath.apply(writes);
+        self.is_out_of_step = written.is_err();
         self.note_write(written);
     }
 
@@ -136,19 +144,19 @@ impl Runtime {
     }
 
     fn start_probe(&self, target: Target, check: HealthCheck) {
-        let ended = self.probes.clone();
+        let (ended, messages) = (self.probes.clone(), self.messages.clone());
         tokio::spawn(async move {
-            let outcome = probe::probe(target.address, &check).await;
-            tracing::debug!(
-                service = target.service,
-                backend = target.backend,
-                address = %target.address,
-                passed = outcome.passed,
-                "probe: {}",
-                outcome.result
-            );
-            // It fails when the agent is stopping, and then nobody wants to know.
-            drop(ended.send((target, outcome)).await);
+            // Sending fails when the agent is stopping, and then nobody wants to know.
+            match probe::probe(target.address, &check).await {
+                Ok(outcome) => {
+                    let (passed, result) = (outcome.passed, &outcome.result);
+                    tracing::debug!(passed, "probe of {target}: {result}");
+                    drop(ended.send((target, outcome)).await);
+                }
+                Err(probe::NotProbed(reason)) => {
+                    drop(messages.send(Message::NotProbed(target, reason)).await);
+                }
+            }
         });
     }
 
@@ -196,20 +204,34 @@ impl Runtime {
             }
             Err(reason) => self.faults.note(SWEEP, Err(reason)),
         }
+        self.note_probes();
         if self.faults.contains(WRITE) {
             self.write_anew().await;
+        }
+        if self.faults.contains(OVERLAY) {
+            let overlay = self.agent.overlay().clone();
+            self.save(&overlay);
         }
         if self.faults.contains(ADDRESSES) || self.sweeps.is_multiple_of(SWEEPS_PER_LOOK) {
             self.look_at_the_host().await;
         }
     }
 
+    fn note_probes(&mut self) {
+        let missed = self.agent.checks().missed().map(str::to_owned);
+        self.faults.note(PROBES, missed.map_or(Ok(()), Err));
+    }
+
     /// Reads what the maps hold, and has everything planned from there.
     async fn write_anew(&mut self) {
         match self.datapath.tables() {
             Ok(installed) => {
-                self.faults.note(WRITE, Ok(()));
+                self.is_out_of_step = false;
                 self.happened(Event::Installed(Box::new(installed))).await;
+                // Only now: reading works although writing does not, and the fault lasts.
+                if !self.is_out_of_step {
+                    self.faults.note(WRITE, Ok(()));
+                }
             }
             Err(error) => self.note_write(Err(error)),
         }

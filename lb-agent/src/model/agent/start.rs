@@ -1,7 +1,7 @@
 //! How the agent takes over from whatever was there before it: an ordinary, usually empty, plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
@@ -50,28 +50,40 @@ fn next_hops(installed: &Tables) -> BTreeMap<IpAddr, NextHop> {
     backends.filter_map(|backend| Some((server(backend)?.ip(), next_hop(backend)?))).collect()
 }
 
-/// What the installed tables say of each backend.
-struct Before(BTreeMap<(ListenerKey, std::net::SocketAddr), Health>);
+/// What the installed tables say of each backend: behind each listener, and of its address behind any.
+struct Before {
+    by_place: BTreeMap<(ListenerKey, SocketAddr), Health>,
+    by_address: BTreeMap<SocketAddr, Health>,
+}
 
 impl Before {
     fn of(installed: &Tables) -> Self {
         let listeners = installed.listeners.values();
         let served: BTreeSet<u32> =
             listeners.flat_map(|listener| installed.slots(listener)).copied().collect();
-        let backends = installed.backends.iter().filter_map(|(id, backend)| {
-            let key = ListenerKey::of_backend(backend)?;
-            let address = server(backend)?;
+        let (mut by_place, mut by_address) = (BTreeMap::new(), BTreeMap::new());
+        for (id, backend) in &installed.backends {
+            let places = ListenerKey::of_backend(backend).zip(server(backend));
+            let Some((key, address)) = places else { continue };
             let health = match backend.state {
                 BACKEND_DOWN_KEEP | BACKEND_DOWN_RESET => Health::Down,
                 _ if served.contains(id) => Health::Up,
                 _ => Health::Unknown,
             };
-            Some(((key, address), health))
-        });
-        Self(backends.collect())
+            by_place.insert((key, address), health);
+            // An entry that only flows remember tells of its removal, not of its server.
+            if installed.pointers.get(&key) == Some(&backend.listener) {
+                let known = by_address.entry(address).or_insert(health);
+                if health == Health::Down || *known == Health::Unknown {
+                    *known = health;
+                }
+            }
+        }
+        Self { by_place, by_address }
     }
 
-    /// Health of a target: that of the first listener of its service which knows it.
+    /// Health of a target: that of the first listener of its service which knows it, or else that of its
+    /// address, for the service may have moved to another VIP.
     fn health(&self, config: &Config, target: &Target) -> Health {
         let service = config.services.iter().find(|service| service.name == target.service);
         let listens = service.into_iter().flat_map(|service: &Service| {
@@ -80,7 +92,8 @@ impl Before {
                 .iter()
                 .map(|&address| ListenerKey { address, protocol: service.protocol })
         });
-        let mut known = listens.filter_map(|key| self.0.get(&(key, target.address)));
-        known.next().copied().unwrap_or(Health::Unknown)
+        let mut known = listens.filter_map(|key| self.by_place.get(&(key, target.address)));
+        let known = known.next().or_else(|| self.by_address.get(&target.address));
+        known.copied().unwrap_or(Health::Unknown)
     }
 }

@@ -12,7 +12,7 @@ use crate::model::config::Config;
 use crate::model::desired::{Desired, desired};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::Overlay;
-use crate::model::plan::{Full, Retired, plan, retired};
+use crate::model::plan::{Full, Retired, plan, plan_what_fits, retired};
 use crate::model::tables::{NextHop, Tables, Write, server};
 
 /// The agent's state.
@@ -24,7 +24,7 @@ pub struct Agent {
     retired: Retired,
     watched: Option<BTreeSet<IpAddr>>,
     managed: Option<BTreeSet<IpAddr>>,
-    is_full: bool,
+    full: Option<Full>,
 }
 
 /// What a change replaces as a whole or not at all.
@@ -47,7 +47,7 @@ impl Agent {
     ) -> Self {
         let retired = Retired::default();
         let (watched, managed) = (None, None);
-        Self { running, next_hops, installed, retired, watched, managed, is_full: false }
+        Self { running, next_hops, installed, retired, watched, managed, full: None }
     }
 
     /// Takes note of an event; says what to do, in order.
@@ -62,6 +62,10 @@ impl Agent {
                 Self::answer(request, result)
             }
             Event::Probes(ended) => self.probed(now, ended),
+            Event::NotProbed { target, reason } => {
+                self.running.checks.not_probed(&target, reason);
+                Vec::new()
+            }
             Event::NextHops(next_hops) => self.routed(next_hops),
             Event::FlowCounts(cells) => {
                 self.retired.count(&cells);
@@ -118,7 +122,10 @@ impl Agent {
         for (target, outcome) in ended {
             if let Some(change) = self.running.checks.handle(now, &target, outcome) {
                 let notice = format!("{target} is {}: {}", word(change.to), change.reason);
-                effects.push(Effect::Notice(notice));
+                effects.push(match change.to {
+                    Health::Down => Effect::Warning(notice),
+                    Health::Up | Health::Unknown => Effect::Notice(notice),
+                });
             }
         }
         if !effects.is_empty() {
@@ -148,32 +155,46 @@ impl Agent {
         due.map(|(target, check)| Effect::Probe { target, check })
     }
 
-    /// Brings the tables in step with what is running now; if they have no room, they stay as they are.
+    /// Brings the tables in step with what is running now, as far as they have room.
     fn settle(&mut self) -> Vec<Effect> {
-        match self.plan(&self.running) {
-            Ok((desired, writes)) => {
-                self.is_full = false;
-                self.install(&desired, writes)
-            }
-            Err(full) => {
-                let is_news = !std::mem::replace(&mut self.is_full, true);
-                let notice = format!("the tables stay as they are: {full}");
-                is_news.then_some(Effect::Notice(notice)).into_iter().collect()
-            }
+        let (desired, unused) = self.desired(&self.running);
+        let before = self.full;
+        let (mut effects, full) = match plan_what_fits(&self.installed, &desired, &unused) {
+            Ok((writes, full)) => (self.install(&desired, writes), full),
+            Err(full) => (Vec::new(), Some(full)),
+        };
+        self.full = full;
+        if before != full {
+            effects.extend(self.full_warning().map(Effect::Warning));
         }
+        effects
+    }
+
+    /// That some listeners are not as they should be, for want of room.
+    pub(in crate::model) fn full_warning(&self) -> Option<String> {
+        let full = self.full?;
+        Some(format!("not all listeners are as they should be: the tables have no room: {full}"))
     }
 
     /// The writes that `running` would take.
     pub(super) fn plan(&self, running: &Running) -> Result<(Desired, Vec<Write>), Full> {
+        let (desired, unused) = self.desired(running);
+        let writes = plan(&self.installed, &desired, &unused)?;
+        Ok((desired, writes))
+    }
+
+    /// The tables that `running` desires, and the retired ids that no flow remembers.
+    fn desired(&self, running: &Running) -> (Desired, BTreeSet<u32>) {
         let desired = desired(&running.config, &running.checks, &self.next_hops);
         let mut counted = self.retired.clone();
         counted.set(&retired(&self.installed, &desired));
-        let writes = plan(&self.installed, &desired, &counted.unused())?;
-        Ok((desired, writes))
+        let unused = counted.unused();
+        (desired, unused)
     }
 
     /// Has the writes of a plan carried out, and what belongs to them.
     pub(super) fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
+        self.full = None;
         for write in &writes {
             self.installed.apply(write);
         }

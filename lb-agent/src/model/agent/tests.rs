@@ -14,6 +14,7 @@ use crate::model::overlay::Overlay;
 use crate::model::tables::Tables;
 use world::World;
 
+mod moves;
 mod world;
 
 fn seconds(seconds: u64) -> Duration {
@@ -40,6 +41,9 @@ fn a_dead_backend_is_left_and_comes_back() {
     assert_eq!(world.state(v4(2)), BACKEND_UP);
     let rotations = world.rotations_since(seconds(10));
     assert_eq!(rotations, ["web1 web2 web3", "web1 web3", "web1 web2 web3"]);
+    assert_eq!(world.warnings.len(), 1, "{:?}", world.warnings);
+    assert!(world.warnings[0].contains("web2") && world.warnings[0].contains("is down"));
+    assert!(world.notices.last().unwrap().contains("is up"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::{MAX_BACKENDS, MAX_LISTENERS};
+use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS};
 
 use super::Protocol;
 use super::address::family;
@@ -145,17 +145,22 @@ fn no_vip_as_backend(report: &Report, services: &[Draft]) {
 fn within_limits(report: &Report, services: &[Draft]) {
     let mut room_listeners = usize::try_from(MAX_LISTENERS).unwrap_or(usize::MAX);
     let mut room_backends = usize::try_from(MAX_BACKENDS).unwrap_or(usize::MAX);
+    // A rotation that changes is written beside the old one.
+    let mut room_turns = u64::from(MAX_SLOTS / 2);
     for service in services {
         for Located { value, span } in &service.listen.items {
             let n_backends = serving(service, *value);
-            let full = match (room_listeners.checked_sub(1), room_backends.checked_sub(n_backends))
-            {
-                (Some(listeners), Some(backends)) => {
-                    (room_listeners, room_backends) = (listeners, backends);
+            let listeners = room_listeners.checked_sub(1);
+            let backends = room_backends.checked_sub(n_backends);
+            let turns = room_turns.checked_sub(service.longest_rotation(*value));
+            let full = match (listeners, backends, turns) {
+                (Some(listeners), Some(backends), Some(turns)) => {
+                    (room_listeners, room_backends, room_turns) = (listeners, backends, turns);
                     continue;
                 }
-                (None, Some(_) | None) => format!("{MAX_LISTENERS} listen addresses"),
-                (Some(_), None) => format!("{MAX_BACKENDS} backends over all listen addresses"),
+                (None, ..) => format!("{MAX_LISTENERS} listen addresses"),
+                (_, None, _) => format!("{MAX_BACKENDS} backends over all listen addresses"),
+                (.., None) => format!("{} turns in all rotations", MAX_SLOTS / 2),
             };
             let message = format!("more than {full} do not fit into the kernel's tables");
             let help = "remove services or backends, or share them between several directors";

@@ -35,7 +35,7 @@ pub use diff::{diff, needs_restart};
 pub use duration::encode_duration;
 pub use parse::{Checked, parse};
 pub use problem::Problems;
-pub(super) use value::unusable_name;
+pub(super) use value::{nearest, unusable_name};
 pub use word::Word;
 pub use write::to_toml;
 

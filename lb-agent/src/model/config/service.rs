@@ -18,6 +18,7 @@ use super::{
     Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, MAX_WEIGHT, OnBackendDown,
     Protocol, Scheduler, Service,
 };
+use crate::model::desired::rotation;
 
 /// The health checks of the file by name; `None`: it has a problem.
 pub(super) type HealthChecks = BTreeMap<String, Option<HealthCheck>>;
@@ -128,6 +129,21 @@ fn backend(mut table: Table<'_>) -> BackendDraft {
 }
 
 impl Draft {
+    /// The longest rotation behind a listen address: that of all backends of its family.
+    pub(super) fn longest_rotation(&self, listen: SocketAddr) -> u64 {
+        let weights = self.backends.iter().filter_map(|backend| {
+            let mut addresses = backend.address.items.iter();
+            addresses.find(|address| address.value.is_ipv4() == listen.is_ipv4())?;
+            let weight = backend.rest.map_or(DEFAULT_WEIGHT, |(weight, ..)| weight);
+            (weight > 0).then_some(u64::from(weight))
+        });
+        let weights: Vec<u64> = weights.collect();
+        match self.rest.as_ref().map(|rest| rest.scheduler) {
+            Some(Scheduler::WeightedRoundRobin) => rotation::length(weights),
+            Some(Scheduler::RoundRobin) | None => u64::try_from(weights.len()).unwrap_or(u64::MAX),
+        }
+    }
+
     /// The service, unless a part of it has a problem.
     pub(super) fn finish(self) -> Option<Service> {
         let rest = self.rest?;

@@ -167,7 +167,7 @@ pub(super) fn permissions(value: &DeValue<'_>) -> Parsed<u32> {
 }
 
 /// The candidate that `text` was probably meant to be.
-pub(super) fn nearest<'a>(
+pub(in crate::model) fn nearest<'a>(
     text: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {

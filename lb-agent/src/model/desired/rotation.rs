@@ -22,6 +22,11 @@ pub(super) fn weighted<T: Copy>(members: &[(T, u32)]) -> Vec<T> {
         .collect()
 }
 
+/// How long the cycle over members of these weights is, all above zero.
+pub(in crate::model) fn length(weights: Vec<u64>) -> u64 {
+    turns(weights).iter().sum()
+}
+
 fn first_richest(credits: &[i128]) -> Option<usize> {
     let (index, _) = credits.iter().enumerate().rev().max_by_key(|(_, credit)| **credit)?;
     Some(index)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::cast::{check, config, outcome, shop, start, target, v4};
+use crate::model::cast::{check, config, outcome, shop, start, target, v4, v6};
 
 /// A service with one server, checked by `check`.
 fn one_server(check: HealthCheck) -> Config {
@@ -143,6 +143,67 @@ fn history_is_kept_in_order_and_bounded() {
     assert_eq!(history.len(), HISTORY);
     assert!(history.windows(2).all(|pair| pair[0].at <= pair[1].at && pair[0].to == pair[1].from));
     assert_eq!(history.last().unwrap().at, now);
+}
+
+#[test]
+fn waking_up_late_does_not_add_up() {
+    let begin = start();
+    let check = HealthCheck { jitter: 0.0, ..check() };
+    let mut checks = checks(begin, &one_server(check.clone()), Health::Up);
+    for round in 0..100 {
+        let planned = checks.deadline().unwrap();
+        assert_eq!(planned, begin + check.interval * round);
+        let late = planned + Duration::from_millis(50);
+        assert_eq!(checks.due(late).len(), 1);
+        checks.handle(late, &target(1, v4(1)), outcome(true));
+    }
+    let asleep = checks.deadline().unwrap() + Duration::from_hours(1);
+    checks.due(asleep);
+    checks.handle(asleep, &target(1, v4(1)), outcome(true));
+    assert_eq!(checks.deadline(), Some(asleep + check.interval));
+}
+
+#[test]
+fn a_backend_added_after_the_first_round_is_not_waited_for() {
+    let now = start();
+    let mut checks = checks(now, &config(vec![shop(1)]), Health::Unknown);
+    for address in [v4(1), v6(1)] {
+        assert!(checks.first_without_result().is_some());
+        checks.due(now);
+        checks.handle(now, &target(1, address), outcome(false));
+    }
+    assert_eq!(checks.first_without_result(), None);
+    checks.reload(now, &config(vec![shop(2)]));
+    assert_eq!(checks.first_without_result(), None);
+}
+
+#[test]
+fn the_first_probes_of_many_targets_do_not_start_together() {
+    let begin = start();
+    let config = config(vec![shop(250)]);
+    let mut checks = Checks::new(begin, 1, &config, |_| Health::Up);
+    let mut probed = 0;
+    while let Some(now) = checks.deadline().filter(|at| *at < begin + check().interval) {
+        let due = checks.due(now);
+        assert!(due.len() <= AT_ONCE, "{} at once", due.len());
+        probed += due.len();
+    }
+    assert_eq!(probed, 500, "each within one interval, which keeps the bound");
+}
+
+#[test]
+fn a_probe_that_could_not_be_carried_out_says_nothing_of_the_backend() {
+    let mut now = start();
+    let mut checks = checks(now, &one_server(check()), Health::Up);
+    for _ in 0..10 {
+        now = checks.deadline().unwrap();
+        assert_eq!(checks.due(now).len(), 1);
+        checks.not_probed(&target(1, v4(1)), "too many open files".to_owned());
+        assert_eq!(checks.missed(), Some("too many open files"));
+    }
+    assert_eq!(checks.of(&target(1, v4(1))), Health::Up);
+    assert_eq!(probe(&mut checks, &mut now, true), Health::Up);
+    assert_eq!(checks.missed(), None);
 }
 
 /// A server that answers at once until it dies and not at all afterwards.

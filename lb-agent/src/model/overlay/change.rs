@@ -4,7 +4,7 @@ use lb_common::api::{BackendAction, BackendChange};
 
 use super::{Added, Merged, Overlay, ServiceOverlay, Values, merge};
 use crate::model::agent::Refusal;
-use crate::model::config::{Backend, BackendState, Config, DEFAULT_WEIGHT, Service};
+use crate::model::config::{Backend, BackendState, Config, DEFAULT_WEIGHT, Service, nearest};
 
 /// The overlay with `change` in it, laid over `file`; `running` is what runs now.
 pub fn change(
@@ -105,10 +105,8 @@ fn find<'a, T>(
     name_of: impl Fn(&T) -> &String,
     name: &str,
 ) -> Result<&'a T, Option<&'a str>> {
-    all.iter().find(|item| name_of(item) == name).ok_or_else(|| {
-        let distance = |near: &&String| strsim::damerau_levenshtein(near, name);
-        all.iter().map(name_of).min_by_key(distance).map(String::as_str)
-    })
+    let names = || all.iter().map(|item| name_of(item).as_str());
+    all.iter().find(|item| name_of(item) == name).ok_or_else(|| nearest(name, names()))
 }
 
 fn not_found(kind: &str, name: &str, within: &str, near: Option<&str>) -> Refusal {

@@ -85,6 +85,28 @@ fn a_deleted_backend_can_be_added_with_another_address() {
 }
 
 #[test]
+fn swapped_addresses_survive_a_reload() {
+    let file = config(vec![shop(2)]);
+    let at = |number| Values { address: Some(vec![v4(number), v6(number)]), ..Values::default() };
+    let changes = [set("web1", at(3)), set("web2", at(1)), set("web1", at(2))];
+    let swapped = try_changes(&file, &changes).unwrap();
+    let merged = merge(&file, &swapped.overlay);
+    assert_eq!((&merged.config, merged.dropped.len()), (&swapped.config, 0));
+    assert_eq!(merged.config.services[0].backends[0].address, web(2).address);
+}
+
+#[test]
+fn of_changes_that_do_not_fit_the_file_any_more_the_others_stay() {
+    let file = config(vec![shop(2)]);
+    let moved = Values { address: Some(vec![v4(3), v6(3)]), ..Values::default() };
+    let overlay = try_changes(&file, &[weight("web1", 7), set("web2", moved)]).unwrap().overlay;
+    let merged = merge(&config(vec![shop(3)]), &overlay);
+    let reason = "is not changed: 192.0.2.3:8080 is the address of backend web3";
+    assert_eq!(merged.dropped, [format!("service shop: backend web2 {reason}")]);
+    assert_eq!(merged.config.services[0].backends[0].weight, 7);
+}
+
+#[test]
 fn an_added_backend_can_be_changed() {
     let file = config(vec![shop(2)]);
     let merged = try_changes(&file, &[add("web4", &[v4(4)]), weight("web4", 3)]).unwrap();
@@ -162,6 +184,9 @@ fn what_does_not_exist_is_answered_with_the_nearest_name() {
     let file = config(vec![shop(3)]);
     let refusal = try_changes(&file, &[weight("wbe3", 1)]).unwrap_err();
     let wanted = "service shop: no backend is named wbe3; the nearest name is web3";
+    assert_eq!(refusal, Refusal::NotFound(wanted.to_owned()));
+    let refusal = try_changes(&file, &[weight("mail", 1)]).unwrap_err();
+    let wanted = "service shop: no backend is named mail";
     assert_eq!(refusal, Refusal::NotFound(wanted.to_owned()));
     let shpo = BackendChange { service: "shpo".to_owned(), ..delete("web1") };
     let wanted = "no service is named shpo; the nearest name is shop";

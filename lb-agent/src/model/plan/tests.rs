@@ -146,6 +146,28 @@ fn a_plan_without_room_says_what_there_is_too_much_of() {
 }
 
 #[test]
+fn listeners_without_room_keep_their_slots_and_the_others_get_theirs() {
+    let mut installed = tables();
+    let mail = key("203.0.113.10:25", Protocol::Tcp);
+    let mut desired = serving(&[1, 2, 3]);
+    desired.listeners.extend(serving(&[1, 2, 3]).listeners.into_values().map(|it| (mail, it)));
+    apply(&mut installed, &desired, &[]);
+    let slots =
+        |tables: &Tables, key| tables.slots(&tables.listeners[&tables.pointers[&key]]).to_vec();
+    let before = slots(&installed, web());
+    installed.runs.insert(7, vec![0; usize::try_from(MAX_SLOTS).unwrap() - 7]);
+    desired.listeners.get_mut(&web()).unwrap().slots.pop();
+    desired.listeners.get_mut(&mail).unwrap().slots.drain(1..);
+    let (writes, full) = plan_what_fits(&installed, &desired, &BTreeSet::new()).unwrap();
+    assert_eq!(full, Some(Full::Slots));
+    for write in &writes {
+        installed.apply(write);
+    }
+    assert_eq!(slots(&installed, web()), before);
+    assert_eq!(slots(&installed, mail).len(), 1);
+}
+
+#[test]
 fn two_counts_without_a_cell_free_an_id() {
     let (none, one) = (BTreeMap::new(), BTreeMap::from([(5, 1)]));
     let mut retired = Retired::default();

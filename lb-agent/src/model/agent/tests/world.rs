@@ -15,6 +15,7 @@ pub(super) struct World {
     pub(super) watched: BTreeSet<IpAddr>,
     pub(super) managed: BTreeSet<IpAddr>,
     pub(super) notices: Vec<String>,
+    pub(super) warnings: Vec<String>,
     pub(super) writes_of_start: Vec<Write>,
     began: Instant,
     now: Instant,
@@ -42,6 +43,7 @@ impl World {
             watched: BTreeSet::new(),
             managed: BTreeSet::new(),
             notices: Vec::new(),
+            warnings: Vec::new(),
             writes_of_start: Vec::new(),
             began: now,
             now,
@@ -192,6 +194,7 @@ impl World {
                 Effect::SaveOverlay(overlay) => self.saved = overlay,
                 Effect::Reply { result, .. } => self.reply = Some(result),
                 Effect::Notice(notice) => self.notices.push(notice),
+                Effect::Warning(warning) => self.warnings.push(warning),
             }
         }
         assert_eq!(&self.kernel, self.agent.installed());

@@ -193,6 +193,12 @@ fn what_does_not_fit_into_the_maps_is_refused() {
     let backend = |n| format!("[[service.backend]]\nname = 'b{n}'\naddress = '192.0.2.1:{n}'");
     let backends = (1..=9).map(backend).collect::<Vec<_>>().join("\n");
     says(more(&format!("{}\n{backends}", many(16_000))), &["more than 131072 backends"]);
+    let uneven = |n| {
+        let backends = format!("{}\nweight = 65535\n{}\nweight = 1", backend(1), backend(2));
+        format!("{}\nscheduler = 'wrr'\n{backends}", many(n))
+    };
+    says(more(&uneven(128)), &["more than 524288 turns in all rotations"]);
+    valid(&more(&uneven(127)).text());
 }
 
 #[test]
