@@ -136,9 +136,9 @@ fn detaching_after_the_agent_has_stopped_leaves_nothing_in_the_kernel() {
 fn changes_that_could_not_be_saved_are_saved_as_soon_as_they_can_be() {
     let world = World::new(Arms::Two, 2).unwrap();
     let stage = Stage::shop(&world).unwrap();
-    let state = world.folder().join("state");
-    std::fs::remove_dir_all(&state).unwrap();
-    std::fs::write(&state, "in the way of the folder").unwrap();
+    let state_folder = world.folder().join("state");
+    std::fs::remove_dir_all(&state_folder).unwrap();
+    std::fs::write(&state_folder, "in the way of the folder").unwrap();
     let output = stage.agent.ctl(&["backend", "weight", "shop", "web1", "7"]).unwrap();
     assert!(!output.status.success());
     let ready = || {
@@ -146,9 +146,9 @@ fn changes_that_could_not_be_saved_are_saved_as_soon_as_they_can_be() {
         Ok((answer.status == 200).then_some(()))
     };
     assert_eq!(ready().unwrap(), None);
-    std::fs::remove_file(&state).unwrap();
+    std::fs::remove_file(&state_folder).unwrap();
     wait_for("the agent to be ready", TIMEOUT, ready).unwrap();
-    let saved = std::fs::read_to_string(state.join("overlay.json")).unwrap();
+    let saved = std::fs::read_to_string(state_folder.join("overlay.json")).unwrap();
     assert!(saved.contains("web1"), "{saved}");
 }
 

@@ -15,6 +15,7 @@ use crate::model::tables::Tables;
 use world::World;
 
 mod moves;
+mod ways;
 mod world;
 
 fn seconds(seconds: u64) -> Duration {
@@ -297,44 +298,16 @@ fn the_result_for_a_target_that_is_gone_is_ignored() {
 fn probes_that_end_together_are_written_at_once() {
     let (now, file) = (start(), config(vec![shop(3)]));
     let (mut agent, effects) = Agent::new(now, 7, file, &Overlay::default(), tables()).unwrap();
-    let mut ended = Vec::new();
-    for effect in effects {
-        if let Effect::Probe { target, .. } = effect {
-            let outcome = outcome(target.backend == "web3");
-            ended.push((target, outcome));
-        }
-    }
-    let effects = agent.handle(now + seconds(1), Event::Probes(ended));
-    let notices = effects.iter().filter(|effect| matches!(effect, Effect::Notice(_))).count();
-    let writes = effects.iter().filter(|effect| matches!(effect, Effect::Write(_))).count();
-    assert_eq!((notices, writes), (6, 1), "three servers with two addresses each");
-}
-
-#[test]
-fn a_way_that_changes_is_written_and_one_that_ends_is_removed() {
-    let mut world = World::begin(config(vec![shop(1)]));
-    assert_eq!(world.watched, [v4(1).ip(), v6(1).ip()].into());
-    let interface = |world: &World| world.kernel.backends[&world.id(v4(1)).unwrap()].interface;
-    world.event(Event::NextHops([(v4(1).ip(), Some(way(7)))].into()));
-    assert_eq!(interface(&world), 7);
-    world.event(Event::NextHops([(v4(1).ip(), None)].into()));
-    assert_eq!(interface(&world), 0);
-    let before = world.kernel.clone();
-    world.event(Event::NextHops([(v4(9).ip(), Some(way(7)))].into()));
-    assert_eq!(world.kernel, before);
-}
-
-#[test]
-fn a_way_is_forgotten_with_its_address() {
-    let mut world = World::begin(config(vec![shop(2)]));
-    world.event(Event::NextHops([(v4(1).ip(), Some(way(7)))].into()));
-    world.change("web1", BackendAction::Delete).unwrap();
-    assert!(world.watched.contains(&v4(1).ip()), "flows may remember it");
-    world.event(Event::FlowCounts(BTreeMap::new()));
-    world.event(Event::FlowCounts(BTreeMap::new()));
-    assert!(!world.watched.contains(&v4(1).ip()));
-    world.add("web1", v4(1)).unwrap();
-    assert_eq!(world.kernel.backends[&world.id(v4(1)).unwrap()].interface, 0);
+    let ended = effects.into_iter().filter_map(|effect| {
+        let Effect::Probe { target, .. } = effect else { return None };
+        let outcome = outcome(target.backend == "web3");
+        Some((target, outcome))
+    });
+    let effects = agent.handle(now + seconds(1), Event::Probes(ended.collect()));
+    let count = |is: fn(&Effect) -> bool| effects.iter().filter(|effect| is(effect)).count();
+    let n_told = count(|effect| matches!(effect, Effect::Notice(_) | Effect::Warning(_)));
+    let n_written = count(|effect| matches!(effect, Effect::Write(_)));
+    assert_eq!((n_told, n_written), (6, 1), "three servers with two addresses each");
 }
 
 #[test]
