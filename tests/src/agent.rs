@@ -219,7 +219,18 @@ pub fn config_file(world: &World) -> PathBuf {
     world.folder().join("lb.toml")
 }
 
-/// The health check `web`: a dead backend gets no new flows after [`NOTICED_WITHIN`].
+/// The health check `web`, which a busy machine does not mistake for a failure.
+pub const CALM_CHECK: &str = r#"
+[health_check.web]
+type = "http"
+interval = "1s"
+timeout = "1s"
+rise = 1
+fall = 3
+path = "/healthz"
+"#;
+
+/// The health check `web` where it is to fail: a dead backend gets no new flows after [`NOTICED_WITHIN`].
 pub const QUICK_CHECK: &str = r#"
 [health_check.web]
 type = "http"
@@ -233,7 +244,7 @@ path = "/healthz"
 /// `interval x fall + timeout` of [`QUICK_CHECK`].
 pub const NOTICED_WITHIN: Duration = Duration::from_millis(200 * 2 + 200);
 
-/// The lines of a TCP service that is checked by [`QUICK_CHECK`].
+/// The lines of a TCP service that is checked by the health check `web`.
 pub const BALANCED: &str = r#"protocol = "tcp"
 forward = "nat"
 scheduler = "rr"
@@ -251,9 +262,18 @@ pub fn service(name: &str, listen: &[SocketAddr], more: &str, world: &World) -> 
     text
 }
 
-/// The service `shop` on port 80 of both VIPs, with all backends of the world, checked quickly.
+/// The service `shop` on port 80 of both VIPs, with all backends of the world, checked calmly.
 pub fn shop(world: &World) -> Settings {
-    let tables = format!("{QUICK_CHECK}\n{}", service("shop", &vips(PORT), BALANCED, world));
+    shop_with(CALM_CHECK, world)
+}
+
+/// The same, checked quickly.
+pub fn quick_shop(world: &World) -> Settings {
+    shop_with(QUICK_CHECK, world)
+}
+
+fn shop_with(check: &str, world: &World) -> Settings {
+    let tables = format!("{check}\n{}", service("shop", &vips(PORT), BALANCED, world));
     Settings { datapath: String::new(), tables }
 }
 

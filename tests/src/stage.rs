@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::agent::{Agent, Settings, shop};
+use crate::agent::{Agent, Settings, quick_shop, shop};
 use crate::binaries::Binaries;
 use crate::clock::wait_until;
 use crate::http_client::Connection;
@@ -31,6 +31,11 @@ impl<'w> Stage<'w> {
     /// The service `shop` on both VIPs, see [`shop`].
     pub fn shop(world: &'w World) -> Result<Self> {
         Self::set(world, &shop(world))
+    }
+
+    /// The same with health checks that soon notice a dead backend, see [`quick_shop`].
+    pub fn quick_shop(world: &'w World) -> Result<Self> {
+        Self::set(world, &quick_shop(world))
     }
 
     /// Any services, with a web server on each backend.

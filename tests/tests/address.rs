@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lb_tests::agent::{BALANCED, QUICK_CHECK, Settings, service};
+use lb_tests::agent::{BALANCED, CALM_CHECK, Settings, service};
 use lb_tests::http_client::Connection;
 use lb_tests::load::{Load, failures};
 use lb_tests::process::Process;
@@ -37,7 +37,7 @@ fn without_managed_addresses_the_other_ports_of_the_hosts_own_address_stay_open(
     let world = World::new(Arms::Two, 1).unwrap();
     let own: [SocketAddr; 2] =
         ["198.51.100.1:80".parse().unwrap(), "[2001:db8:1::1]:80".parse().unwrap()];
-    let tables = format!("{QUICK_CHECK}\n{}", service("shop", &own, BALANCED, &world));
+    let tables = format!("{CALM_CHECK}\n{}", service("shop", &own, BALANCED, &world));
     let settings = Settings { tables, ..Settings::default() };
     let text = settings.file(&world).replace("manage_addresses = true", "manage_addresses = false");
     let stage = Stage::set_from(&world, &text).unwrap();
@@ -66,7 +66,7 @@ fn without_managed_addresses_the_other_ports_of_the_hosts_own_address_stay_open(
 fn two_services(world: &World) -> Settings {
     let others = ["203.0.113.11:80".parse().unwrap(), "[2001:db8:f::11]:80".parse().unwrap()];
     let tables = [
-        QUICK_CHECK.to_owned(),
+        CALM_CHECK.to_owned(),
         service("a", &vips(PORT), BALANCED, world),
         service("b", &others, BALANCED, world),
     ];
@@ -80,8 +80,8 @@ fn one_port_of_a_client_reaches_one_backend_port_through_two_vips_at_once() {
     for (a, b) in
         [("203.0.113.10:80", "203.0.113.11:80"), ("[2001:db8:f::10]:80", "[2001:db8:f::11]:80")]
     {
-        let mut through_a = stage.connect_from(40_000, a.parse().unwrap()).unwrap();
-        let mut through_b = stage.connect_from(40_000, b.parse().unwrap()).unwrap();
+        let mut through_a = stage.connect_from(30_000, a.parse().unwrap()).unwrap();
+        let mut through_b = stage.connect_from(30_000, b.parse().unwrap()).unwrap();
         for _ in 0..3 {
             let first = through_a.get("/").unwrap().backend;
             let second = through_b.get("/").unwrap().backend;
@@ -95,10 +95,10 @@ fn one_port_of_a_client_reaches_one_backend_port_through_two_vips_at_once() {
 fn a_conflict_of_replies_is_dropped_by_name() {
     let world = World::new(Arms::Two, 1).unwrap();
     let stage = Stage::set(&world, &two_services(&world)).unwrap();
-    let mut through_a = stage.connect_from(40_000, "203.0.113.10:80".parse().unwrap()).unwrap();
+    let mut through_a = stage.connect_from(30_000, "203.0.113.10:80".parse().unwrap()).unwrap();
     let open = || {
         Connection::open_from(
-            40_000,
+            30_000,
             "203.0.113.11:80".parse().unwrap(),
             Duration::from_millis(300),
         )
@@ -106,7 +106,7 @@ fn a_conflict_of_replies_is_dropped_by_name() {
     assert!(world.client.namespace.enter(open).unwrap().is_err());
     assert!(stage.packets("reply_conflict").unwrap() >= 1);
     assert_eq!(through_a.get("/").unwrap().backend, "web1");
-    assert!(stage.connect_from(40_001, "203.0.113.11:80".parse().unwrap()).is_ok());
+    assert!(stage.connect_from(30_001, "203.0.113.11:80".parse().unwrap()).is_ok());
 }
 
 #[test]
@@ -120,10 +120,10 @@ fn direct_clients_and_probes_of_a_backend_go_on_beside_two_services() {
     assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());
     // A connection that the director opens itself, and one that a client opens directly, from a port that
     // a balanced flow has too.
-    let mut balanced = stage.connect_from(40_000, vips(PORT)[0]).unwrap();
+    let mut balanced = stage.connect_from(30_000, vips(PORT)[0]).unwrap();
     let mut beside = world
         .director
-        .enter(|| Connection::open_from(40_000, direct[0], Duration::from_secs(2)))
+        .enter(|| Connection::open_from(30_000, direct[0], Duration::from_secs(2)))
         .unwrap()
         .unwrap();
     assert_eq!(balanced.get("/").unwrap().backend, "web1");

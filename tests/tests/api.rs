@@ -70,7 +70,7 @@ fn every_route_that_changes_something_does_it_or_only_tries() {
     let (code, _) = call(&world, "POST", "/v1/reload?discard=true", None);
     assert_eq!((code, wanted()), (200, json!("ready")));
 
-    let text = shop(&world).file(&world).replace("fall = 2", "fall = 4");
+    let text = shop(&world).file(&world).replace("fall = 3", "fall = 4");
     let config = json!({ "name": "new.toml", "text": text });
     let (code, report) = call(&world, "POST", "/v1/config/check", Some(&config));
     assert_eq!((code, &report["valid"]), (200, &json!(true)), "{report}");

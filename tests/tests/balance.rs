@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::process::Command;
 
 use anyhow::Result;
-use lb_tests::agent::{Agent, BALANCED, QUICK_CHECK, Settings, service, shop};
+use lb_tests::agent::{Agent, BALANCED, CALM_CHECK, Settings, service, shop};
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::wait_until;
 use lb_tests::command::run;
@@ -48,7 +48,7 @@ fn weights_are_exact_over_a_cycle_and_zero_takes_nothing() {
     let world = World::new(Arms::Two, 3).unwrap();
     let listed = service("shop", &vips(PORT), &BALANCED.replace("\"rr\"", "\"wrr\""), &world);
     let mut weights = [5, 2, 0].into_iter();
-    let mut tables = QUICK_CHECK.to_owned();
+    let mut tables = CALM_CHECK.to_owned();
     for line in listed.lines() {
         writeln!(tables, "{line}").unwrap();
         if line.starts_with("address") {

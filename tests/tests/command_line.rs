@@ -83,7 +83,7 @@ fn commands_that_change_do_so_and_change_nothing_with_dry_run() {
     let world = World::new(Arms::Two, 2).unwrap();
     let stage = Stage::shop(&world).unwrap();
     let new = world.folder().join("new.toml");
-    std::fs::write(&new, shop(&world).file(&world).replace("fall = 2", "fall = 3")).unwrap();
+    std::fs::write(&new, shop(&world).file(&world).replace("fall = 3", "fall = 4")).unwrap();
     let apply = format!("config apply {}", new.display());
     let settled = || {
         let mut backends = stage.agent.ctl_json(&["backend", "list"]).unwrap();
@@ -112,7 +112,7 @@ fn commands_that_change_do_so_and_change_nothing_with_dry_run() {
         let done = says(&stage, line);
         assert_ne!(settled(), before, "{line}: {tried}{done}");
     }
-    assert!(std::fs::read_to_string(config_file(&world)).unwrap().contains("fall = 3"));
+    assert!(std::fs::read_to_string(config_file(&world)).unwrap().contains("fall = 4"));
     assert!(
         says(&stage, "reload").contains("nothing") || says(&stage, "reload").contains("no change")
     );

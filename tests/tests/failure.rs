@@ -11,7 +11,7 @@ use lb_tests::world::{Arms, World, vips};
 #[test]
 fn a_dead_backend_gets_nothing_after_it_was_noticed_and_all_again_when_it_is_back() {
     let world = World::new(Arms::Two, 3).unwrap();
-    let mut stage = Stage::shop(&world).unwrap();
+    let mut stage = Stage::quick_shop(&world).unwrap();
     let load = stage.load().unwrap();
     load.wait_for_more(100).unwrap();
     let killed_at = now();
@@ -53,7 +53,7 @@ fn backups_serve_only_while_no_other_backend_is_healthy() {
 #[test]
 fn without_any_healthy_backend_requests_are_dropped_by_name() {
     let world = World::new(Arms::Two, 1).unwrap();
-    let mut stage = Stage::shop(&world).unwrap();
+    let mut stage = Stage::quick_shop(&world).unwrap();
     stage.kill_web(0).unwrap();
     stage.agent.wait_for_health("web1", "down").unwrap();
     let failed = stage.world.client.namespace.enter(|| {

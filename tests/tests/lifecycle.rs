@@ -73,7 +73,7 @@ fn an_agent_starts_again_with_another_configuration_under_load() {
 #[test]
 fn a_dead_backend_stays_dead_for_the_next_agent() {
     let world = World::new(Arms::Two, 2).unwrap();
-    let mut stage = Stage::shop(&world).unwrap();
+    let mut stage = Stage::quick_shop(&world).unwrap();
     stage.kill_web(0).unwrap();
     stage.agent.wait_for_health("web1", "down").unwrap();
     let load = stage.load().unwrap();
@@ -206,9 +206,7 @@ fn readiness_waits_for_the_first_probes_and_liveness_does_not() {
     let world = World::new(Arms::Two, 1).unwrap();
     let binaries = Binaries::of_this_profile().unwrap();
     world.unplug("web1").unwrap();
-    let mut slow = shop(&world);
-    slow.tables = slow.tables.replace("200ms", "1s");
-    write_config(&world, &slow.file(&world)).unwrap();
+    write_config(&world, &shop(&world).file(&world)).unwrap();
     let mut process = lb_tests::agent::spawn(&world, &binaries).unwrap();
     let status = |path: &str| {
         let answer = world.director.enter(|| get(METRICS, path, TIMEOUT)).unwrap();

@@ -25,7 +25,7 @@ fn a_wrong_file_is_refused_with_all_its_problems_at_once() {
     let text = shop(&world).file(&world);
     let wrong = text
         .replace("manage_addresses", "manage_adresses")
-        .replace("\"200ms\"", "\"200\"")
+        .replace("interval = \"1s\"", "interval = \"1\"")
         .replace("\"rr\"", "\"lc\"");
     let (code, said) = refused(&world, &wrong);
     assert_eq!(code, Some(5), "{said}");

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use lb_tests::agent::{Agent, BALANCED, QUICK_CHECK, Settings};
+use lb_tests::agent::{Agent, BALANCED, CALM_CHECK, Settings};
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::now;
 use lb_tests::http_client::Connection;
@@ -19,7 +19,7 @@ const BACKENDS: std::ops::RangeInclusive<u16> = 81..=85;
 /// The services; backends in `left_out` are missing from each.
 fn services(world: &World, left_out: &[u16]) -> Settings {
     let address = world.backends.first().map(|host| host.v4.to_string()).unwrap_or_default();
-    let mut tables = QUICK_CHECK.replace("200ms", "3s");
+    let mut tables = CALM_CHECK.replace("1s", "3s");
     for port in (0..SERVICES).map(|number| FIRST_PORT + number) {
         let head = format!("name = \"s{port}\"\nlisten = [\"203.0.113.10:{port}\"]\n{BALANCED}");
         // Writing to a string cannot fail.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use lb_tests::agent::{Agent, Settings, shop};
+use lb_tests::agent::{Agent, Settings, quick_shop};
 use lb_tests::binaries::Binaries;
 use lb_tests::http_client::Exchange;
 use lb_tests::load::{Load, send_in_turn};
@@ -98,5 +98,5 @@ pub(crate) fn describe(world: &World, story: Story) {
 }
 
 fn settings(world: &World) -> Settings {
-    Settings { datapath: TIMEOUTS.to_owned(), ..shop(world) }
+    Settings { datapath: TIMEOUTS.to_owned(), ..quick_shop(world) }
 }
