@@ -105,6 +105,15 @@ fn generic_mode_is_had_on_request_and_not_changed_on_the_way() {
 }
 
 #[test]
+fn a_driver_without_xdp_gets_the_generic_mode() {
+    on_a_director(|director| {
+        ip("link add bridge type bridge");
+        let datapath = Datapath::open(&director.config(&["bridge"]), OBJECT).unwrap();
+        assert_eq!(datapath.interfaces().unwrap()[0].mode, "generic");
+    });
+}
+
+#[test]
 fn a_new_agent_takes_over_links_and_maps() {
     on_a_director(|director| {
         let config = director.config(&["nic"]);
