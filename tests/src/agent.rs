@@ -130,13 +130,15 @@ impl<'w> Agent<'w> {
         serde_json::from_str(&text).with_context(|| format!("parse {text}"))
     }
 
-    /// Waits until all addresses of a backend are held to be `up` or `down`, in all services that have it.
+    /// Waits until all addresses of a backend are held to be `up` or `down`, in all services that have it; a
+    /// reload that was only asked for may still have to bring it.
     pub fn wait_for_health(&self, backend: &str, health: &str) -> Result<()> {
-        let arguments = ["health", "list", "--backend", backend];
         wait_until(&format!("{backend} to be {health}"), HEALTH_WITHIN, || {
-            let targets = self.ctl_json(&arguments)?;
+            let targets = self.ctl_json(&["health", "list"])?;
             let targets = targets.as_array().context("read the list of health")?;
-            Ok(!targets.is_empty() && targets.iter().all(|target| target["health"] == health))
+            let mut theirs =
+                targets.iter().filter(|target| target["backend"] == backend).peekable();
+            Ok(theirs.peek().is_some() && theirs.all(|target| target["health"] == health))
         })
     }
 
