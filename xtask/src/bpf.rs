@@ -1,7 +1,7 @@
-//! The BPF object: built from `lb-ebpf`, byte for byte the same wherever the same toolchain builds it.
+//! The BPF objects: built from `lb-ebpf`, byte for byte the same wherever the same toolchain builds it.
 //!
-//! It is kept in the repository, so that the agent builds on stable Rust alone; CI builds it again and
-//! compares. No path of the building machine gets into it, and it carries BTF but no DWARF.
+//! They are kept in the repository, so that the agent builds on stable Rust alone; CI builds them again and
+//! compares. No path of the building machine gets into them, and they carry BTF but no DWARF.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,50 +13,62 @@ use crate::setup;
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// Builds the object and puts it where the agent embeds it.
+/// The objects that are kept: the binary of `lb-ebpf` that each is built from, and its file.
+const OBJECTS: [(&str, &str); 1] = [("lb-ebpf", "sluice.bpf.o")];
+
+/// Builds the objects and puts them where they are embedded.
 pub(crate) fn build() -> Result<()> {
     setup::warn_of_other_compiler()?;
-    let built = compile()?;
-    let kept = kept_object()?;
-    if let Some(folder) = kept.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    compile()?;
+    let folder = kept_objects()?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    for (binary, file) in OBJECTS {
+        let kept = folder.join(file);
+        write(&kept, &stripped(binary, file)?)?;
+        eprintln!("{} is built", kept.display());
     }
-    std::fs::copy(&built, &kept).with_context(|| format!("write {}", kept.display()))?;
-    eprintln!("{} is built", kept.display());
     Ok(())
 }
 
-/// Builds the object and compares it with the one that is kept.
+/// Builds the objects and compares them with those that are kept.
 pub(crate) fn check() -> Result<()> {
     setup::require_exact_toolchain()?;
-    let built = compile()?;
-    let kept = kept_object()?;
-    if read(&built)? != read(&kept)? {
-        bail!(
-            "{} is not what its source gives; build it with `cargo xtask bpf` and commit it",
-            kept.display()
-        );
+    compile()?;
+    for (binary, file) in OBJECTS {
+        let kept = kept_objects()?.join(file);
+        if stripped(binary, file)? != read(&kept)? {
+            bail!(
+                "{} is not what its source gives; build it with `cargo xtask bpf` and commit it",
+                kept.display()
+            );
+        }
     }
-    eprintln!("the BPF object is what its source gives");
+    eprintln!("the BPF objects are what their sources give");
     Ok(())
 }
 
-fn kept_object() -> Result<PathBuf> {
-    Ok(root()?.join("lb-ebpf/object/sluice.bpf.o"))
+fn kept_objects() -> Result<PathBuf> {
+    Ok(root()?.join("lb-ebpf/object"))
 }
 
-fn compile() -> Result<PathBuf> {
+fn build_folder() -> Result<PathBuf> {
+    Ok(target_folder()?.join("bpf"))
+}
+
+fn compile() -> Result<()> {
     let root = root()?;
-    let target_folder = target_folder()?.join("bpf");
     // `build-std` is unstable; the compiler is the stable one, so that plain builds need no other.
-    run(cargo()?
+    let mut build = cargo()?;
+    build
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", &target_folder)
+        .env("CARGO_TARGET_DIR", build_folder()?)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&root)?.join("\x1f"))
-        .args(["build", "--locked", "--package", "lb-ebpf", "--bin", "lb-ebpf", "--profile", "bpf"])
-        .args(["--target", TARGET, "-Z", "build-std=core"]))
-    .context("build the BPF object; `cargo xtask setup` brings its toolchain")?;
-    strip_dwarf(&target_folder.join(TARGET).join("bpf/lb-ebpf"))
+        .args(["build", "--locked", "--package", "lb-ebpf", "--profile", "bpf"])
+        .args(["--target", TARGET, "-Z", "build-std=core"]);
+    for (binary, _) in OBJECTS {
+        build.args(["--bin", binary]);
+    }
+    run(&mut build).context("build the BPF objects; `cargo xtask setup` brings their toolchain")
 }
 
 fn flags(root: &Path) -> Result<Vec<String>> {
@@ -82,16 +94,17 @@ fn registries() -> Result<Vec<PathBuf>> {
     Ok(entries.flatten().map(|entry| entry.path()).collect())
 }
 
-/// The compiler has its own objcopy, so that the result depends on the compiler alone.
-fn strip_dwarf(object: &Path) -> Result<PathBuf> {
-    let stripped = object.with_file_name("sluice.bpf.o");
+/// The bytes of an object that was built, without DWARF. The compiler has its own objcopy, so that they depend
+/// on the compiler alone.
+fn stripped(binary: &str, file: &str) -> Result<Vec<u8>> {
+    let built = build_folder()?.join(TARGET).join("bpf").join(binary);
+    let stripped = built.with_file_name(file);
     let tool = setup::host_tools()?.join("rust-objcopy");
     let libraries = setup::sysroot()?.join("lib");
     let mut command = Command::new(tool);
     command.env("LD_LIBRARY_PATH", libraries).arg("--strip-debug");
-    run(command.arg(object).arg(&stripped))?;
-    write(&stripped, &with_plain_names(read(&stripped)?))?;
-    Ok(stripped)
+    run(command.arg(&built).arg(&stripped))?;
+    Ok(with_plain_names(read(&stripped)?))
 }
 
 /// bpf-linker 0.10 turns the brackets of generic structs into plain letters, but not those of this union,
