@@ -34,10 +34,12 @@ pub enum State {
     SynAck = 2,
     /// TCP: both sides have been heard after the SYN.
     Established = 3,
-    /// TCP: a FIN or RST was seen.
-    Closing = 4,
+    /// TCP: this cell's side has sent a FIN, the other side has not.
+    HalfClosed = 4,
+    /// TCP: both sides have sent a FIN, or one a RST.
+    Closing = 5,
     /// UDP.
-    Udp = 5,
+    Udp = 6,
 }
 
 impl State {
@@ -49,8 +51,9 @@ impl State {
             1 => Self::Syn,
             2 => Self::SynAck,
             3 => Self::Established,
-            4 => Self::Closing,
-            5 => Self::Udp,
+            4 => Self::HalfClosed,
+            5 => Self::Closing,
+            6 => Self::Udp,
             _ => return None,
         })
     }
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn a_flow_expires_after_its_timeout_and_not_at_it() {
         let cell = Cell::new(5, 6, 7, State::Udp, false);
-        let timeouts = [0, 0, 0, 0, 0, 3, 0, 0];
+        let timeouts = [0, 0, 0, 0, 0, 0, 3, 0];
         assert!(!cell.is_expired(10, &timeouts));
         assert!(cell.is_expired(11, &timeouts));
     }

@@ -16,8 +16,8 @@ use crate::verifier::rolled;
 const CROWDED: u64 = 6;
 
 /// Order of eviction by state number, four bits each: empty, closing, not yet established, UDP.
-const RANKS: u64 = 0x31_4220;
-/// The rank that is never evicted: established.
+const RANKS: u64 = 0x314_4220;
+/// The rank that is never evicted: established, half-closed.
 const NEVER: u64 = 4;
 
 /// Cells with the flow's tag that are looked at; more than two is a chance of one in 10^12.

@@ -6,13 +6,13 @@ use lb_common::verdict::Verdict;
 
 use crate::checksum::Sum;
 use crate::ethernet::Tags;
-use crate::family::{Family, Ip, TCP};
+use crate::family::{Family, Ip};
 use crate::flight::Flight;
 use crate::flow::Found;
 use crate::packet::{Frame, Packet};
 use crate::schedule::{find_flow, find_reply, reply_tuple, schedule, write_reply_detail};
 use crate::tables::Tables;
-use crate::transport::{self, ACK, Port, RST, SYN, Transport};
+use crate::transport::{self, ACK, FIN, Port, RST, SYN, Transport};
 use crate::{World, reset};
 
 /// Sends a packet for a listener to its flow's backend, or to one that is chosen now.
@@ -58,7 +58,7 @@ fn stays(found: &Found, backend: &Backend, transport: &Transport) -> bool {
         // The client takes its port again, while we remember the end of the last connection.
         Some(State::Closing) => !transport.opens(),
         // A new connection never goes to a dead backend; what is left of the old one does.
-        Some(State::Syn | State::SynAck | State::Established) => {
+        Some(State::Syn | State::SynAck | State::Established | State::HalfClosed) => {
             backend.state == BACKEND_UP || !transport.opens()
         }
         Some(State::Udp) => backend.state == BACKEND_UP,
@@ -78,19 +78,28 @@ fn confirms<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
     found.cell.state() == Some(State::Syn) && flight.transport.flags & (SYN | ACK) == ACK
 }
 
-/// Whether the packet begins the connection's end.
+/// Whether the packet brings the connection nearer to its end.
 #[inline(always)]
 pub fn closes<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
-    flight.ip.protocol == TCP
-        && flight.transport.closes()
-        && found.cell.state() != Some(State::Closing)
+    let (flags, state) = (flight.transport.flags, found.cell.state_number());
+    (flags & FIN != 0 && state < State::HalfClosed as u64)
+        || (flags & RST != 0 && state < State::Closing as u64)
 }
 
-/// Whether the flow ends here: by its client, or with its backend.
+/// The state of the sender's cell after a packet that closes: the connection stays open for what the other
+/// side still has to say (RFC 9293 section 3.6).
 #[inline(always)]
-fn ends<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool {
-    closes(found, flight)
-        || (resets(backend, &flight.transport) && found.cell.state() != Some(State::Closing))
+pub fn closed_state<A: Family>(found: &Found, partner: Option<State>, flight: &Flight<A>) -> State {
+    let is_first = found.cell.state() == Some(State::Established)
+        && partner != Some(State::HalfClosed)
+        && flight.transport.flags & RST == 0;
+    if is_first { State::HalfClosed } else { State::Closing }
+}
+
+/// Whether the flow ends with its backend.
+#[inline(always)]
+fn is_reset<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool {
+    resets(backend, &flight.transport) && found.cell.state() != Some(State::Closing)
 }
 
 /// Whether the flow's cells are to be written: on a new tick or a new state only, and when the client asks
@@ -98,7 +107,8 @@ fn ends<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool
 #[inline(always)]
 fn is_news<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool {
     confirms(found, flight)
-        || ends(found, flight, backend)
+        || closes(found, flight)
+        || is_reset(found, flight, backend)
         || flight.transport.opens()
         || found.cell.idle_ticks(flight.tick) != 0
 }
@@ -113,10 +123,12 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, ba
     let hash = flight.reply.hash(&world.settings.hash_key);
     let partner = find_reply(&flows, &flight.reply, hash);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
-    let answered = is_ours && partner.cell.state() == Some(State::SynAck);
-    let new = if ends(found, flight, backend) {
+    let theirs = if is_ours { partner.cell.state() } else { None };
+    let new = if is_reset(found, flight, backend) {
         State::Closing
-    } else if confirms(found, flight) && answered {
+    } else if closes(found, flight) {
+        closed_state(found, theirs, flight)
+    } else if confirms(found, flight) && theirs == Some(State::SynAck) {
         State::Established
     } else {
         old
@@ -133,12 +145,14 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, ba
     }
 }
 
-/// The state of the other direction's cell: only these two are decided for both.
+/// The state of the other direction's cell: only these two are decided for both, and never backwards.
 #[inline(always)]
 pub fn partner_state(partner: &Found, state: State) -> State {
-    match state {
-        State::Established | State::Closing => state,
-        State::Syn | State::SynAck | State::Udp => partner.cell.state().unwrap_or(state),
+    let is_for_both = matches!(state, State::Established | State::Closing);
+    if is_for_both && partner.cell.state_number() < state as u64 {
+        state
+    } else {
+        partner.cell.state().unwrap_or(state)
     }
 }
 

@@ -35,7 +35,7 @@ pub const SHARED: Vip = Vip { closed: 0 };
 
 /// Idle timeouts of new tables: two minutes for what is not yet established and for UDP, two hours, half a
 /// minute.
-const TIMEOUTS: [u16; 8] = [0, 28, 28, 1_677, 7, 28, 0, 0];
+const TIMEOUTS: [u16; 8] = [0, 28, 28, 1_677, 1_677, 7, 28, 0];
 
 /// A way to a neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::ethernet::Tags;
 use crate::family::{Family, Ip, Shape};
 use crate::flight::Flight;
 use crate::flow::{Found, Tuple};
-use crate::forward::{closes, count, partner_state};
+use crate::forward::{closed_state, closes, count, partner_state};
 use crate::packet::{Frame, Packet};
 use crate::schedule::{find_flow, find_reply};
 use crate::tables::Tables;
@@ -99,19 +99,20 @@ fn is_news<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
 fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: &Backend) {
     let found = &flight.found;
     let Some(old) = found.cell.state() else { return };
+    let flows = flight.flows(world.tables, world.settings);
+    let forward = forward_tuple(flight, backend);
+    let hash = forward.hash(&world.settings.hash_key);
+    let partner = find_flow(&flows, hash, backend.listener);
+    let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
     let new = if closes(found, flight) {
-        State::Closing
+        closed_state(found, if is_ours { partner.cell.state() } else { None }, flight)
     } else if answers(found, flight) {
         State::SynAck
     } else {
         old
     };
-    let flows = flight.flows(world.tables, world.settings);
     flows.touch(found, new);
-    let forward = forward_tuple(flight, backend);
-    let hash = forward.hash(&world.settings.hash_key);
-    let partner = find_flow(&flows, hash, backend.listener);
-    if !partner.is_none() && partner.cell.backend() == found.cell.backend() {
+    if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
     }
 }

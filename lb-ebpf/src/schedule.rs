@@ -32,15 +32,16 @@ pub(crate) fn schedule<A: Family, T: Tables>(
         // A connection that is not known here, as after a failover: every director makes this choice alike.
         flight.hash >> 8
     };
-    for attempt in 0..TRIES {
-        let index = drawn.wrapping_add(attempt) % u64::from(length);
+    for attempt in 0..2 * TRIES {
+        let index = drawn.wrapping_add(attempt % TRIES) % u64::from(length);
         let id = tables.slot(base + index as u32).ok_or(Verdict::NoBackend)?;
         let backend = tables.backend(id).ok_or(Verdict::NoBackend)?;
         if backend.state != BACKEND_UP || backend.listener != flight.listener {
             return Err(Verdict::NoBackend);
         }
         flight.reply = reply_tuple(flight, backend);
-        match remember(world, flight, id) {
+        // The port of a connection that is ending is taken over only where no other backend has it free.
+        match remember(world, flight, id, attempt >= TRIES) {
             Remembered::Yes => return Ok(id),
             Remembered::NoRoom => {
                 tables.report_full_table(flight.tick);
@@ -83,6 +84,7 @@ fn remember<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
     id: u32,
+    takes_over: bool,
 ) -> Remembered {
     let flows = flight.flows(world.tables, world.settings);
     let state = first_state(flight);
@@ -90,7 +92,7 @@ fn remember<A: Family, T: Tables>(
     let found = find_reply(&flows, &flight.reply, hash);
     flight.partner = if found.is_none() {
         flows.insert(hash, id, state, true)
-    } else if is_free_for(&found, id) {
+    } else if is_free_for(&found, id, takes_over) {
         flows.replace(&found, id, state)
     } else {
         return Remembered::Conflict;
@@ -106,10 +108,11 @@ fn remember<A: Family, T: Tables>(
     Remembered::NoRoom
 }
 
-/// Whether a reply's cell may be given to the backend id: it has it already, or its flow is ending.
+/// Whether a reply's cell may be given to the backend id: it has it already, or its flow is ending and may be
+/// taken over.
 #[inline(always)]
-fn is_free_for(found: &Found, id: u32) -> bool {
-    found.cell.backend() == id || matches!(found.cell.state(), Some(State::Closing))
+fn is_free_for(found: &Found, id: u32, takes_over: bool) -> bool {
+    found.cell.backend() == id || (takes_over && found.cell.state() == Some(State::Closing))
 }
 
 #[inline(always)]

@@ -142,7 +142,7 @@ fn ticks(timeouts: &Timeouts) -> [u16; 8] {
     };
     let by_state = |index: u8| match cell::State::from_number(index.into()) {
         Some(cell::State::Syn | cell::State::SynAck) => ticks(timeouts.tcp_syn),
-        Some(cell::State::Established) => ticks(timeouts.tcp_established),
+        Some(cell::State::Established | cell::State::HalfClosed) => ticks(timeouts.tcp_established),
         Some(cell::State::Closing) => ticks(timeouts.tcp_fin),
         Some(cell::State::Udp) => ticks(timeouts.udp),
         None => 0,

@@ -76,12 +76,23 @@ fn a_flow_that_is_ending_leaves_its_port_to_the_other_vip() {
     for cast in FAMILIES {
         let world = two_vips(cast, TCP, 1);
         world.establish(cast.client);
-        world.front(&tcp(cast.client, cast.vip).fin().ack());
+        world.front(&tcp(cast.client, cast.vip).rst());
         let second = tcp(cast.client, cast.other_vip).syn();
         assert_eq!(world.front(&second).verdict, Verdict::ToBackend);
         let sent = world.back(&answer(TCP, cast.backends[0], cast.client));
         let bytes = answer(TCP, cast.other_vip, cast.client).ttl(63).ip_bytes();
         assert_eq!(sent.bytes[14..], bytes);
+    }
+}
+
+#[test]
+fn a_flow_that_is_ending_keeps_its_port_while_another_backend_has_it_free() {
+    for cast in FAMILIES {
+        let world = two_vips(cast, TCP, 2);
+        let first = world.establish(cast.client);
+        world.front(&tcp(cast.client, cast.vip).rst());
+        let sent = world.front(&tcp(cast.client, cast.other_vip).syn());
+        assert_ne!(sent.backend(), first);
     }
 }
 

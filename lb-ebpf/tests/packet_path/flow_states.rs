@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::cast::packet::{Packet, tcp};
 use crate::cast::{Cast, DIRECTOR_BACK, FAMILIES, SERVERS, TCP, UDP, V4, World, answer, opening};
 
-use State::{Closing, Established, Syn, SynAck, Udp};
+use State::{Closing, Established, HalfClosed, Syn, SynAck, Udp};
 
 /// The longest that a flow may be idle in the tests' tables, in ticks.
 const ESTABLISHED_TICKS: u64 = 1_677;
@@ -62,31 +62,61 @@ fn a_syn_that_comes_again_after_the_answer_undoes_nothing() {
     }
 }
 
+/// Sends a segment of the side that its sender is on.
+fn send(world: &World, cast: &Cast, is_client: bool, change: impl Fn(Packet) -> Packet) {
+    if is_client {
+        world.front(&change(from_client(cast)));
+    } else {
+        world.back(&change(from_backend(cast)));
+    }
+}
+
 #[test]
-fn a_fin_or_a_reset_of_either_side_closes_both_cells_for_good() {
+fn a_reset_of_either_side_closes_both_cells_for_good() {
     for cast in FAMILIES {
-        let ends: [(&str, Packet); 4] = [
-            ("front", from_client(&cast).fin().ack()),
-            ("front", from_client(&cast).rst()),
-            ("back", from_backend(&cast).fin().ack()),
-            ("back", from_backend(&cast).rst().ack()),
-        ];
-        for (side, end) in ends {
+        for is_client in [true, false] {
             let world = World::new(cast, TCP);
             world.establish(cast.client);
-            if side == "front" {
-                world.front(&end)
-            } else {
-                world.back(&end)
-            };
-            assert_states(&world, Closing, Closing);
+            send(&world, &cast, is_client, Packet::rst);
             for tick in 1..4 {
+                assert_states(&world, Closing, Closing);
                 world.tables.set_tick(tick);
                 world.front(&from_client(&cast).ack());
                 world.back(&from_backend(&cast).ack());
-                assert_states(&world, Closing, Closing);
             }
+            assert_states(&world, Closing, Closing);
         }
+    }
+}
+
+#[test]
+fn a_connection_is_half_closed_until_both_sides_have_sent_a_fin() {
+    for cast in FAMILIES {
+        for is_client in [true, false] {
+            let world = World::new(cast, TCP);
+            world.establish(cast.client);
+            let (flow, reply) =
+                if is_client { (HalfClosed, Established) } else { (Established, HalfClosed) };
+            for tick in 1..4 {
+                // It comes again, and the other side goes on talking.
+                send(&world, &cast, is_client, |packet| packet.fin().ack());
+                send(&world, &cast, !is_client, Packet::ack);
+                assert_states(&world, flow, reply);
+                world.tables.set_tick(tick * ESTABLISHED_TICKS);
+            }
+            send(&world, &cast, !is_client, |packet| packet.fin().ack());
+            assert_states(&world, Closing, Closing);
+        }
+    }
+}
+
+#[test]
+fn a_fin_before_the_handshake_is_done_closes_the_connection() {
+    for cast in FAMILIES {
+        let world = World::new(cast, TCP);
+        world.front(&from_client(&cast).syn());
+        world.front(&from_client(&cast).fin().ack());
+        assert_states(&world, Closing, Closing);
     }
 }
 
@@ -158,6 +188,11 @@ fn in_state(cast: Cast, state: State) -> (World, u64) {
             world.establish(cast.client);
             ESTABLISHED_TICKS
         }
+        HalfClosed => {
+            world.establish(cast.client);
+            world.front(&from_client(&cast).fin().ack());
+            ESTABLISHED_TICKS
+        }
         Closing => {
             world.front(&from_client(&cast).rst());
             CLOSING_TICKS
@@ -170,7 +205,7 @@ fn in_state(cast: Cast, state: State) -> (World, u64) {
 #[test]
 fn a_flow_is_known_up_to_its_timeout_and_forgotten_after_it() {
     for cast in FAMILIES {
-        for state in [Syn, SynAck, Established, Closing, Udp] {
+        for state in [Syn, SynAck, Established, HalfClosed, Closing, Udp] {
             for (late, verdict) in [(0, Verdict::ToClient), (1, Verdict::NotOurs)] {
                 let (world, ticks) = in_state(cast, state);
                 world.tables.set_tick(ticks + late);

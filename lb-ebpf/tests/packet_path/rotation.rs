@@ -65,11 +65,11 @@ fn packets_of_known_flows_draw_nothing() {
 }
 
 #[test]
-fn the_client_s_port_used_again_after_a_fin_draws_anew() {
+fn the_client_s_port_used_again_after_a_reset_draws_anew() {
     for cast in FAMILIES {
         let world = World::new(cast, TCP);
         assert_eq!(world.establish(cast.client), 0);
-        world.front(&tcp(cast.client, cast.vip).fin().ack());
+        world.front(&tcp(cast.client, cast.vip).rst());
         // What is left of the old connection goes where it was.
         assert_eq!(world.more(cast.client), 0);
         assert_eq!(world.establish(cast.client), 1);

@@ -54,6 +54,7 @@ fn state(state: State) -> &'static str {
     match state {
         State::Syn | State::SynAck => "syn",
         State::Established => "established",
+        State::HalfClosed => "half_closed",
         State::Closing => "closing",
         State::Udp => "udp",
     }

@@ -128,7 +128,7 @@ pub struct Timeouts {
     pub tcp_syn: Duration,
     /// TCP, open.
     pub tcp_established: Duration,
-    /// TCP, after a FIN or RST.
+    /// TCP, after a FIN of both sides or a RST.
     pub tcp_fin: Duration,
     /// UDP.
     pub udp: Duration,
