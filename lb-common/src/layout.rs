@@ -9,6 +9,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+mod backend;
+
+pub use backend::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Backend, Forward};
+
 /// Cells in a bucket of the flow table: one cache line.
 pub const CELLS_PER_BUCKET: usize = 8;
 
@@ -63,7 +67,36 @@ pub struct Settings {
     pub layout: u32,
     /// Idle timeout in ticks by [`State`](crate::cell::State) number; index 0 is unused.
     pub timeouts: [u16; 8],
+    /// Source of IPv4 headers around encapsulated packets, network order.
+    pub tunnel_v4: u32,
+    /// Bits of it that vary with the flow, network order.
+    pub tunnel_v4_entropy: u32,
+    /// Source of IPv6 headers around encapsulated packets.
+    pub tunnel_v6: Address,
+    /// Bits of its last word that vary with the flow, network order.
+    pub tunnel_v6_entropy: u32,
+    /// UDP port of GUE, network order.
+    pub gue_port: u16,
+    /// First port of the sources of full NAT, host order.
+    pub nat_first_port: u16,
+    /// Number of ports of each source of full NAT.
+    pub nat_ports: u16,
+    /// Number of CPUs that share them.
+    pub cpus: u16,
+    /// Number of sources of full NAT in IPv4 and IPv6.
+    pub nat_sources: [u16; 2],
+    /// 1 where later fragments follow the first one; 0 where fragments are dropped.
+    pub follow_fragments: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+    /// Sources of full NAT in IPv4, network order.
+    pub nat_v4: [u32; MAX_NAT_SOURCES],
+    /// Sources of full NAT in IPv6.
+    pub nat_v6: [Address; MAX_NAT_SOURCES],
 }
+
+/// Most source addresses of full NAT of one family; a power of two.
+pub const MAX_NAT_SOURCES: usize = 16;
 
 /// Key of an IPv4 listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -144,48 +177,6 @@ pub enum Scheduler {
     RoundRobin = 0,
 }
 
-/// Number of a backend's [`Backend::state`] in which it is served as usual.
-pub const BACKEND_UP: u8 = 1;
-/// The backend is dead or gone, and its open flows are left to it.
-pub const BACKEND_DOWN_KEEP: u8 = 2;
-/// The backend is dead or gone, and its open TCP flows are reset on their next packet.
-pub const BACKEND_DOWN_RESET: u8 = 3;
-
-/// A backend as one listener sees it.
-///
-/// A server behind two listeners has two backend ids, so that an id names both the server and the VIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Backend {
-    /// Where packets of clients go.
-    pub address: Address,
-    /// The VIP, which replies come from.
-    pub vip: Address,
-    /// Id of the listener that the backend serves.
-    pub listener: u32,
-    /// Interface of the next hop; 0 while it is not resolved.
-    pub interface: u32,
-    /// MAC address of the next hop, then of the interface.
-    pub macs: [u8; 12],
-    /// Port of the backend, network order.
-    pub port: u16,
-    /// Port of the VIP, network order.
-    pub vip_port: u16,
-    /// Ones' complement sum that, added to the complement of an IPv4 header checksum, turns the VIP into
-    /// the backend's address (RFC 1624); 0 for IPv6.
-    pub address_delta: u16,
-    /// The same for a TCP or UDP checksum: address and port.
-    pub transport_delta: u16,
-    /// [`BACKEND_UP`], [`BACKEND_DOWN_KEEP`] or [`BACKEND_DOWN_RESET`]; 0 where the entry is free.
-    pub state: u8,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// 4 or 6.
-    pub family: u8,
-    /// Zero.
-    pub reserved: u8,
-}
-
 /// The round-robin cursor of a service, on a cache line of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
@@ -196,36 +187,69 @@ pub struct Cursor {
     pub reserved: [u64; 7],
 }
 
-/// What a cell of the flow table stands for, in full: the packet's own 5-tuple.
+/// The flow that a cell stands for, in full. With the backend that the cell names, it gives the 5-tuples of
+/// both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Detail {
-    /// Source address.
+    /// The client's address.
+    pub client: Address,
+    /// The source that the backend sees: the client's address, or the one that full NAT gave.
     pub source: Address,
-    /// Destination address.
-    pub destination: Address,
-    /// Source port, network order.
+    /// The client's port, network order.
+    pub client_port: u16,
+    /// The source port that the backend sees, network order.
     pub source_port: u16,
-    /// Destination port, network order.
-    pub destination_port: u16,
     /// IP protocol number.
     pub protocol: u8,
     /// 4 or 6.
     pub family: u8,
-    /// Source port that full NAT gave the flow, network order; 0 elsewhere.
-    pub nat_port: u16,
+    /// Zero.
+    pub reserved: u16,
     /// Added to the backend's sequence numbers; 0 unless a SYN cookie opened the flow.
     pub sequence_delta: u32,
     /// Added to the backend's timestamps; 0 unless a SYN cookie opened the flow.
     pub timestamp_delta: u32,
-    /// In the cell of a reply: the interface that the client's last packet came in by.
+    /// The interface that the client's last packet came in by.
     pub hop_interface: u32,
-    /// The MAC address that it came from; replies go back to it.
+    /// The MAC address that it came from; what is sent to the client goes back to it.
     pub hop_neighbour: [u8; 6],
     /// Its VLAN tags (TCI, network order), outer first; 0: none.
     pub hop_tags: [u16; 2],
     /// `EtherType` of the outer tag, network order.
     pub hop_tag_type: u16,
+}
+
+/// What the fragments of one packet have in common (RFC 791, RFC 8200 section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Identification, as it stands in the header.
+    pub identification: u32,
+    /// IP protocol number; 0 in IPv6, whose fragments are known without.
+    pub protocol: u8,
+    /// 4 or 6.
+    pub family: u8,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// Where the first fragment of a packet went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FragmentWay {
+    /// Backend id.
+    pub backend: u32,
+    /// Index of the cell of its flow.
+    pub cell: u32,
+    /// When it came, in ticks, cut to 32 bits.
+    pub tick: u32,
+    /// 1 where it came from the backend.
+    pub is_reply: u32,
 }
 
 /// An interface that Sluice is attached to, by its index.
@@ -297,6 +321,8 @@ plain_data!(
     Backend,
     Cursor,
     Detail,
+    FragmentKey,
+    FragmentWay,
     Interface,
     Count,
     Traffic

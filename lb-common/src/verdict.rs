@@ -40,6 +40,13 @@ macro_rules! verdicts {
             /// All verdicts, by number.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
+            /// The verdict with this number, if there is one.
+            #[must_use]
+            #[inline(always)]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+
             /// The label of metrics and of `lb-ctl drops`.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -67,6 +74,9 @@ verdicts! {
     4 ErrorToBackend "error_to_backend" Forwarded "An ICMP error about a reply went to the flow's backend.";
     5 ErrorToClient "error_to_client" Forwarded "An ICMP error about a forwarded packet went to the flow's client.";
     6 ResetSent "reset_sent" Forwarded "The flow's backend is down; its client was sent a TCP reset.";
+    7 ToBackendUnremembered "to_backend_unremembered" Forwarded "A client's packet went to the backend that its hash names, for the flow table has no place for its flow.";
+    8 TooBigReported "too_big_reported" Forwarded "A packet was longer than the way to its backend takes; its sender was told the MTU.";
+    9 FragmentForwarded "fragment_forwarded" Forwarded "A later fragment followed the first one of its packet.";
     10 NotIp "not_ip" Passed "Neither IPv4 nor IPv6: ARP, LLDP, more than two VLAN tags and the like.";
     11 NotOurs "not_ours" Passed "Not for a VIP and not a reply of a balanced flow.";
     12 VipControl "vip_control" Passed "To a VIP, for the host to answer: echo requests, neighbour discovery, VRRP.";
@@ -74,7 +84,7 @@ verdicts! {
     20 NoBackend "no_backend" Dropped "The service has no backend that could take the packet: all are down, drained or in maintenance.";
     21 PortClosed "port_closed" Dropped "To a VIP that Sluice manages, at a port without a service.";
     22 ProtocolClosed "protocol_closed" Dropped "To a VIP that Sluice manages, with a protocol that it does not balance.";
-    23 Fragment "fragment" Dropped "A fragment that would have to be balanced; it cannot be, as only the first fragment names the ports.";
+    23 Fragment "fragment" Dropped "A fragment that cannot be balanced: the first fragment of its packet, which alone names the ports, did not come before it, or fragments are not followed.";
     24 Malformed "malformed" Dropped "Headers that contradict themselves or the frame's length.";
     25 ExtensionHeaders "extension_headers" Dropped "To a VIP, with more IPv6 extension headers than are followed, or one that cannot be.";
     26 TtlExceeded "ttl_exceeded" Dropped "The packet's TTL or hop limit was used up; traffic that loops shows here.";
@@ -82,6 +92,8 @@ verdicts! {
     28 FlowTableFull "flow_table_full" Dropped "No place in the flow table for a new flow; raise max_flows or lower the timeouts.";
     29 ReplyConflict "reply_conflict" Dropped "The client's address and port already talk to every backend tried through another VIP, so replies could not be told apart.";
     30 ErrorWithoutFlow "error_without_flow" Dropped "An ICMP error to a VIP about a flow that is not known.";
+    31 TooBig "too_big" Dropped "A packet was longer than the way to its backend takes, and its sender was not told: too many were just now.";
+    32 SourcesUsedUp "sources_used_up" Dropped "Full NAT found no free source port for a new flow; add sources or ports.";
 }
 
 /// Entries of the array of counters: one more than the highest verdict number, with room to grow.
@@ -104,7 +116,11 @@ mod tests {
     #[test]
     fn numbers_rise_and_fit_the_counters() {
         assert!(Verdict::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
-        assert!(Verdict::ALL.iter().all(|verdict| verdict.number() < MAX_VERDICTS));
+        for verdict in Verdict::ALL {
+            assert!(verdict.number() < MAX_VERDICTS);
+            let number = verdict.number().try_into().unwrap();
+            assert_eq!(Verdict::from_number(number), Some(*verdict));
+        }
     }
 
     #[test]

@@ -28,6 +28,13 @@ impl Sum {
         Self(self.0 + (word & 0xffff) + (word >> 16))
     }
 
+    /// Takes another sum away.
+    #[inline(always)]
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        self.with(!other.fold())
+    }
+
     /// Adds what a change of a 16-bit word means for a complemented checksum.
     #[inline(always)]
     #[must_use]

@@ -75,8 +75,14 @@ pub struct Hop {
     pub source: Mac,
     /// VLAN tags to send with.
     pub tags: Tags,
-    /// Where the frame is to end, if not where it ends now; 0: it stays as long as it is.
+    /// EtherType of what is sent, network order.
+    pub kind: u16,
+    /// Where what is kept of the frame begins.
+    pub start: usize,
+    /// Where it ends; 0: where it ends now.
     pub end: usize,
+    /// Bytes to leave free between the Ethernet header and what is kept.
+    pub room: usize,
 }
 
 /// Parses the header; `None` where the frame is too short for it.
@@ -102,30 +108,31 @@ pub fn parse<F: Frame>(packet: &Packet<F>, ethernet: &mut Ethernet) -> Option<()
     Some(())
 }
 
-/// Writes the header that the hop asks for in place of `link`; `None` where there is no room for it.
+/// Writes the header that the hop asks for, and says how long it is; `None` where there is no room for it.
 #[inline(always)]
-pub fn write<F: Frame>(packet: &mut Packet<F>, link: &Ethernet, hop: &Hop) -> Option<()> {
+pub fn write<F: Frame>(packet: &mut Packet<F>, hop: &Hop) -> Option<usize> {
     let length = EthHdr::LEN + hop.tags.bytes();
-    if length != link.length && !packet.grow(length as i32 - link.length as i32) {
+    let growth = (length + hop.room) as i32 - hop.start as i32;
+    if growth != 0 && !packet.grow(growth) {
         return None;
     }
     let header = packet.window::<{ EthHdr::LEN }>(0)?;
     header.set_mac::<0>(hop.destination);
     header.set_mac::<6>(hop.source);
     if hop.tags.control[0] == 0 {
-        header.set_u16::<12>(link.kind);
-        return Some(());
+        header.set_u16::<12>(hop.kind);
+        return Some(length);
     }
     header.set_u16::<12>(hop.tags.kind);
     let tag = packet.window::<4>(EthHdr::LEN)?;
     tag.set_u16::<0>(hop.tags.control[0]);
     if hop.tags.control[1] == 0 {
-        tag.set_u16::<2>(link.kind);
-        return Some(());
+        tag.set_u16::<2>(hop.kind);
+        return Some(length);
     }
     tag.set_u16::<2>(CUSTOMER_TAG);
     let tag = packet.window::<4>(EthHdr::LEN + 4)?;
     tag.set_u16::<0>(hop.tags.control[1]);
-    tag.set_u16::<2>(link.kind);
-    Some(())
+    tag.set_u16::<2>(hop.kind);
+    Some(length)
 }

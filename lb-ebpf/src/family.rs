@@ -1,7 +1,7 @@
 //! The two address families behind one interface, so that nothing above it is written twice.
 
 use core::fmt::Debug;
-use lb_common::layout::{Address, Vip};
+use lb_common::layout::{Address, Settings, Vip};
 use lb_common::verdict::Verdict;
 use network_types::ip::IpProto;
 
@@ -59,6 +59,25 @@ pub struct Ip<F: Family> {
     pub ttl: u8,
     /// Whether the payload can be balanced by.
     pub shape: Shape,
+    /// What the fragments of one packet have in common, as it stands in the header.
+    pub identification: u32,
+}
+
+/// A header of our own.
+#[derive(Clone, Copy, Debug)]
+pub struct NewHeader<A> {
+    /// Source.
+    pub source: A,
+    /// Destination.
+    pub destination: A,
+    /// Protocol of what follows.
+    pub protocol: u8,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Bytes that follow.
+    pub length: usize,
+    /// IPv6: 20 bits that are the same for all packets of a flow (RFC 6438).
+    pub flow_label: u32,
 }
 
 /// An address family.
@@ -71,6 +90,10 @@ pub trait Family: Copy + Debug + 'static {
     const NUMBER: u8;
     /// Number of the family's ICMP.
     const ICMP: u8;
+    /// Number of the protocol that carries packets of this family in others.
+    const ENCAPSULATED: u8;
+    /// Bytes of the fixed part of the header.
+    const LENGTH: usize;
 
     /// The fixed part of the header at `start`.
     fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>>;
@@ -108,6 +131,16 @@ pub trait Family: Copy + Debug + 'static {
     fn fix(header: Self::Header<'_>, change: Sum) -> Sum;
     /// Makes the header one of our own, with `length` bytes from its first.
     fn renew(header: Self::Header<'_>, length: u16);
+    /// DSCP and ECN.
+    fn traffic_class(header: Self::Header<'_>) -> u8;
+    /// Writes a whole header.
+    fn write(header: Self::Header<'_>, new: &NewHeader<Self::Address>);
+    /// The source of headers around encapsulated packets of a flow with this hash.
+    fn tunnel_source(settings: &Settings, hash: u64) -> Self::Address;
+    /// Number of sources of full NAT.
+    fn nat_sources(settings: &Settings) -> u16;
+    /// A source of full NAT.
+    fn nat_source(settings: &Settings, index: usize) -> Self::Address;
     /// Finds a listener.
     fn listener(
         tables: &impl Tables,

@@ -4,14 +4,17 @@
 //! read back from there is new to the verifier, so that the many ways to parse a header become one, and what
 //! follows is verified once. All fields are plain numbers, since the memory is never cleared.
 
-use lb_common::layout::Settings;
+use lb_common::layout::{FragmentKey, FragmentWay, Settings};
 
 use crate::ethernet::{Ethernet, Hop};
 use crate::family::{Family, Ip};
 use crate::flow::{Flows, Found, Tuple};
 use crate::icmp::Quote;
+use crate::relay::Relay;
 use crate::tables::Tables;
+use crate::too_big::Report;
 use crate::transport::Transport;
+use crate::tunnel::Tunnel;
 use crate::v4::V4;
 use crate::v6::V6;
 
@@ -61,11 +64,57 @@ pub struct Flight<A: Family> {
     pub reply: Tuple<A>,
     /// The cell of replies, where one has been taken.
     pub partner: Found,
+    /// What is to be done with the packet.
+    pub next: Next,
+    /// The end that full NAT hides: from a packet's backend, the source that it sees; from a reply, the client.
+    pub peer: A::Address,
+    /// The port of that end, network order.
+    pub peer_port: u16,
+    /// Id of the backend that it goes to or comes from.
+    pub backend: u32,
+    /// 1 where the flow table has no place for the packet's flow.
+    pub unremembered: u32,
     /// Where the packet goes, if it does.
     pub hop: Hop,
+    /// Where it goes encapsulated, if it does.
+    pub tunnel: Tunnel,
+    /// The error that it is turned into, if it is.
+    pub report: Report<A>,
+    /// The packet that it reports to be too long for a tunnel, if it does.
+    pub relay: Relay,
+    /// What the fragments of the packet have in common, if it is one.
+    pub fragment: FragmentKey,
+    /// Where the first of them went.
+    pub way: FragmentWay,
+}
+
+/// What is to be done with a packet. A number, not an `enum`: see above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Next(u32);
+
+impl Next {
+    /// Nothing: its verdict is known.
+    pub const NOTHING: Self = Self(0);
+    /// It is an ICMP message, which may be about a flow.
+    pub const ICMP: Self = Self(1);
+    /// It may follow the first fragment of its packet.
+    pub const FRAGMENT: Self = Self(2);
+    /// Its flow has a backend.
+    pub const TO_BACKEND: Self = Self(3);
+    /// It is for a listener, and its flow has no backend yet.
+    pub const TO_ANY_BACKEND: Self = Self(4);
+    /// It answers a flow.
+    pub const TO_CLIENT: Self = Self(5);
 }
 
 impl<A: Family> Flight<A> {
+    /// The packet's source address and port.
+    #[inline(always)]
+    pub fn client(&self) -> (A::Address, u16) {
+        (self.ip.source, self.transport.source_port)
+    }
+
     /// The packet's own 5-tuple.
     #[inline(always)]
     pub fn tuple(&self) -> Tuple<A> {

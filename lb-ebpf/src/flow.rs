@@ -4,7 +4,7 @@
 //! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
 
 use lb_common::cell::{Cell, State, TAG_BITS};
-use lb_common::layout::{CELLS_PER_BUCKET, Detail, Settings};
+use lb_common::layout::{Backend, CELLS_PER_BUCKET, Detail, Settings};
 
 use crate::family::{Family, mix};
 use crate::tables::Tables;
@@ -52,37 +52,34 @@ impl<F: Family> Tuple<F> {
         let hash = F::mix(key[0], self.source, self.destination);
         mix(hash ^ rest ^ key[1])
     }
-
-    /// Writes the tuple into the detail of its cell.
-    #[inline(always)]
-    pub fn describe(&self, detail: &mut Detail) {
-        detail.source = F::to_words(self.source);
-        detail.destination = F::to_words(self.destination);
-        detail.source_port = self.source_port;
-        detail.destination_port = self.destination_port;
-        detail.protocol = self.protocol;
-        detail.family = F::NUMBER;
-        detail.nat_port = 0;
-        detail.sequence_delta = 0;
-        detail.timestamp_delta = 0;
-    }
 }
 
-/// Whether a cell with this tag may belong to the 5-tuple of the detail.
-pub fn detail_matches(key: &[u64; 2], detail: &Detail, tag: u64) -> bool {
-    fn hash<F: Family>(key: &[u64; 2], detail: &Detail) -> u64 {
+/// Whether a cell with this tag may belong to the flow of the detail, towards the backend or back from it.
+pub fn detail_matches(
+    key: &[u64; 2],
+    detail: &Detail,
+    backend: &Backend,
+    is_reply: bool,
+    tag: u64,
+) -> bool {
+    fn hash<F: Family>(key: &[u64; 2], detail: &Detail, backend: &Backend, is_reply: bool) -> u64 {
+        let (source, destination, source_port, destination_port) = if is_reply {
+            (backend.address, detail.source, backend.port, detail.source_port)
+        } else {
+            (detail.client, backend.vip, detail.client_port, backend.vip_port)
+        };
         let tuple = Tuple::<F> {
-            source: F::from_words(&detail.source),
-            destination: F::from_words(&detail.destination),
-            source_port: detail.source_port,
-            destination_port: detail.destination_port,
+            source: F::from_words(&source),
+            destination: F::from_words(&destination),
+            source_port,
+            destination_port,
             protocol: detail.protocol,
         };
         tuple.hash(key)
     }
     let hash = match detail.family {
-        4 => hash::<V4>(key, detail),
-        6 => hash::<V6>(key, detail),
+        4 => hash::<V4>(key, detail, backend, is_reply),
+        6 => hash::<V6>(key, detail, backend, is_reply),
         _ => return false,
     };
     tag_of(hash) == tag
@@ -139,7 +136,7 @@ impl<T: Tables> Flows<'_, T> {
     /// The cell of a flow that is not expired, or [`Found::NONE`]. A cell that `accept` refuses belongs to
     /// another flow with the same tag.
     #[inline(always)]
-    pub fn find(&self, hash: u64, accept: impl Fn(Cell) -> bool) -> Found {
+    pub fn find(&self, hash: u64, accept: impl Fn(&Found) -> bool) -> Found {
         let mut found = Found::NONE;
         let mut from = 0;
         for _ in 0..MATCHES {
@@ -149,8 +146,9 @@ impl<T: Tables> Flows<'_, T> {
             }
             let place = self.place(hash, position);
             let cell = Cell(self.tables.bucket(place.bucket).map_or(0, |b| b.load(place.slot)));
-            if cell.tag() == tag_of(hash) && accept(cell) {
-                found = Found { place, cell };
+            let candidate = Found { place, cell };
+            if cell.tag() == tag_of(hash) && accept(&candidate) {
+                found = candidate;
                 break;
             }
             from = position + 1;

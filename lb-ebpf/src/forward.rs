@@ -1,54 +1,70 @@
 //! From client to backend.
 
 use lb_common::cell::State;
-use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Traffic};
+use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
 use lb_common::verdict::Verdict;
 
-use crate::checksum::Sum;
-use crate::ethernet::Tags;
-use crate::family::{Family, Ip};
-use crate::flight::Flight;
+use crate::detail;
+use crate::family::Family;
+use crate::flight::{Flight, Next};
 use crate::flow::Found;
+use crate::lookup::{find_flow, find_reply, reply_tuple};
 use crate::packet::{Frame, Packet};
-use crate::schedule::{find_flow, find_reply, reply_tuple, schedule, write_reply_detail};
+use crate::send::{count, is_full_nat, refuse, send};
 use crate::tables::Tables;
-use crate::transport::{self, ACK, FIN, Port, RST, SYN, Transport};
+use crate::transport::{ACK, FIN, RST, SYN, Transport};
 use crate::{World, reset};
 
-/// Sends a packet for a listener to its flow's backend, or to one that is chosen now.
+/// Finds the flow of a packet for a listener.
 #[inline(always)]
-pub(crate) fn to_backend<A: Family, F: Frame, T: Tables>(
+pub(crate) fn find<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Next {
+    flight.hash = flight.tuple().hash(&world.settings.hash_key);
+    let flows = flight.flows(world.tables, world.settings);
+    flight.found = find_flow(&flows, flight.hash, flight.listener);
+    flight.backend = flight.found.cell.backend();
+    match world.tables.backend(flight.backend) {
+        Some(backend) if stays(&flight.found, backend, &flight.transport) => Next::TO_BACKEND,
+        _ => Next::TO_ANY_BACKEND,
+    }
+}
+
+/// Sends a packet of a known flow to its backend.
+#[inline(always)]
+pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
 ) -> Verdict {
-    if flight.ip.ttl <= 1 {
-        return refuse(world, flight, Verdict::TtlExceeded);
+    let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
+    let cell = flight.found.place.index();
+    if is_full_nat(backend) && !detail::read_own_source(world, flight, cell) {
+        return refuse(world, flight, Verdict::NoNextHop);
     }
-    flight.hash = flight.tuple().hash(&world.settings.hash_key);
-    let flows = flight.flows(world.tables, world.settings);
-    let found = find_flow(&flows, flight.hash, flight.listener);
-    flight.found = found;
-    if let Some(backend) = world.tables.backend(found.cell.backend())
-        && stays(&found, backend, &flight.transport)
-    {
-        if is_news(&found, flight, backend) {
-            follow(world, flight, backend);
-        }
-        if resets(backend, &flight.transport) {
-            return reset::answer(packet, world.link, flight);
-        }
-        return forward(packet, world, flight, found.cell.backend(), backend);
+    if is_news(&flight.found, flight, backend) {
+        follow(world, flight, backend);
     }
-    let id = match schedule(world, flight) {
-        Ok(id) => id,
-        Err(verdict) => return refuse(world, flight, verdict),
-    };
-    let Some(backend) = world.tables.backend(id) else {
-        return refuse(world, flight, Verdict::NoBackend);
-    };
-    count(world, flight.listener, id, |traffic| traffic.flows += 1);
-    forward(packet, world, flight, id, backend)
+    if resets(backend, &flight.transport) {
+        return reset::answer(packet, world.link, flight);
+    }
+    send(packet, world, flight, backend)
+}
+
+/// Sends a packet to a backend that is chosen now.
+#[inline(always)]
+pub(crate) fn begin<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+) -> Verdict {
+    let verdict = world.tables.schedule(world, flight);
+    if verdict != Verdict::ToBackend {
+        return refuse(world, flight, verdict);
+    }
+    let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
+    if flight.unremembered == 0 {
+        count(world, flight.listener, flight.backend, |traffic| traffic.flows += 1);
+    }
+    send(packet, world, flight, backend)
 }
 
 /// Whether a packet goes to the backend of its flow; if not, the flow begins anew.
@@ -114,8 +130,44 @@ fn is_news<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> b
 }
 
 /// Keeps the cells of a known flow up to date.
-#[inline(never)]
+#[inline(always)]
 fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, backend: &Backend) {
+    if !is_full_nat(backend) {
+        detail::keep_source(flight);
+    }
+    if backend.is_nat() {
+        follow_both(world, flight, backend);
+    } else {
+        follow_alone(world, flight, backend);
+    }
+}
+
+/// Where replies go past the director, the client alone tells how the connection stands.
+#[inline(never)]
+fn follow_alone<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    backend: &Backend,
+) {
+    let found = &flight.found;
+    let Some(old) = found.cell.state() else { return };
+    let new = if closes(found, flight) || is_reset(found, flight, backend) {
+        State::Closing
+    } else if confirms(found, flight) {
+        State::Established
+    } else {
+        old
+    };
+    flight.flows(world.tables, world.settings).touch(found, new);
+    detail::write(world, flight, found.place.index());
+}
+
+#[inline(never)]
+fn follow_both<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    backend: &Backend,
+) {
     flight.reply = reply_tuple(flight, backend);
     let found = &flight.found;
     let Some(old) = found.cell.state() else { return };
@@ -136,11 +188,11 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, ba
     flows.touch(found, new);
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
-        write_reply_detail(world, flight, partner.place.index());
+        detail::write(world, flight, partner.place.index());
     } else if partner.is_none() {
         let partner = flows.insert(hash, found.cell.backend(), new, true);
         if !partner.is_none() {
-            write_reply_detail(world, flight, partner.place.index());
+            detail::write(world, flight, partner.place.index());
         }
     }
 }
@@ -153,75 +205,5 @@ pub fn partner_state(partner: &Found, state: State) -> State {
         state
     } else {
         partner.cell.state().unwrap_or(state)
-    }
-}
-
-/// Rewrites the packet for the backend.
-#[inline(never)]
-fn forward<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-    id: u32,
-    backend: &Backend,
-) -> Verdict {
-    if !hop_to(flight, backend) {
-        count(world, backend.listener, id, |traffic| traffic.dropped += 1);
-        return Verdict::NoNextHop;
-    }
-    if rewrite(packet, &flight.ip, backend).is_none() {
-        return refuse(world, flight, Verdict::Malformed);
-    }
-    count(world, backend.listener, id, |traffic| traffic.forward.add(flight.bytes));
-    Verdict::ToBackend
-}
-
-#[inline(always)]
-fn rewrite<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>, backend: &Backend) -> Option<()> {
-    let header = A::header(packet, ip.start)?;
-    A::set_destination(header, A::from_words(&backend.address));
-    A::pass_on(header, ip.ttl, Sum::of(backend.address_delta));
-    let change = Sum::of(backend.transport_delta);
-    transport::rewrite(packet, ip, Port::Destination, backend.port, change)
-}
-
-/// Writes the way to a backend; says whether it is known.
-#[inline(always)]
-pub fn hop_to<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> bool {
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5] = backend.macs;
-    flight.hop.interface = backend.interface;
-    flight.hop.destination = [d0, d1, d2, d3, d4, d5].into();
-    flight.hop.source = [s0, s1, s2, s3, s4, s5].into();
-    // The neighbour was found without tags, so it hears none.
-    flight.hop.tags = Tags::NONE;
-    backend.interface != 0
-}
-
-/// Counts a packet that goes no further at its listener.
-#[inline(always)]
-fn refuse<A: Family, T: Tables>(
-    world: &World<'_, T>,
-    flight: &Flight<A>,
-    verdict: Verdict,
-) -> Verdict {
-    if let Some(entry) = world.tables.listener_traffic(flight.listener) {
-        entry.update(|traffic| traffic.dropped += 1);
-    }
-    verdict
-}
-
-/// Counts something at a listener and at one of its backends.
-#[inline(always)]
-pub(crate) fn count<T: Tables>(
-    world: &World<'_, T>,
-    listener: u32,
-    backend: u32,
-    what: impl Fn(&mut Traffic),
-) {
-    if let Some(entry) = world.tables.listener_traffic(listener) {
-        entry.update(&what);
-    }
-    if let Some(entry) = world.tables.backend_traffic(backend) {
-        entry.update(&what);
     }
 }

@@ -7,7 +7,7 @@
 mod frame;
 mod maps;
 
-use core::cell::Cell as Memory;
+use core::cell::{Cell as Memory, RefCell};
 use core::mem::MaybeUninit;
 use core::net::{IpAddr, SocketAddr};
 use std::collections::HashMap;
@@ -15,8 +15,9 @@ use std::collections::HashMap;
 use lb_common::LAYOUT_VERSION;
 use lb_common::cell::Cell;
 use lb_common::layout::{
-    self, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, Interface, Listener,
-    ListenerKeyV4, ListenerKeyV6, Scheduler, Settings, Traffic, Vip, run,
+    self, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, Forward, FragmentKey,
+    FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Scheduler, Settings, Traffic,
+    Vip, run,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use zerocopy::FromZeros;
@@ -77,6 +78,9 @@ pub struct HostTables {
     verdicts: Vec<Memory<Count>>,
     listener_traffic: Vec<Memory<Traffic>>,
     backend_traffic: Vec<Memory<Traffic>>,
+    fragments: RefCell<HashMap<FragmentKey, FragmentWay>>,
+    sources_drawn: Memory<u64>,
+    may_report: Memory<bool>,
     /// What the kernel's arrays hold where nothing was written.
     blank: (Listener, Backend),
 }
@@ -96,6 +100,9 @@ impl HostTables {
             bucket_mask: buckets as u32 - 1,
             layout: LAYOUT_VERSION,
             timeouts: TIMEOUTS,
+            cpus: 1,
+            follow_fragments: 1,
+            ..Settings::new_zeroed()
         };
         Self {
             settings,
@@ -115,6 +122,9 @@ impl HostTables {
             verdicts: zeros(MAX_VERDICTS as usize),
             listener_traffic: Vec::new(),
             backend_traffic: Vec::new(),
+            fragments: RefCell::default(),
+            sources_drawn: Memory::new(0),
+            may_report: Memory::new(true),
             blank: (Listener::new_zeroed(), Backend::new_zeroed()),
         }
     }
@@ -155,12 +165,23 @@ impl HostTables {
         id
     }
 
-    /// Adds a backend of a listener, up, with the way to it; returns its id. It takes no new flows before it
-    /// is in a slot.
+    /// Adds a backend of a listener, up, with the way to it, by NAT; returns its id. It takes no new flows
+    /// before it is in a slot.
     pub fn add_backend(&mut self, listener: u32, endpoint: SocketAddr, hop: NextHop) -> u32 {
+        self.add_backend_by(Forward::Nat, listener, endpoint, hop)
+    }
+
+    /// The same, by any way.
+    pub fn add_backend_by(
+        &mut self,
+        forward: Forward,
+        listener: u32,
+        endpoint: SocketAddr,
+        hop: NextHop,
+    ) -> u32 {
         let id = self.backends.len() as u32;
         let front = &self.listeners[listener as usize];
-        let (address, port, family) = layout::endpoint(endpoint);
+        let (address, port, _) = layout::endpoint(endpoint);
         let addresses = front.address.iter().zip(address);
         let addresses = addresses.fold(Sum::default(), |sum, (old, new)| sum.change_u32(*old, new));
         let [d0, d1, d2, d3, d4, d5] = hop.neighbour;
@@ -173,12 +194,12 @@ impl HostTables {
             macs: [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5],
             port,
             vip_port: front.port,
-            address_delta: if family == 4 { addresses.fold() } else { 0 },
-            transport_delta: addresses.change(front.port, port).fold(),
+            delta: addresses.change(front.port, port).fold(),
+            mtu: 0,
             state: BACKEND_UP,
             protocol: front.protocol,
-            family,
-            reserved: 0,
+            family: front.family,
+            forward: forward.number(),
         });
         self.backend_traffic.push(Memory::default());
         id
@@ -199,6 +220,11 @@ impl HostTables {
     /// Sets the clock.
     pub fn set_tick(&self, tick: u64) {
         self.tick.set(tick);
+    }
+
+    /// Says whether errors may be sent.
+    pub fn set_may_report(&self, may: bool) {
+        self.may_report.set(may);
     }
 
     /// Fills the memory for the packet at hand, which the kernel never clears, with this byte.

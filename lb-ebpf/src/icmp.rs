@@ -4,23 +4,23 @@
 //! belongs to the flow's backend; about a forwarded packet, the quoted destination is the backend, and the
 //! error belongs to the client. The quoted packet is translated back to what its sender knows.
 
-use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
 use crate::World;
 use crate::checksum::Sum;
+use crate::detail;
 use crate::family::{Family, ICMP, Ip, Shape, TCP, UDP};
 use crate::flight::Flight;
 use crate::flow::Tuple;
-use crate::forward::hop_to;
+use crate::lookup::{find_flow, find_reply};
 use crate::packet::{Frame, Packet};
-use crate::reply::hop_back;
-use crate::schedule::{find_flow, find_reply};
+use crate::relay;
+use crate::send::{is_full_nat, way_to};
 use crate::tables::Tables;
 use crate::transport::{TCP_CHECK, udp_checksum};
 
 /// Length of an ICMP header, the quoted packet follows.
-const HEADER: usize = 8;
+pub(crate) const HEADER: usize = 8;
 const CHECK: usize = 2;
 
 /// Bytes of a TCP header up to the end of its checksum.
@@ -41,9 +41,12 @@ enum Message {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Quote<A: Family> {
-    ip: Ip<A>,
+    /// Its IP header.
+    pub ip: Ip<A>,
     source_port: u16,
     destination_port: u16,
+    /// The ends that its sender knows.
+    becomes: Tuple<A>,
 }
 
 /// Finds out what to do with a message.
@@ -61,10 +64,13 @@ pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
     };
     let message = classify::<A>(header.u8_at::<0>());
     let translated = if message == Message::Error {
-        translate(packet, world, flight, quote, vip.is_some())
+        about_flow(packet, world, flight, quote, vip.is_some())
     } else {
         None
     };
+    if message == Message::Error && translated.is_none() {
+        relay::note(packet, world.settings, flight, quote);
+    }
     match (translated, vip) {
         (Some(verdict), _) => verdict,
         (None, None) => Verdict::NotOurs,
@@ -75,9 +81,9 @@ pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
     }
 }
 
-/// Translates an error about a flow of ours; `None` where it is not about one.
+/// Turns an error about a flow of ours to whom it concerns; `None` where it is not about one.
 #[inline(always)]
-fn translate<A: Family, F: Frame, T: Tables>(
+fn about_flow<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
@@ -120,12 +126,12 @@ fn read_quote<A: Family, F: Frame>(
     quote: &mut Quote<A>,
 ) -> Option<()> {
     A::parse(packet, ip.payload + HEADER, true, &mut quote.ip).ok()?;
+    // The quoted length is that of the packet before it was cut, and some routers change it.
+    quote.ip.end = ip.end;
     // An error goes to whoever sent what it quotes.
     if !A::same(ip.destination, quote.ip.source) {
         return None;
     }
-    // The quoted length is that of the packet before it was cut, and some routers change it.
-    quote.ip.end = ip.end;
     let has_ports = matches!(quote.ip.shape, Shape::WHOLE | Shape::FIRST_FRAGMENT);
     if !matches!(quote.ip.protocol, TCP | UDP) || !has_ports {
         return None;
@@ -158,7 +164,7 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
-    quote: &Quote<A>,
+    quote: &mut Quote<A>,
 ) -> Option<Verdict> {
     let vip = quote.ip.source;
     let listener = A::listener(world.tables, vip, quote.source_port, quote.ip.protocol)?;
@@ -172,11 +178,30 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_to(flight, backend) {
+    flight.hash = hash;
+    way_to(flight, backend);
+    if flight.hop.interface == 0 {
+        return Some(Verdict::NoNextHop);
+    }
+    // A backend that has the VIP gets the error as it is.
+    if !backend.is_nat() {
+        return Some(Verdict::ErrorToBackend);
+    }
+    let client = (quote.ip.destination, quote.destination_port);
+    if !is_full_nat(backend) {
+        (flight.peer, flight.peer_port) = client;
+    } else if !detail::read_source(world, flight, found.place.index(), client) {
         return Some(Verdict::NoNextHop);
     }
     let address = A::from_words(&backend.address);
-    let inner = translate_source(packet, quote, backend)?;
+    quote.becomes = Tuple {
+        source: address,
+        destination: flight.peer,
+        source_port: backend.port,
+        destination_port: flight.peer_port,
+        protocol: quote.ip.protocol,
+    };
+    let inner = translate(packet, quote)?;
     A::set_destination(A::header(packet, flight.ip.start)?, address);
     let outer = A::change(Sum::default(), flight.ip.destination, address);
     finish(packet, &flight.ip, inner, outer)?;
@@ -189,7 +214,7 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
-    quote: &Quote<A>,
+    quote: &mut Quote<A>,
 ) -> Option<Verdict> {
     flight.reply = answering(quote);
     let hash = flight.reply.hash(&world.settings.hash_key);
@@ -202,54 +227,46 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     if flight.ip.ttl <= 1 {
         return Some(Verdict::TtlExceeded);
     }
-    if !hop_back(world, flight, found.place.index()) {
+    if !detail::read_way_back(world, flight, found.place.index()) {
         return Some(Verdict::NoNextHop);
     }
-    let inner = translate_destination(packet, quote, backend)?;
+    let vip = A::from_words(&backend.vip);
+    let client = flight.peer;
+    quote.becomes = Tuple {
+        source: client,
+        destination: vip,
+        source_port: flight.peer_port,
+        destination_port: backend.vip_port,
+        protocol: quote.ip.protocol,
+    };
+    let inner = translate(packet, quote)?;
     // An error of the backend itself comes from the VIP, as far as the client knows; one of a router on
     // the way keeps its source.
-    let sender = flight.ip.source;
+    let (sender, receiver) = (flight.ip.source, flight.ip.destination);
     let from_backend = A::same(sender, A::from_words(&backend.address));
-    let source = if from_backend { A::from_words(&backend.vip) } else { sender };
-    A::set_source(A::header(packet, flight.ip.start)?, source);
-    let outer = A::change(Sum::default(), sender, source);
+    let source = if from_backend { vip } else { sender };
+    let header = A::header(packet, flight.ip.start)?;
+    A::set_source(header, source);
+    A::set_destination(header, client);
+    let outer = A::change(A::change(Sum::default(), sender, source), receiver, client);
     finish(packet, &flight.ip, inner, outer)?;
     Some(Verdict::ErrorToClient)
 }
 
-/// Writes the quoted source; returns what that changes in a checksum over the quoted packet.
+/// Writes the quoted ends; returns what that changes in a checksum over the quoted packet.
 #[inline(never)]
-fn translate_source<A: Family, F: Frame>(
-    packet: &Packet<F>,
-    quote: &Quote<A>,
-    backend: &Backend,
-) -> Option<Sum> {
-    let address = A::from_words(&backend.address);
-    A::set_source(A::header(packet, quote.ip.start)?, address);
+fn translate<A: Family, F: Frame>(packet: &Packet<F>, quote: &Quote<A>) -> Option<Sum> {
+    let (header, new) = (A::header(packet, quote.ip.start)?, &quote.becomes);
+    A::set_source(header, new.source);
+    A::set_destination(header, new.destination);
     let ports = packet.window::<8>(quote.ip.payload)?;
-    ports.set_u16::<0>(backend.port);
-    let addresses = A::change(Sum::default(), quote.ip.source, address);
-    fix_quote(packet, quote, addresses, Sum::default().change(quote.source_port, backend.port))
-}
-
-/// Writes the quoted destination; returns what that changes in a checksum over the quoted packet.
-#[inline(never)]
-fn translate_destination<A: Family, F: Frame>(
-    packet: &Packet<F>,
-    quote: &Quote<A>,
-    backend: &Backend,
-) -> Option<Sum> {
-    let vip = A::from_words(&backend.vip);
-    A::set_destination(A::header(packet, quote.ip.start)?, vip);
-    let ports = packet.window::<8>(quote.ip.payload)?;
-    ports.set_u16::<2>(backend.vip_port);
-    let addresses = A::change(Sum::default(), quote.ip.destination, vip);
-    fix_quote(
-        packet,
-        quote,
-        addresses,
-        Sum::default().change(quote.destination_port, backend.vip_port),
-    )
+    ports.set_u16::<0>(new.source_port);
+    ports.set_u16::<2>(new.destination_port);
+    let addresses = A::change(Sum::default(), quote.ip.source, new.source);
+    let addresses = A::change(addresses, quote.ip.destination, new.destination);
+    let ports = Sum::default().change(quote.source_port, new.source_port);
+    let ports = ports.change(quote.destination_port, new.destination_port);
+    fix_quote(packet, quote, addresses, ports)
 }
 
 /// Corrects the quoted checksums, as far as they are quoted.

@@ -4,23 +4,26 @@ use core::arch::asm;
 
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_redirect, bpf_xdp_adjust_head,
+    bpf_xdp_adjust_tail,
 };
 use aya_ebpf::macros::{map, xdp};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use lb_common::cell::TICK_SHIFT;
 use lb_common::layout::{
-    Backend, Bucket, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4, ListenerKeyV6,
-    Settings, Traffic, Vip,
+    Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface, Listener,
+    ListenerKeyV4, ListenerKeyV6, Settings, Traffic, Vip,
 };
-use lb_common::verdict::MAX_VERDICTS;
+use lb_common::verdict::{MAX_VERDICTS, Verdict};
 use lb_common::{MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
-use lb_ebpf::Exit;
-use lb_ebpf::flight::Scratch;
+use lb_ebpf::family::Family;
+use lb_ebpf::flight::{Flight, Scratch};
 use lb_ebpf::packet::{Frame, Packet};
 use lb_ebpf::tables::{Entry, Tables};
+use lb_ebpf::verifier::hand_over;
+use lb_ebpf::{Exit, World};
 
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
@@ -59,6 +62,30 @@ static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX
 
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where first fragments went, until their packets are whole.
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+
+/// This CPU's cursor over the sources of full NAT.
+#[map]
+static SOURCES_DRAWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Errors that this CPU may still send, and when it was last given some.
+#[map]
+static REPORTS: PerCpuArray<Reports> = PerCpuArray::with_max_entries(1, 0);
+
+struct Reports {
+    left: u64,
+    milliseconds: u64,
+}
+
+/// Errors that a CPU may send at once; it is given one a millisecond.
+const MOST_REPORTS: u64 = 100;
+
+/// Packets in fragments whose way is remembered at a time.
+const MAX_FRAGMENTED: u32 = 8_192;
 
 /// The tick in which this CPU last reported that the flow table is full.
 #[map]
@@ -228,8 +255,66 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn schedule<A: Family>(&self, _world: &World<'_, Self>, flight: &mut Flight<A>) -> Verdict {
+        of_family(flight, schedule_v4, schedule_v6, false)
+    }
+
+    #[inline(always)]
+    fn remember<A: Family>(
+        &self,
+        _world: &World<'_, Self>,
+        flight: &mut Flight<A>,
+        takes_over: bool,
+    ) -> Verdict {
+        of_family(flight, remember_v4, remember_v6, takes_over)
+    }
+
+    #[inline(always)]
+    fn try_source<A: Family>(
+        &self,
+        _world: &World<'_, Self>,
+        flight: &mut Flight<A>,
+        in_any_part: bool,
+    ) -> Verdict {
+        of_family(flight, try_source_v4, try_source_v6, in_any_part)
+    }
+
+    #[inline(always)]
     fn report_full_table(&self, tick: u64) {
         report_full_table(tick);
+    }
+
+    #[inline(always)]
+    fn cpu(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_smp_processor_id() }
+    }
+
+    #[inline(always)]
+    fn draw_source(&self) -> u64 {
+        let Some(drawn) = SOURCES_DRAWN.get_ptr_mut(0) else { return 0 };
+        // SAFETY: memory of this CPU, which lives as long as the program.
+        let number = unsafe { *drawn };
+        // SAFETY: as above.
+        unsafe { *drawn = number + 1 };
+        number
+    }
+
+    #[inline(always)]
+    fn may_report(&self) -> bool {
+        may_report() != 0
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentWay> {
+        // SAFETY: the value is copied at once.
+        unsafe { FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, way: &FragmentWay) {
+        // Where there is no room the later fragments are dropped, by name.
+        FRAGMENTS.insert(key, way, 0).ok();
     }
 
     #[inline(always)]
@@ -276,6 +361,58 @@ pub extern "C" fn flow_search(hash: u64, from: u64, tick: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn flow_survey(bucket: u64, tick: u64) -> u64 {
     lb_ebpf::flow::survey(&KernelTables, bucket as u32, tick)
+}
+
+/// Calls the global function of the flight's family, which finds the flight in the scratch memory.
+#[inline(always)]
+fn of_family<A: Family>(
+    flight: &mut Flight<A>,
+    v4: extern "C" fn(u64) -> u64,
+    v6: extern "C" fn(u64) -> u64,
+    argument: bool,
+) -> Verdict {
+    hand_over(flight);
+    let argument = u64::from(argument);
+    let number = if A::NUMBER == 4 { v4(argument) } else { v6(argument) };
+    hand_over(flight);
+    // They give no other numbers than those of verdicts.
+    Verdict::from_number(number as u8).unwrap_or(Verdict::NoBackend)
+}
+
+macro_rules! parts {
+    ($($name:ident $part:expr;)+) => {$(
+        /// A global function, as above.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $name(argument: u64) -> u64 {
+            let part: fn(&KernelTables, bool) -> Verdict = $part;
+            u64::from(part(&KernelTables, argument != 0).number())
+        }
+    )+};
+}
+
+parts! {
+    schedule_v4 |tables, _| lb_ebpf::schedule_v4(tables);
+    schedule_v6 |tables, _| lb_ebpf::schedule_v6(tables);
+    remember_v4 lb_ebpf::remember_v4;
+    remember_v6 lb_ebpf::remember_v6;
+    try_source_v4 lb_ebpf::try_source_v4;
+    try_source_v6 lb_ebpf::try_source_v6;
+}
+
+/// Takes one of the errors that this CPU may send. A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn may_report() -> u64 {
+    let Some(reports) = REPORTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: memory of this CPU, which lives as long as the program.
+    let reports = unsafe { &mut *reports };
+    // SAFETY: a helper without pointers.
+    let now = unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000;
+    let left = (reports.left + (now - reports.milliseconds)).min(MOST_REPORTS);
+    reports.milliseconds = now;
+    reports.left = left.saturating_sub(1);
+    u64::from(left != 0)
 }
 
 /// Tells the agent's log, once a tick at most, that flows are turned away. A global function, as above.

@@ -32,24 +32,33 @@ pub mod flow;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;
+mod lookup;
 pub mod packet;
 pub mod tables;
 pub mod transport;
 pub mod v4;
 pub mod v6;
 
+mod detail;
 mod forward;
+mod fragment;
+pub mod relay;
+mod remember;
 mod reply;
 mod reset;
 mod schedule;
-mod verifier;
+mod send;
+mod source;
+pub mod too_big;
+pub mod tunnel;
+pub mod verifier;
 
 use lb_common::layout::Settings;
 use lb_common::verdict::{Kind, Verdict};
 
 use crate::ethernet::Ethernet;
 use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
-use crate::flight::{Facts, Flight, Scratch};
+use crate::flight::{Facts, Flight, Next, Scratch};
 use crate::packet::{Frame, Mac, Packet};
 use crate::tables::Tables;
 use crate::v4::V4;
@@ -78,7 +87,7 @@ pub enum Exit {
 }
 
 /// What surrounds the packet.
-struct World<'t, T> {
+pub struct World<'t, T> {
     tables: &'t T,
     settings: &'t Settings,
     link: &'t Ethernet,
@@ -111,12 +120,62 @@ fn dispatch<F: Frame, T: Tables>(
     if ethernet::parse(packet, &mut scratch.link).is_none() {
         return rest(Verdict::NotIp);
     }
-    let world = World { tables, settings, link: &scratch.link };
-    match world.link.kind {
-        ethernet::IPV4 => balance::<V4, F, T>(packet, &world, &mut scratch.v4),
-        ethernet::IPV6 => balance::<V6, F, T>(packet, &world, &mut scratch.v6),
-        _ => rest(Verdict::NotIp),
-    }
+    let Scratch { link, v4, v6 } = &mut *scratch;
+    let world = World { tables, settings, link };
+    let (outcome, has_relay) = match world.link.kind {
+        ethernet::IPV4 => (balance::<V4, F, T>(packet, &world, v4), v4.flight.relay.start != 0),
+        ethernet::IPV6 => (balance::<V6, F, T>(packet, &world, v6), v6.flight.relay.start != 0),
+        _ => return rest(Verdict::NotIp),
+    };
+    if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome }
+}
+
+/// [`Tables::schedule`] as a function of its own, for the packet that the scratch memory tells of.
+#[inline(always)]
+pub fn schedule_v4<T: Tables>(tables: &T) -> Verdict {
+    within(tables, |world, v4, _| schedule::schedule(world, &mut v4.flight))
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn schedule_v6<T: Tables>(tables: &T) -> Verdict {
+    within(tables, |world, _, v6| schedule::schedule(world, &mut v6.flight))
+}
+
+/// [`Tables::remember`], likewise.
+#[inline(always)]
+pub fn remember_v4<T: Tables>(tables: &T, takes_over: bool) -> Verdict {
+    within(tables, |world, v4, _| remember::remember(world, &mut v4.flight, takes_over))
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn remember_v6<T: Tables>(tables: &T, takes_over: bool) -> Verdict {
+    within(tables, |world, _, v6| remember::remember(world, &mut v6.flight, takes_over))
+}
+
+/// [`Tables::try_source`], likewise.
+#[inline(always)]
+pub fn try_source_v4<T: Tables>(tables: &T, in_any_part: bool) -> Verdict {
+    within(tables, |world, v4, _| source::try_source(world, &mut v4.flight, in_any_part))
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn try_source_v6<T: Tables>(tables: &T, in_any_part: bool) -> Verdict {
+    within(tables, |world, _, v6| source::try_source(world, &mut v6.flight, in_any_part))
+}
+
+/// Goes on with the packet that the scratch memory tells of.
+#[inline(always)]
+fn within<T: Tables>(
+    tables: &T,
+    part: impl FnOnce(&World<T>, &mut Facts<V4>, &mut Facts<V6>) -> Verdict,
+) -> Verdict {
+    let (Some(settings), Some(scratch)) = (tables.settings(), tables.scratch()) else {
+        return Verdict::NoBackend;
+    };
+    scratch.update(|Scratch { link, v4, v6 }| part(&World { tables, settings, link }, v4, v6))
 }
 
 /// The packet stays as it is.
@@ -136,75 +195,144 @@ fn balance<A: Family, F: Frame, T: Tables>(
     world: &World<T>,
     facts: &mut Facts<A>,
 ) -> Outcome {
+    begin(packet, world, &mut facts.flight);
+    let mut verdict = identify(packet, world, &mut facts.flight);
     let flight = &mut facts.flight;
-    flight.bytes = packet.length() as u64;
-    flight.tick = world.tables.tick();
-    flight.interface = packet.interface();
-    flight.hop.end = 0;
-    let verdict = route(packet, world, facts);
-    match verdict.kind() {
-        Kind::Forwarded => leave(packet, verdict, world.link, &facts.flight),
-        Kind::Passed | Kind::Dropped => rest(verdict),
+    match flight.next {
+        Next::ICMP => verdict = icmp::decide(packet, world, flight, &mut facts.quote),
+        Next::FRAGMENT => {
+            verdict = match fragment::follow(packet, world, flight) {
+                Some(verdict) => verdict,
+                None => unbalanced(world.tables, &flight.ip),
+            }
+        }
+        Next::TO_BACKEND => verdict = forward::go_on(packet, world, flight),
+        Next::TO_ANY_BACKEND => verdict = forward::begin(packet, world, flight),
+        Next::TO_CLIENT => verdict = reply::go_on(packet, world, flight),
+        _ => {}
     }
+    if flight.ip.shape == Shape::FIRST_FRAGMENT {
+        fragment::remember(world, flight, verdict);
+    }
+    if verdict.kind() == Kind::Forwarded {
+        verdict = leave(packet, verdict, world.settings, &facts.flight);
+    }
+    end(verdict, &facts.flight)
 }
 
 /// The packet goes where it was decided to.
 #[inline(always)]
-fn leave<A: Family, F: Frame>(
-    packet: &mut Packet<F>,
-    verdict: Verdict,
-    link: &Ethernet,
-    flight: &Flight<A>,
-) -> Outcome {
-    let hop = &flight.hop;
-    if hop.end != 0 && !packet.extend(hop.end as i32 - packet.length() as i32) {
-        return rest(Verdict::Malformed);
+fn end<A: Family>(verdict: Verdict, flight: &Flight<A>) -> Outcome {
+    if verdict.kind() != Kind::Forwarded {
+        return rest(verdict);
     }
-    if ethernet::write(packet, link, hop).is_none() {
-        return rest(Verdict::NoNextHop);
-    }
-    let exit = if hop.interface == flight.interface {
-        Exit::Transmit
-    } else {
-        Exit::Redirect(hop.interface)
-    };
+    let interface = flight.hop.interface;
+    let exit =
+        if interface == flight.interface { Exit::Transmit } else { Exit::Redirect(interface) };
     Outcome { verdict, exit }
 }
 
-/// Finds out whose packet it is, and rewrites it. Where the verdict is to forward, the hop is written.
+/// What is known before the packet is parsed.
 #[inline(always)]
-fn route<A: Family, F: Frame, T: Tables>(
+fn begin<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<T>,
-    facts: &mut Facts<A>,
+    flight: &mut Flight<A>,
+) {
+    flight.bytes = packet.length() as u64;
+    flight.tick = world.tables.tick();
+    flight.interface = packet.interface();
+    flight.unremembered = 0;
+    flight.report.mtu = 0;
+    flight.relay.start = 0;
+    flight.hop.kind = world.link.kind;
+    flight.hop.start = world.link.length;
+    flight.hop.end = 0;
+    flight.hop.room = 0;
+}
+
+/// Writes what is in front of the packet: the verdict is another one where that cannot be.
+#[inline(always)]
+fn leave<A: Family, F: Frame>(
+    packet: &mut Packet<F>,
+    verdict: Verdict,
+    settings: &Settings,
+    flight: &Flight<A>,
 ) -> Verdict {
-    let flight = &mut facts.flight;
+    let hop = &flight.hop;
+    if hop.end != 0 && !packet.extend(hop.end as i32 - packet.length() as i32) {
+        return Verdict::Malformed;
+    }
+    let Some(length) = ethernet::write(packet, hop) else {
+        return Verdict::NoNextHop;
+    };
+    let written = if hop.room == 0 {
+        Some(())
+    } else if flight.report.mtu == 0 {
+        tunnel::write(packet, length, settings, flight)
+    } else {
+        too_big::write(packet, length, flight)
+    };
+    if written.is_some() { verdict } else { Verdict::Malformed }
+}
+
+/// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
+#[inline(never)]
+fn identify<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<T>,
+    flight: &mut Flight<A>,
+) -> Verdict {
+    flight.next = Next::NOTHING;
     if let Err(verdict) = A::parse(packet, world.link.length, false, &mut flight.ip) {
+        // There may be no word on it in the header.
+        flight.ip.shape = Shape::WHOLE;
         return verdict;
     }
     let (protocol, shape) = (flight.ip.protocol, flight.ip.shape);
     if protocol == A::ICMP && shape == Shape::WHOLE {
-        return icmp::decide(packet, world, flight, &mut facts.quote);
+        flight.next = Next::ICMP;
+        return Verdict::NotOurs;
     }
-    if !matches!(protocol, TCP | UDP) || shape == Shape::LATER_FRAGMENT {
+    if shape == Shape::LATER_FRAGMENT {
+        flight.next = Next::FRAGMENT;
+        return Verdict::NotOurs;
+    }
+    if !matches!(protocol, TCP | UDP) {
         return unbalanced(world.tables, &flight.ip);
     }
     let Some(transport) = transport::parse(packet, &flight.ip) else {
         return truncated(world.tables, &flight.ip);
     };
     flight.transport = transport;
-    let port = transport.destination_port;
+    match whose(world, flight) {
+        Ok(next) => {
+            flight.next = next;
+            Verdict::NotOurs
+        }
+        Err(verdict) => verdict,
+    }
+}
+
+/// What is to be done with a packet that has ports.
+#[inline(always)]
+fn whose<A: Family, T: Tables>(world: &World<T>, flight: &mut Flight<A>) -> Result<Next, Verdict> {
+    let (port, protocol) = (flight.transport.destination_port, flight.ip.protocol);
+    let follows = flight.ip.shape == Shape::WHOLE || world.settings.follow_fragments != 0;
     match A::listener(world.tables, flight.ip.destination, port, protocol) {
-        Some(_) if !is_for_us(world, flight.interface) => Verdict::NotOurs,
-        Some(_) if shape != Shape::WHOLE => Verdict::Fragment,
+        Some(_) if !is_for_us(world, flight.interface) => Err(Verdict::NotOurs),
+        Some(_) if !follows => Err(Verdict::Fragment),
         Some(listener) => {
             flight.listener = listener;
-            forward::to_backend(packet, world, flight)
+            if flight.ip.ttl <= 1 {
+                return Err(send::refuse(world, flight, Verdict::TtlExceeded));
+            }
+            Ok(forward::find(world, flight))
         }
         None => match A::vip(world.tables, flight.ip.destination) {
-            Some(vip) if vip.closed != 0 => Verdict::PortClosed,
-            Some(_) => Verdict::VipHostPort,
-            None => reply::to_client(packet, world, flight),
+            Some(vip) if vip.closed != 0 => Err(Verdict::PortClosed),
+            Some(_) => Err(Verdict::VipHostPort),
+            None => reply::find(world, flight),
         },
     }
 }

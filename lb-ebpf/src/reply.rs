@@ -5,67 +5,78 @@ use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
 use crate::checksum::Sum;
-use crate::ethernet::Tags;
-use crate::family::{Family, Ip, Shape};
-use crate::flight::Flight;
+use crate::detail;
+use crate::family::{Family, Shape};
+use crate::flight::{Flight, Next};
 use crate::flow::{Found, Tuple};
-use crate::forward::{closed_state, closes, count, partner_state};
+use crate::forward::{closed_state, closes, partner_state};
+use crate::lookup::{find_flow, find_reply};
 use crate::packet::{Frame, Packet};
-use crate::schedule::{find_flow, find_reply};
+use crate::send::{count, is_full_nat};
 use crate::tables::Tables;
 use crate::transport::{self, ACK, Port};
 use crate::{World, is_for_us};
 
-/// Gives a reply of a balanced flow the VIP as its source; leaves everything else alone.
+/// Finds the flow that a packet answers.
 #[inline(always)]
-pub(crate) fn to_client<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
+pub(crate) fn find<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
-) -> Verdict {
+) -> Result<Next, Verdict> {
     flight.reply = flight.tuple();
     flight.hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
     let found = find_reply(&flows, &flight.reply, flight.hash);
     if found.is_none() || !is_for_us(world, flight.interface) {
-        return Verdict::NotOurs;
+        return Err(Verdict::NotOurs);
     }
     // A backend opens no connection to a VIP's client: this one answers a client that came to it directly,
     // from the port of a connection that has ended.
     if found.cell.state() == Some(State::Closing) && flight.transport.accepts() {
         flows.remove(&found);
-        return Verdict::NotOurs;
+        return Err(Verdict::NotOurs);
     }
     flight.found = found;
-    let Some(backend) = world.tables.backend(found.cell.backend()) else {
-        return Verdict::NotOurs;
-    };
-    if flight.ip.shape != Shape::WHOLE {
-        return Verdict::Fragment;
+    flight.backend = found.cell.backend();
+    if flight.ip.shape != Shape::WHOLE && world.settings.follow_fragments == 0 {
+        return Err(Verdict::Fragment);
     }
     if flight.ip.ttl <= 1 {
-        return Verdict::TtlExceeded;
+        return Err(Verdict::TtlExceeded);
     }
-    if is_news(&found, flight) {
-        follow(world, flight, backend);
-    }
-    deliver(packet, world, flight, backend)
+    Ok(Next::TO_CLIENT)
 }
 
-/// Rewrites the packet for the client.
-#[inline(never)]
-fn deliver<A: Family, F: Frame, T: Tables>(
+/// Gives a reply of a balanced flow the VIP as its source.
+#[inline(always)]
+pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
+) -> Verdict {
+    let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NotOurs };
+    let cell = flight.found.place.index();
+    if is_news(&flight.found, flight) && detail::read_way_back(world, flight, cell) {
+        follow(world, flight, backend);
+    }
+    deliver(packet, world, flight, cell, backend)
+}
+
+/// Rewrites the packet for the client of the cell with this index.
+#[inline(never)]
+pub(crate) fn deliver<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    cell: u32,
     backend: &Backend,
 ) -> Verdict {
-    let (listener, id) = (backend.listener, flight.found.cell.backend());
-    if !hop_back(world, flight, flight.found.place.index()) {
+    let (listener, id) = (backend.listener, flight.backend);
+    if !detail::read_way_back(world, flight, cell) {
         count(world, listener, id, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
-    if rewrite(packet, &flight.ip, backend).is_none() {
+    if rewrite(packet, flight, backend).is_none() {
         return Verdict::Malformed;
     }
     count(world, listener, id, |traffic| traffic.reply.add(flight.bytes));
@@ -73,12 +84,31 @@ fn deliver<A: Family, F: Frame, T: Tables>(
 }
 
 #[inline(always)]
-fn rewrite<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>, backend: &Backend) -> Option<()> {
+fn rewrite<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    flight: &Flight<A>,
+    backend: &Backend,
+) -> Option<()> {
+    let ip = &flight.ip;
     let header = A::header(packet, ip.start)?;
     A::set_source(header, A::from_words(&backend.vip));
-    A::pass_on(header, ip.ttl, Sum::of(!backend.address_delta));
-    let change = Sum::of(!backend.transport_delta);
-    transport::rewrite(packet, ip, Port::Source, backend.vip_port, change)
+    let ports = Sum::default().change(backend.port, backend.vip_port);
+    let mut addresses = Sum::of(!backend.delta).without(ports);
+    let mut all = Sum::of(!backend.delta);
+    if is_full_nat(backend) {
+        A::set_destination(header, flight.peer);
+        let client = A::change(Sum::default(), ip.destination, flight.peer);
+        addresses = addresses.join(client);
+        all = all.join(client).change(flight.transport.destination_port, flight.peer_port);
+    }
+    A::pass_on(header, ip.ttl, addresses);
+    if ip.shape == Shape::LATER_FRAGMENT {
+        return Some(());
+    }
+    if is_full_nat(backend) {
+        transport::set_port(packet, ip, Port::Destination, flight.peer_port)?;
+    }
+    transport::rewrite(packet, ip, Port::Source, backend.vip_port, all)
 }
 
 /// Whether the backend answers for the first time.
@@ -121,37 +151,10 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
 #[inline(always)]
 fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
     Tuple {
-        source: flight.ip.destination,
+        source: flight.peer,
         destination: A::from_words(&backend.vip),
-        source_port: flight.transport.destination_port,
+        source_port: flight.peer_port,
         destination_port: backend.vip_port,
         protocol: flight.ip.protocol,
     }
-}
-
-/// Writes the way that the last packet of the reply's client came; says whether it is known.
-#[inline(always)]
-pub(crate) fn hop_back<A: Family, T: Tables>(
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-    index: u32,
-) -> bool {
-    let Some(detail) = world.tables.detail(index) else { return false };
-    let is_theirs = detail.update(|detail| {
-        flight.hop.interface = detail.hop_interface;
-        flight.hop.destination = detail.hop_neighbour.into();
-        flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
-        // A cell is taken before its detail is written; until then it describes another flow.
-        A::same(A::from_words(&detail.destination), flight.reply.destination)
-            && detail.destination_port == flight.reply.destination_port
-    });
-    if !is_theirs {
-        return false;
-    }
-    flight.hop.source = world.link.destination;
-    if flight.hop.interface != flight.interface {
-        let Some(interface) = world.tables.interface(flight.hop.interface) else { return false };
-        flight.hop.source = interface.mac.into();
-    }
-    true
 }

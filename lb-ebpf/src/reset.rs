@@ -51,6 +51,7 @@ pub fn answer<A: Family, F: Frame>(
         source: link.destination,
         tags: link.tags,
         end,
+        ..flight.hop
     };
     Verdict::ResetSent
 }

@@ -1,11 +1,15 @@
 //! What the packet path needs of the maps: the kernel's on BPF, plain memory on the host.
 
 use lb_common::layout::{
-    Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, Interface, Listener, ListenerKeyV4,
-    ListenerKeyV6, Settings, Traffic, Vip,
+    Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, FragmentKey, FragmentWay, Interface,
+    Listener, ListenerKeyV4, ListenerKeyV6, Settings, Traffic, Vip,
 };
 
-use crate::flight::Scratch;
+use lb_common::verdict::Verdict;
+
+use crate::World;
+use crate::family::Family;
+use crate::flight::{Flight, Scratch};
 use crate::verifier::masked;
 
 /// The maps, the clock and the counters.
@@ -40,8 +44,40 @@ pub trait Tables: Sized {
     fn survey(&self, bucket: u32, tick: u64) -> u64 {
         crate::flow::survey(self, bucket, tick)
     }
+    /// [`crate::schedule::schedule`], likewise.
+    fn schedule<A: Family>(&self, world: &World<'_, Self>, flight: &mut Flight<A>) -> Verdict {
+        crate::schedule::schedule(world, flight)
+    }
+    /// [`crate::remember::remember`], likewise.
+    fn remember<A: Family>(
+        &self,
+        world: &World<'_, Self>,
+        flight: &mut Flight<A>,
+        takes_over: bool,
+    ) -> Verdict {
+        crate::remember::remember(world, flight, takes_over)
+    }
+    /// [`crate::source::try_source`], likewise.
+    fn try_source<A: Family>(
+        &self,
+        world: &World<'_, Self>,
+        flight: &mut Flight<A>,
+        in_any_part: bool,
+    ) -> Verdict {
+        crate::source::try_source(world, flight, in_any_part)
+    }
     /// Says that a flow was turned away for want of a place in the flow table; the counters know anyway.
     fn report_full_table(&self, _tick: u64) {}
+    /// The number of this CPU.
+    fn cpu(&self) -> u32;
+    /// Takes the next number from this CPU's cursor over the sources of full NAT.
+    fn draw_source(&self) -> u64;
+    /// Whether another error may be sent now: there is a limit to their rate.
+    fn may_report(&self) -> bool;
+    /// Where the first fragment of a packet went.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentWay>;
+    /// Notes where the first fragment of a packet went.
+    fn remember_fragment(&self, key: &FragmentKey, way: &FragmentWay);
     /// The detail of a cell.
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// An interface that we are attached to.

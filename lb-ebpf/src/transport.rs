@@ -81,7 +81,23 @@ pub fn parse<A: Family, F: Frame>(packet: &Packet<F>, ip: &Ip<A>) -> Option<Tran
     })
 }
 
-/// Writes a port and updates the checksum by `change`, which covers the port and the addresses.
+/// Writes a port; the checksum stays as it is.
+#[inline(always)]
+pub fn set_port<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    ip: &Ip<A>,
+    port: Port,
+    value: u16,
+) -> Option<()> {
+    let ports = packet.window::<{ UdpHdr::LEN }>(ip.payload)?;
+    match port {
+        Port::Source => ports.set_u16::<0>(value),
+        Port::Destination => ports.set_u16::<2>(value),
+    }
+    Some(())
+}
+
+/// Writes a port and updates the checksum by `change`, which covers ports and addresses.
 #[inline(always)]
 pub fn rewrite<A: Family, F: Frame>(
     packet: &Packet<F>,
@@ -90,15 +106,12 @@ pub fn rewrite<A: Family, F: Frame>(
     value: u16,
     change: Sum,
 ) -> Option<()> {
-    let ports = packet.window::<{ UdpHdr::LEN }>(ip.payload)?;
-    match port {
-        Port::Source => ports.set_u16::<0>(value),
-        Port::Destination => ports.set_u16::<2>(value),
-    }
+    set_port(packet, ip, port, value)?;
     if ip.protocol == TCP {
         let header = packet.window::<{ TcpHdr::LEN }>(ip.payload)?;
         header.set_u16::<TCP_CHECK>(change.applied_to(header.u16_at::<TCP_CHECK>()));
     } else {
+        let ports = packet.window::<{ UdpHdr::LEN }>(ip.payload)?;
         ports.set_u16::<UDP_CHECK>(udp_checksum(ports.u16_at::<UDP_CHECK>(), change));
     }
     Some(())

@@ -2,14 +2,15 @@
 
 use core::mem::offset_of;
 
-use lb_common::layout::{Address, ListenerKeyV4, Vip};
+use lb_common::layout::{Address, ListenerKeyV4, MAX_NAT_SOURCES, Settings, Vip};
 use lb_common::verdict::Verdict;
-use network_types::ip::Ipv4Hdr;
+use network_types::ip::{IpProto, Ipv4Hdr};
 
 use crate::checksum::Sum;
-use crate::family::{Family, ICMP, Ip, OUR_TTL, Shape, mix, pair};
+use crate::family::{Family, ICMP, Ip, NewHeader, OUR_TTL, Shape, mix, pair};
 use crate::packet::{Frame, Packet, Window};
 use crate::tables::Tables;
+use crate::verifier::masked;
 
 /// IPv4.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +18,14 @@ pub enum V4 {}
 
 const V4_LENGTH: usize = Ipv4Hdr::LEN;
 const V4_TOTAL: usize = offset_of!(Ipv4Hdr, tot_len);
+const V4_IDENTIFICATION: usize = offset_of!(Ipv4Hdr, id);
 const V4_FRAGMENT: usize = offset_of!(Ipv4Hdr, frags);
 const V4_TTL: usize = offset_of!(Ipv4Hdr, ttl);
 const V4_PROTOCOL: usize = offset_of!(Ipv4Hdr, proto);
 const V4_CHECK: usize = offset_of!(Ipv4Hdr, check);
 const V4_SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
 const V4_DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr);
+const DO_NOT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
@@ -31,6 +34,8 @@ impl Family for V4 {
     type Header<'p> = Window<'p, V4_LENGTH>;
     const NUMBER: u8 = 4;
     const ICMP: u8 = ICMP;
+    const ENCAPSULATED: u8 = IpProto::Ipv4 as u8;
+    const LENGTH: usize = V4_LENGTH;
 
     #[inline(always)]
     fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
@@ -61,6 +66,7 @@ impl Family for V4 {
         ip.payload = start + length;
         ip.end = end;
         ip.ttl = header.u8_at::<V4_TTL>();
+        ip.identification = u32::from(header.u16_at::<V4_IDENTIFICATION>());
         let fragment = u16::from_be(header.u16_at::<V4_FRAGMENT>());
         ip.shape = if fragment & FRAGMENT_OFFSET != 0 {
             Shape::LATER_FRAGMENT
@@ -136,6 +142,43 @@ impl Family for V4 {
         header.set_u8::<V4_TTL>(OUR_TTL);
         let change = Sum::default().change(old_length, length.to_be());
         Self::fix(header, change.change(old_lifetime, header.u16_at::<V4_TTL>()));
+    }
+
+    #[inline(always)]
+    fn traffic_class(header: Self::Header<'_>) -> u8 {
+        header.u8_at::<1>()
+    }
+
+    /// Not to be fragmented, so that it needs no identification (RFC 6864 section 4.1).
+    #[inline(always)]
+    fn write(header: Self::Header<'_>, new: &NewHeader<u32>) {
+        let [length_0, length_1] = ((new.length + V4_LENGTH) as u16).to_be_bytes();
+        let [flags_0, flags_1] = DO_NOT_FRAGMENT.to_be_bytes();
+        let first = u32::from_ne_bytes([0x45, new.traffic_class, length_0, length_1]);
+        let second = u32::from_ne_bytes([0, 0, flags_0, flags_1]);
+        let third = u16::from_ne_bytes([OUR_TTL, new.protocol]);
+        let sum = Sum::default().with_u32(first).with_u32(second).with(third);
+        let check = sum.with_u32(new.source).with_u32(new.destination).checksum();
+        header.set_u32::<0>(first);
+        header.set_u32::<4>(second);
+        header.set_u32::<V4_TTL>(u32::from(third) | (u32::from(check) << 16));
+        header.set_u32::<V4_SOURCE>(new.source);
+        header.set_u32::<V4_DESTINATION>(new.destination);
+    }
+
+    #[inline(always)]
+    fn tunnel_source(settings: &Settings, hash: u64) -> u32 {
+        settings.tunnel_v4 | (hash as u32 & settings.tunnel_v4_entropy)
+    }
+
+    #[inline(always)]
+    fn nat_sources(settings: &Settings) -> u16 {
+        settings.nat_sources[0]
+    }
+
+    #[inline(always)]
+    fn nat_source(settings: &Settings, index: usize) -> u32 {
+        settings.nat_v4[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
     }
 
     #[inline(always)]

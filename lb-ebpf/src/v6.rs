@@ -2,14 +2,15 @@
 
 use core::mem::offset_of;
 
-use lb_common::layout::{Address, ListenerKeyV6, Vip};
+use lb_common::layout::{Address, ListenerKeyV6, MAX_NAT_SOURCES, Settings, Vip};
 use lb_common::verdict::Verdict;
-use network_types::ip::Ipv6Hdr;
+use network_types::ip::{IpProto, Ipv6Hdr};
 
 use crate::checksum::Sum;
-use crate::family::{Family, ICMPV6, Ip, OUR_TTL, Shape, mix, pair};
+use crate::family::{Family, ICMPV6, Ip, NewHeader, OUR_TTL, Shape, mix, pair};
 use crate::packet::{Frame, Packet, Window};
 use crate::tables::Tables;
+use crate::verifier::masked;
 
 /// Most extension headers that are followed.
 const MAX_EXTENSIONS: usize = 6;
@@ -30,6 +31,8 @@ impl Family for V6 {
     type Header<'p> = Window<'p, V6_LENGTH>;
     const NUMBER: u8 = 6;
     const ICMP: u8 = ICMPV6;
+    const ENCAPSULATED: u8 = IpProto::Ipv6 as u8;
+    const LENGTH: usize = V6_LENGTH;
 
     #[inline(always)]
     fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
@@ -56,6 +59,7 @@ impl Family for V6 {
         ip.end = end;
         ip.ttl = header.u8_at::<V6_HOPS>();
         ip.shape = Shape::WHOLE;
+        ip.identification = 0;
         follow_extensions(packet, ip)
     }
 
@@ -119,6 +123,42 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn traffic_class(header: Self::Header<'_>) -> u8 {
+        (u16::from_be(header.u16_at::<0>()) >> 4) as u8
+    }
+
+    #[inline(always)]
+    fn write(header: Self::Header<'_>, new: &NewHeader<[u32; 4]>) {
+        let first = (6 << 28) | (u32::from(new.traffic_class) << 20) | (new.flow_label & 0xf_ffff);
+        let [length_0, length_1] = (new.length as u16).to_be_bytes();
+        header.set_u32::<0>(first.to_be());
+        header.set_u32::<V6_PAYLOAD>(u32::from_ne_bytes([
+            length_0,
+            length_1,
+            new.protocol,
+            OUR_TTL,
+        ]));
+        header.set_words::<V6_SOURCE>(new.source);
+        header.set_words::<V6_DESTINATION>(new.destination);
+    }
+
+    #[inline(always)]
+    fn tunnel_source(settings: &Settings, hash: u64) -> [u32; 4] {
+        let [a, b, c, d] = settings.tunnel_v6;
+        [a, b, c, d | (hash as u32 & settings.tunnel_v6_entropy)]
+    }
+
+    #[inline(always)]
+    fn nat_sources(settings: &Settings) -> u16 {
+        settings.nat_sources[1]
+    }
+
+    #[inline(always)]
+    fn nat_source(settings: &Settings, index: usize) -> [u32; 4] {
+        settings.nat_v6[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
+    }
+
+    #[inline(always)]
     fn listener(tables: &impl Tables, address: [u32; 4], port: u16, protocol: u8) -> Option<u32> {
         tables.listener_id_v6(&ListenerKeyV6 { address, port, protocol, reserved: 0 })
     }
@@ -156,6 +196,7 @@ fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<()
             FRAGMENT => {
                 // RFC 8200 section 4.5: 13 bits of offset, two reserved, "more fragments".
                 let offset = u16::from_be(header.u16_at::<2>());
+                ip.identification = header.u32_at::<4>();
                 if offset & 0xfff8 != 0 {
                     ip.shape = Shape::LATER_FRAGMENT;
                     return Ok(());

@@ -42,6 +42,15 @@ pub(crate) fn masked<const MASK: usize>(number: usize) -> usize {
     number & MASK
 }
 
+/// Makes the compiler take what `value` points to for read and written here: by a function that reaches it by
+/// another pointer.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub fn hand_over<T>(value: &mut T) {
+    // SAFETY: an instruction without effect; the memory may be touched, since it is valid for writes.
+    unsafe { core::arch::asm!("{0} = {0}", in(reg) core::ptr::from_mut(value), options(nostack)) };
+}
+
 /// The numbers from 0 to `end`, in a loop that stays a loop.
 #[inline(always)]
 pub(crate) fn rolled(end: usize) -> impl Iterator<Item = usize> {

@@ -65,12 +65,12 @@ fn backend(state: u8) -> Backend {
         macs: [7; 12],
         port: 80_u16.to_be(),
         vip_port: 8080_u16.to_be(),
-        address_delta: 8,
-        transport_delta: 9,
+        delta: 8,
+        mtu: 9,
         state,
         protocol: 6,
         family: 4,
-        reserved: 0,
+        forward: 0,
     }
 }
 
@@ -334,12 +334,12 @@ fn flows_are_listed_with_their_details_and_swept_when_idle() {
         details.set(25, detail, 0).unwrap();
 
         let flows = datapath.flows();
-        let is_detail_of = |found: &Detail, tag| found.source_port == 4711 && tag == 77;
+        let is_detail_of = |found: &Detail, _: &Backend, tag| found.source_port == 4711 && tag == 77;
         let (total, listed) = flows.list(1004, 10, |id| id == 20, is_detail_of).unwrap();
         assert_eq!((total, listed.len()), (1, 1));
         assert_eq!((listed[0].detail, listed[0].idle_ticks), (detail, 4));
         assert_eq!(flows.list(1004, 10, |id| id == 21, is_detail_of).unwrap().0, 0);
-        assert_eq!(flows.list(1004, 10, |_| true, |_, _| false).unwrap(), (1, vec![]));
+        assert_eq!(flows.list(1004, 10, |_| true, |_, _, _| false).unwrap(), (1, vec![]));
         let counts = flows.sweep(1010).unwrap();
         assert_eq!((counts.total, counts.cells[&20], counts.expired), (1, 2, 0));
         assert_eq!(flows.sweep(1011).unwrap().expired, 2);

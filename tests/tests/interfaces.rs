@@ -139,12 +139,12 @@ fn behind(interface: u32, mac: u8) -> Backend {
         macs: [mac; 12],
         port: 80,
         vip_port: 80,
-        address_delta: 0,
-        transport_delta: 0,
+        delta: 0,
+        mtu: 0,
         state: 1,
         protocol: 6,
         family: 4,
-        reserved: 0,
+        forward: 0,
     }
 }
 

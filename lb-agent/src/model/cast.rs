@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use lb_common::LAYOUT_VERSION;
 use lb_common::layout::Settings;
+use zerocopy::FromZeros;
 
 use super::agent::{ProbeOutcome, Target};
 use super::config::{
-    Agent, Api, Backend, BackendState, CheckKind, Config, Datapath, Forward, HealthCheck, Metrics,
-    OnBackendDown, Protocol, Scheduler, Service, Shutdown, Timeouts, XdpMode,
+    Agent, Api, Backend, BackendState, CheckKind, Config, Datapath, Forward, Fragments, FullNat,
+    HealthCheck, Metrics, OnBackendDown, Protocol, Scheduler, Service, Shutdown, Timeouts, Tunnel,
+    XdpMode,
 };
 use super::tables::{NextHop, Tables};
 
@@ -90,6 +92,9 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             manage_addresses: true,
             xdp_mode: XdpMode::Auto,
             max_flows: 1 << 20,
+            fragments: Fragments::Follow,
+            full_nat: FullNat { sources: Vec::new(), ports: 20_000..=60_999 },
+            tunnel: Tunnel { sources: Vec::new(), gue_port: 6_080 },
             timeouts: Timeouts {
                 tcp_syn: Duration::from_secs(10),
                 tcp_established: Duration::from_hours(2),
@@ -108,7 +113,7 @@ pub(super) fn tables() -> Tables {
             hash_key: [1, 2],
             bucket_mask: 0xff,
             layout: LAYOUT_VERSION,
-            timeouts: [0; 8],
+            ..Settings::new_zeroed()
         },
         vips: BTreeMap::new(),
         pointers: BTreeMap::new(),

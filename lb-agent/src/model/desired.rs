@@ -5,25 +5,25 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use lb_common::cell;
+use lb_common::layout;
 use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Vip};
 
 use super::agent::Target;
-use super::config::{self, BackendState, Config, OnBackendDown, Service, Timeouts};
+use super::config::{self, BackendState, Config, Forward, OnBackendDown, Service};
 use super::health::{Checks, Health};
 use super::tables::{ListenerKey, NextHop};
 
 pub(super) mod rotation;
+mod settings;
 #[cfg(test)]
 mod tests;
 
 /// What the tables should say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
-    /// Idle timeouts in ticks by number of the cell's state.
-    pub timeouts: [u16; 8],
+    /// What is the same for all packets; what the maps were made with is zero.
+    pub settings: layout::Settings,
     /// VIPs.
     pub vips: BTreeMap<IpAddr, Vip>,
     /// Where is listened.
@@ -43,6 +43,8 @@ pub struct Listener {
     pub slots: Vec<SocketAddr>,
     /// The state of backends that are dead or gone.
     pub down: u8,
+    /// How packets reach the backends.
+    pub forward: Forward,
 }
 
 /// Derives the tables.
@@ -50,7 +52,7 @@ pub fn desired(config: &Config, checks: &Checks, next_hops: &BTreeMap<IpAddr, Ne
     let closed = u32::from(config.datapath.manage_addresses);
     let listens = config.services.iter().flat_map(|service| &service.listen);
     Desired {
-        timeouts: ticks(&config.datapath.timeouts),
+        settings: settings::settings(&config.datapath),
         vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
         listeners: config.services.iter().flat_map(|service| listeners(service, checks)).collect(),
         next_hops: next_hops.clone(),
@@ -71,19 +73,22 @@ fn listeners(service: &Service, checks: &Checks) -> Vec<(ListenerKey, Listener)>
         groups.push((cursor, names));
         let slots = rotation.into_iter().map(|(_, backend)| backend).collect();
         let backends = states(service, checks, address);
-        (key, Listener { cursor, backends, slots, down: down(service) })
+        (key, Listener { cursor, backends, slots, down: down(service), forward: service.forward })
     };
     service.listen.iter().map(listen).collect()
 }
 
-/// Each backend of the family of `vip`, with its address of that family.
+/// Each backend that can serve `vip`, with its address: of the same family, or where a tunnel leads to
+/// another one, of that.
 fn of_family(
     service: &Service,
     vip: SocketAddr,
 ) -> impl Iterator<Item = (&config::Backend, SocketAddr)> {
     service.backends.iter().filter_map(move |backend| {
-        let address = backend.address.iter().find(|address| address.is_ipv4() == vip.is_ipv4())?;
-        Some((backend, *address))
+        let mut addresses = backend.address.iter();
+        let same = addresses.find(|address| address.is_ipv4() == vip.is_ipv4());
+        let other = backend.address.first().filter(|_| service.forward.crosses_families());
+        Some((backend, *same.or(other)?))
     })
 }
 
@@ -132,20 +137,4 @@ fn rotation<'a>(service: &'a Service, checks: &Checks, vip: SocketAddr) -> Rotat
         config::Scheduler::RoundRobin => members.into_iter().map(|(member, _)| member).collect(),
         config::Scheduler::WeightedRoundRobin => rotation::weighted(&members),
     }
-}
-
-/// Idle timeouts in ticks by number of the cell's state; no flow is dropped before its timeout.
-fn ticks(timeouts: &Timeouts) -> [u16; 8] {
-    let ticks = |timeout: Duration| {
-        let ticks = timeout.as_nanos().div_ceil(1 << cell::TICK_SHIFT);
-        u16::try_from(ticks).unwrap_or(u16::MAX).min(cell::MAX_TIMEOUT_TICKS)
-    };
-    let by_state = |index: u8| match cell::State::from_number(index.into()) {
-        Some(cell::State::Syn | cell::State::SynAck) => ticks(timeouts.tcp_syn),
-        Some(cell::State::Established | cell::State::HalfClosed) => ticks(timeouts.tcp_established),
-        Some(cell::State::Closing) => ticks(timeouts.tcp_fin),
-        Some(cell::State::Udp) => ticks(timeouts.udp),
-        None => 0,
-    };
-    [0, 1, 2, 3, 4, 5, 6, 7].map(by_state)
 }

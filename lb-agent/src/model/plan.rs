@@ -98,7 +98,8 @@ type Runs = BTreeMap<u32, (u64, Vec<u32>)>;
 
 impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
-        let settings = Settings { timeouts: self.desired.timeouts, ..self.installed.settings };
+        let Settings { hash_key, bucket_mask, layout, cpus, .. } = self.installed.settings;
+        let settings = Settings { hash_key, bucket_mask, layout, cpus, ..self.desired.settings };
         changed(settings != self.installed.settings, || Write::Settings(settings))
     }
 
@@ -206,7 +207,8 @@ impl Planner<'_> {
             desired.backends.iter().filter_map(move |(address, state)| {
                 let id = self.ids.backend(listener, *address)?;
                 let next_hop = self.desired.next_hops.get(&address.ip());
-                Some((id, entry::backend(listener, *key, *address, *state, next_hop)))
+                let way = (*address, desired.forward.of_address(address.is_ipv4()));
+                Some((id, entry::backend(listener, *key, way, *state, next_hop)))
             })
         })
     }

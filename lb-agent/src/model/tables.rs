@@ -50,7 +50,7 @@ impl ListenerKey {
 
 /// Address and port of a backend; `None` for a free entry.
 pub fn server(backend: &Backend) -> Option<SocketAddr> {
-    layout::socket(&backend.address, backend.port, backend.family)
+    layout::socket(&backend.address, backend.port, backend.address_family())
 }
 
 /// A way to a neighbour.

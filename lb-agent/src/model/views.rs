@@ -212,7 +212,8 @@ impl Agent {
 
 /// Backend ids by listener and address, and which of them are in a rotation.
 struct Ids {
-    by_place: BTreeMap<(ListenerKey, SocketAddr), u32>,
+    /// More than one where the way of forwarding has changed and old flows remember the other.
+    by_place: BTreeMap<(ListenerKey, SocketAddr), Vec<u32>>,
     serving: BTreeSet<u32>,
 }
 
@@ -223,8 +224,12 @@ impl Ids {
             let address = server(backend)?;
             Some((ListenerKey::of_backend(backend)?, address))
         };
-        let backends = tables.backends.iter();
-        let by_place = backends.filter_map(|(id, backend)| Some((place(backend)?, *id))).collect();
+        let mut by_place: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+        for (id, backend) in &tables.backends {
+            if let Some(place) = place(backend) {
+                by_place.entry(place).or_default().push(*id);
+            }
+        }
         let reached = tables.pointers.values().filter_map(|id| tables.listeners.get(id));
         let serving = reached.flat_map(|listener| tables.slots(listener)).copied().collect();
         Self { by_place, serving }
@@ -236,7 +241,8 @@ impl Ids {
         backend: &'a Backend,
     ) -> impl Iterator<Item = &'a u32> {
         keys(service).flat_map(move |key| {
-            backend.address.iter().filter_map(move |address| self.by_place.get(&(key, *address)))
+            let ids = move |address| self.by_place.get(&(key, address));
+            backend.address.iter().copied().filter_map(ids).flatten()
         })
     }
 

@@ -3,8 +3,8 @@
 use core::cell::Cell as Memory;
 
 use lb_common::layout::{
-    Backend, Bucket, Count, Detail, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Settings,
-    Traffic, Vip,
+    Backend, Bucket, Count, Detail, FragmentKey, FragmentWay, Interface, Listener, ListenerKeyV4,
+    ListenerKeyV6, Settings, Traffic, Vip,
 };
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS};
 
@@ -63,6 +63,26 @@ impl Tables for HostTables {
 
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
         entry(&self.buckets, index)
+    }
+
+    fn cpu(&self) -> u32 {
+        0
+    }
+
+    fn draw_source(&self) -> u64 {
+        self.sources_drawn.replace(self.sources_drawn.get().wrapping_add(1))
+    }
+
+    fn may_report(&self) -> bool {
+        self.may_report.get()
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentWay> {
+        self.fragments.borrow().get(key).copied()
+    }
+
+    fn remember_fragment(&self, key: &FragmentKey, way: &FragmentWay) {
+        self.fragments.borrow_mut().insert(*key, *way);
     }
 
     fn detail(&self, index: u32) -> Option<Entry<Detail>> {

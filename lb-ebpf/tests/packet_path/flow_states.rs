@@ -1,6 +1,7 @@
 //! What the two cells of a flow remember, and for how long.
 
 use lb_common::cell::{Cell, State};
+use lb_common::layout::Detail;
 use lb_common::verdict::Verdict;
 use lb_ebpf::flow::detail_matches;
 use proptest::prelude::*;
@@ -300,8 +301,12 @@ fn every_cell_has_a_detail_that_hashes_to_it() {
         let used: Vec<_> = cells.filter(|(cell, _)| !cell.is_empty()).collect();
         assert_eq!(used.len(), 400);
         let key = world.tables.settings.hash_key;
-        assert!(used.iter().all(|(cell, detail)| detail_matches(&key, detail, cell.tag())));
-        assert!(!detail_matches(&key, used[0].1, used[0].0.tag() ^ 1));
+        let matches = |cell: &Cell, detail: &Detail, tag: u64| {
+            let backend = &world.tables.backends[cell.backend() as usize];
+            detail_matches(&key, detail, backend, cell.is_reply(), tag)
+        };
+        assert!(used.iter().all(|(cell, detail)| matches(cell, detail, cell.tag())));
+        assert!(used.iter().all(|(cell, detail)| !matches(cell, detail, cell.tag() ^ 1)));
     }
 }
 

@@ -91,7 +91,8 @@ fn others(cast: &Cast) -> Vec<Sample> {
 fn each(test: impl Fn(&World, &Sample)) {
     for cast in FAMILIES {
         for protocol in PROTOCOLS {
-            let world = World::new(cast, protocol);
+            let mut world = World::new(cast, protocol);
+            world.tables.settings.follow_fragments = 0;
             world.establish(cast.client);
             let kinds = [transports(&cast, protocol), errors(&cast, protocol), others(&cast)];
             kinds.iter().flatten().for_each(|kind| test(&world, kind));

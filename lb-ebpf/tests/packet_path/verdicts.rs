@@ -2,6 +2,7 @@
 
 mod dropped;
 mod passed;
+mod ways;
 
 use lb_common::layout::{BACKEND_DOWN_RESET, Count};
 use lb_common::verdict::{Kind, Verdict};
@@ -98,6 +99,7 @@ fn no_verdict_is_forgotten() {
         include_str!("verdicts.rs"),
         include_str!("verdicts/dropped.rs"),
         include_str!("verdicts/passed.rs"),
+        include_str!("verdicts/ways.rs"),
     ]
     .concat();
     for verdict in Verdict::ALL {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use lb_agent::model::config::{Datapath, Timeouts, XdpMode};
+use lb_agent::model::config::{Datapath, Fragments, FullNat, Timeouts, Tunnel, XdpMode};
 use nix::sched::{CloneFlags, unshare};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -57,6 +57,9 @@ impl Director {
                 tcp_fin: second,
                 udp: second,
             },
+            fragments: Fragments::Follow,
+            full_nat: FullNat { sources: Vec::new(), ports: 20_000..=60_999 },
+            tunnel: Tunnel { sources: Vec::new(), gue_port: 6_080 },
         }
     }
 }

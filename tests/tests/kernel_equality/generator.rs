@@ -44,7 +44,7 @@ pub struct Generator {
 impl Generator {
     /// For the services of a director.
     pub fn new(seed: u64, cast: &Cast) -> Self {
-        let deltas = cast.tables.backends.iter().map(|backend| backend.transport_delta);
+        let deltas = cast.tables.backends.iter().map(|backend| backend.delta);
         Self {
             random: Random::new(seed),
             services: cast.services.clone(),

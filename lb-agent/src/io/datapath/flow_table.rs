@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use aya::maps::{Array, MapData};
 use lb_common::cell::{Cell, State};
-use lb_common::layout::{Bucket, Detail, Settings};
+use lb_common::layout::{Backend, Bucket, Detail, Settings};
 use lb_common::map;
 
 use super::error::{OnMap, Result};
@@ -32,6 +32,7 @@ pub struct FlowTable {
     cells: Mapping,
     details: Array<MapData, Detail>,
     settings: Array<MapData, Settings>,
+    backends: Array<MapData, Backend>,
 }
 
 impl FlowTable {
@@ -41,6 +42,7 @@ impl FlowTable {
             cells: Mapping::new(&flows, map::FLOWS, geometry.buckets, size_of::<Bucket>())?,
             details: open(pins, map::DETAILS)?,
             settings: open(pins, map::SETTINGS)?,
+            backends: open(pins, map::BACKENDS)?,
         })
     }
 
@@ -59,7 +61,7 @@ impl FlowTable {
         tick: u64,
         limit: usize,
         is_wanted: impl Fn(u32) -> bool,
-        is_detail_of: impl Fn(&Detail, u64) -> bool,
+        is_detail_of: impl Fn(&Detail, &Backend, u64) -> bool,
     ) -> Result<(u64, Vec<FlowEntry>)> {
         let mut total = 0;
         let mut flows = Vec::new();
@@ -72,7 +74,8 @@ impl FlowTable {
             total += 1;
             if flows.len() < limit {
                 let detail = self.details.get(&index, 0).on("read", map::DETAILS)?;
-                if is_detail_of(&detail, cell.tag()) {
+                let backend = self.backends.get(&cell.backend(), 0).on("read", map::BACKENDS)?;
+                if is_detail_of(&detail, &backend, cell.tag()) {
                     let idle_ticks = idle_ticks(cell, tick);
                     flows.push(FlowEntry { backend: cell.backend(), state, idle_ticks, detail });
                 }

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use aya::util::nr_cpus;
 use lb_common::layout::{Interface, Settings};
 use lb_common::{LAYOUT_VERSION, map};
+use zerocopy::FromZeros;
 
 use super::attach::Target;
-use super::error::{DatapathError, OnMap, Result};
+use super::error::{DatapathError, OnMap, Result, Source};
 use super::maps::{Maps, entries};
 use super::shape::Geometry;
 
@@ -22,7 +24,8 @@ impl Maps {
             hash_key: draw_key().map_err(DatapathError::Random)?,
             bucket_mask: geometry.buckets.saturating_sub(1),
             layout: LAYOUT_VERSION,
-            timeouts: [0; 8],
+            cpus: cpus()?,
+            ..Settings::new_zeroed()
         })
     }
 
@@ -53,6 +56,12 @@ impl Maps {
         }
         Ok(())
     }
+}
+
+/// The CPUs that may ever run, which share the ports of full NAT.
+fn cpus() -> Result<u16> {
+    let cpus = nr_cpus().map_err(|(_, error)| Source::from(error)).on("write", map::SETTINGS)?;
+    Ok(u16::try_from(cpus).unwrap_or(u16::MAX))
 }
 
 /// `/dev/random` waits, early after a boot, until the kernel's generator is seeded.

@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    const TIMEOUTS: [u16; 8] = [0, 2, 2, 100, 2, 10, 0, 0];
+    const TIMEOUTS: [u16; 8] = [0, 2, 2, 100, 100, 2, 10, 0];
 
     fn table(cells: &[Cell]) -> Vec<AtomicU64> {
         cells.iter().map(|cell| AtomicU64::new(cell.0)).collect()

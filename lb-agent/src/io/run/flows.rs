@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lb_common::api::{Flow, FlowList};
 use lb_common::cell::{State, TICK_SHIFT};
-use lb_common::layout::{self, Detail};
+use lb_common::layout::{self, Backend, Detail};
 
 use crate::io::clock;
 use crate::io::datapath::{FlowEntry, FlowTable, Result};
@@ -20,8 +20,9 @@ pub(super) fn list(
     filter: &FlowFilter,
 ) -> Result<FlowList> {
     let is_wanted = |id: u32| matches(filter, owners.get(&id));
-    let is_detail_of =
-        |detail: &Detail, tag: u64| lb_ebpf::flow::detail_matches(&hash_key, detail, tag);
+    let is_detail_of = |detail: &Detail, backend: &Backend, tag: u64| {
+        lb_ebpf::flow::detail_matches(&hash_key, detail, backend, false, tag)
+    };
     let (total, entries) = table.list(clock::tick(), filter.limit, is_wanted, is_detail_of)?;
     let flows = entries.iter().filter_map(|entry| render(entry, owners.get(&entry.backend)?));
     Ok(FlowList { total, flows: flows.collect() })
@@ -36,11 +37,11 @@ fn matches(filter: &FlowFilter, owner: Option<&Owner>) -> bool {
 }
 
 fn render(entry: &FlowEntry, owner: &Owner) -> Option<Flow> {
-    let Detail { source, destination, source_port, destination_port, family, .. } = entry.detail;
+    let Detail { client, client_port, family, .. } = entry.detail;
     Some(Flow {
         protocol: owner.listener.protocol.word().to_owned(),
-        client: layout::socket(&source, source_port, family)?,
-        vip: layout::socket(&destination, destination_port, family)?,
+        client: layout::socket(&client, client_port, family)?,
+        vip: owner.listener.address,
         service: owner.service.clone().unwrap_or_default(),
         backend: owner.backend.clone().unwrap_or_default(),
         backend_address: owner.address,
@@ -82,14 +83,10 @@ mod tests {
     }
 
     fn entry() -> FlowEntry {
-        let (source, source_port, family) = layout::endpoint("198.51.100.7:40000".parse().unwrap());
-        let (destination, destination_port, _) =
-            layout::endpoint("203.0.113.10:80".parse().unwrap());
+        let (client, client_port, family) = layout::endpoint("198.51.100.7:40000".parse().unwrap());
         let mut detail = <Detail as zerocopy::FromZeros>::new_zeroed();
-        detail.source = source;
-        detail.source_port = source_port;
-        detail.destination = destination;
-        detail.destination_port = destination_port;
+        detail.client = client;
+        detail.client_port = client_port;
         detail.family = family;
         FlowEntry { backend: 7, state: State::Established, idle_ticks: 2, detail }
     }

@@ -61,7 +61,7 @@ impl Before {
         let listeners = installed.listeners.values();
         let served: BTreeSet<u32> =
             listeners.flat_map(|listener| installed.slots(listener)).copied().collect();
-        let (mut by_place, mut by_address) = (BTreeMap::new(), BTreeMap::new());
+        let (mut by_place, mut reached) = (BTreeMap::new(), BTreeSet::new());
         for (id, backend) in &installed.backends {
             let places = ListenerKey::of_backend(backend).zip(server(backend));
             let Some((key, address)) = places else { continue };
@@ -70,13 +70,22 @@ impl Before {
                 _ if served.contains(id) => Health::Up,
                 _ => Health::Unknown,
             };
-            by_place.insert((key, address), health);
+            // Of two entries for one server, the one that old flows remember is down.
+            let best: &mut Health = by_place.entry((key, address)).or_insert(health);
+            if *best == Health::Down {
+                *best = health;
+            }
             // An entry that only flows remember tells of its removal, not of its server.
             if installed.pointers.get(&key) == Some(&backend.listener) {
-                let known = by_address.entry(address).or_insert(health);
-                if health == Health::Down || *known == Health::Unknown {
-                    *known = health;
-                }
+                reached.insert((key, address));
+            }
+        }
+        let mut by_address = BTreeMap::new();
+        for (key, address) in reached {
+            let Some(&health) = by_place.get(&(key, address)) else { continue };
+            let known = by_address.entry(address).or_insert(health);
+            if health == Health::Down || *known == Health::Unknown {
+                *known = health;
             }
         }
         Self { by_place, by_address }

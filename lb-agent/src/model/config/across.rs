@@ -124,8 +124,10 @@ fn every_family_served(report: &Report, service: &Draft) {
 
 /// Number of backends that can serve a listen address.
 fn serving(service: &Draft, listen: SocketAddr) -> usize {
-    let same_family = |address: &Located<SocketAddr>| address.value.is_ipv4() == listen.is_ipv4();
-    service.backends.iter().filter(|backend| backend.address.items.iter().any(same_family)).count()
+    let crosses = service.forward().is_some_and(|forward| forward.value.crosses_families());
+    let serves =
+        |address: &Located<SocketAddr>| crosses || address.value.is_ipv4() == listen.is_ipv4();
+    service.backends.iter().filter(|backend| backend.address.items.iter().any(serves)).count()
 }
 
 fn no_vip_as_backend(report: &Report, services: &[Draft]) {

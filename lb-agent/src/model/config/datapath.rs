@@ -7,7 +7,7 @@ use super::duration::idle_timeout;
 use super::problem::Fault;
 use super::reader::{Located, Table};
 use super::value::{boolean, choice, integer, interface, path};
-use super::{Datapath, Timeouts, XdpMode};
+use super::{Datapath, Fragments, Timeouts, XdpMode, sources};
 
 const PIN_PATH: &str = "/sys/fs/bpf/lb";
 const MAX_FLOWS: u32 = 1_048_576;
@@ -26,15 +26,21 @@ pub(super) fn datapath(mut table: Table<'_>) -> Option<Datapath> {
     let manage_addresses = table.or("manage_addresses", false, boolean);
     let xdp_mode = table.or("xdp_mode", XdpMode::Auto, choice(&[]));
     let max_flows = table.or("max_flows", MAX_FLOWS, integer(1_024..=16_777_216));
+    let fragments = table.or("fragments", Fragments::Follow, choice(&[]));
     let timeouts = timeouts(table.section("timeouts", "[datapath.timeouts]"));
-    table.finish(&["full_nat"]);
+    let full_nat = sources::full_nat(table.section("full_nat", "[datapath.full_nat]"));
+    let tunnel = sources::tunnel(table.section("tunnel", "[datapath.tunnel]"));
+    table.finish(&[]);
     Some(Datapath {
         interfaces: interfaces.into_iter().map(|interface| interface.value).collect(),
         pin_path: pin_path?.value,
         manage_addresses: manage_addresses?.value,
         xdp_mode: xdp_mode?.value,
         max_flows: max_flows?.value,
+        fragments: fragments?.value,
         timeouts: timeouts?,
+        full_nat: full_nat?,
+        tunnel: tunnel?,
     })
 }
 

@@ -4,12 +4,14 @@
 //! compares two. The names of keys stand twice: where they are read (one file per section) and in
 //! `setting`, for writing and comparing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 pub use lb_common::api::{BackendState, MAX_WEIGHT};
+use lb_common::layout;
 
 mod across;
 mod address;
@@ -17,6 +19,7 @@ mod daemon;
 mod datapath;
 mod diff;
 mod duration;
+mod forwarding;
 mod health_check;
 mod notes;
 mod parse;
@@ -24,6 +27,7 @@ mod problem;
 mod reader;
 mod service;
 mod setting;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -106,8 +110,41 @@ pub struct Datapath {
     pub xdp_mode: XdpMode,
     /// Flows that the flow table is made for.
     pub max_flows: u32,
+    /// What becomes of fragments.
+    pub fragments: Fragments,
     /// Idle timeouts.
     pub timeouts: Timeouts,
+    /// Where full NAT takes its sources from.
+    pub full_nat: FullNat,
+    /// How packets are encapsulated.
+    pub tunnel: Tunnel,
+}
+
+/// What becomes of fragments of packets for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragments {
+    /// Later ones follow the first one.
+    Follow,
+    /// All are dropped.
+    Drop,
+}
+
+/// `[datapath.full_nat]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FullNat {
+    /// Addresses, of both families; may be empty.
+    pub sources: Vec<IpAddr>,
+    /// The ports of each of them.
+    pub ports: RangeInclusive<u16>,
+}
+
+/// `[datapath.tunnel]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// At most one prefix of each family; the bits behind it vary with the flow.
+    pub sources: Vec<IpNet>,
+    /// Where GUE is listened for.
+    pub gue_port: u16,
 }
 
 /// How to attach.
@@ -169,6 +206,34 @@ pub enum Protocol {
 pub enum Forward {
     /// Destination rewritten, the client's address preserved, replies rewritten back.
     Nat,
+    /// Source and destination rewritten, so that replies come back by any route.
+    FullNat,
+    /// MAC address rewritten; the backend has the VIP and answers past the director.
+    Dsr,
+    /// IP in IP; the backend has the VIP and answers past the director.
+    Ipip,
+    /// IP in UDP (GUE); the backend has the VIP and answers past the director.
+    Gue,
+}
+
+impl Forward {
+    /// The mode of a backend's entry, whose address is of this family.
+    pub fn of_address(self, is_ipv4: bool) -> layout::Forward {
+        match (self, is_ipv4) {
+            (Self::Nat, _) => layout::Forward::Nat,
+            (Self::FullNat, _) => layout::Forward::FullNat,
+            (Self::Dsr, _) => layout::Forward::Dsr,
+            (Self::Ipip, true) => layout::Forward::IpipV4,
+            (Self::Ipip, false) => layout::Forward::IpipV6,
+            (Self::Gue, true) => layout::Forward::GueV4,
+            (Self::Gue, false) => layout::Forward::GueV6,
+        }
+    }
+
+    /// Whether the backend's address may be of another family than the VIP.
+    pub fn crosses_families(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
 }
 
 /// How a backend is chosen for a new flow.

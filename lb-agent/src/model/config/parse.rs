@@ -6,7 +6,7 @@ use super::problem::{Fault, Problems, Report};
 use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
 use super::value::{Parsed, check_name, type_name};
-use super::{Config, Service, across, daemon, datapath, health_check, notes};
+use super::{Config, Datapath, Service, across, daemon, datapath, forwarding, health_check, notes};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let metrics = daemon::metrics(root.section("metrics", "[metrics]"));
     let datapath = datapath::datapath(root.section("datapath", "[datapath]"));
     let checks = health_checks(&mut root);
-    let services = services(&mut root, &checks);
+    let services = services(&mut root, &checks, datapath.as_ref());
     root.finish(&["pool", "firewall", "vrrp", "sync"]);
     let config = Config {
         agent: agent?,
@@ -71,9 +71,14 @@ fn health_checks(root: &mut Table<'_>) -> HealthChecks {
     checks
 }
 
-fn services(root: &mut Table<'_>, checks: &HealthChecks) -> Option<Vec<Service>> {
+fn services(
+    root: &mut Table<'_>,
+    checks: &HealthChecks,
+    datapath: Option<&Datapath>,
+) -> Option<Vec<Service>> {
     let tables = root.sections("service", "[[service]]");
     let drafts: Vec<Draft> = tables.into_iter().map(|table| draft(table, checks)).collect();
     across::check(root.report, &drafts);
+    forwarding::check(root.report, &drafts, datapath);
     drafts.into_iter().map(Draft::finish).collect()
 }

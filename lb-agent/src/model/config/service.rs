@@ -34,7 +34,6 @@ const LATER_KEYS: &[&str] = &[
     "role",
     "role_fallback",
 ];
-const LATER_FORWARDS: &[&str] = &["full-nat", "dsr", "ipip", "gue"];
 const LATER_SCHEDULERS: &[&str] = &["lc", "wlc", "sh", "maglev", "random"];
 
 /// A service as far as it is valid.
@@ -55,7 +54,7 @@ pub(super) struct BackendDraft {
 
 /// What is valid or not by itself.
 struct Rest {
-    forward: Forward,
+    forward: Located<Forward>,
     scheduler: Scheduler,
     health_check: Option<HealthCheck>,
     on_backend_down: OnBackendDown,
@@ -74,7 +73,7 @@ pub(super) fn draft(mut table: Table<'_>, checks: &HealthChecks) -> Draft {
 }
 
 fn rest(table: &mut Table<'_>, checks: &HealthChecks) -> Option<Rest> {
-    let forward = table.or("forward", Forward::Nat, choice(LATER_FORWARDS));
+    let forward = table.or("forward", Forward::Nat, choice(&[]));
     let scheduler = table.or("scheduler", Scheduler::RoundRobin, choice(LATER_SCHEDULERS));
     let on_backend_down = table.or("on_backend_down", OnBackendDown::Reset, choice(&[]));
     let health_check = match table.raw("health_check") {
@@ -82,7 +81,7 @@ fn rest(table: &mut Table<'_>, checks: &HealthChecks) -> Option<Rest> {
         None => Some(None),
     };
     Some(Rest {
-        forward: forward?.value,
+        forward: forward?,
         scheduler: scheduler?.value,
         health_check: health_check?,
         on_backend_down: on_backend_down?.value,
@@ -129,6 +128,11 @@ fn backend(mut table: Table<'_>) -> BackendDraft {
 }
 
 impl Draft {
+    /// How its packets are forwarded, if that is known.
+    pub(super) fn forward(&self) -> Option<&Located<Forward>> {
+        self.rest.as_ref().map(|rest| &rest.forward)
+    }
+
     /// The longest rotation behind a listen address: that of all backends of its family.
     pub(super) fn longest_rotation(&self, listen: SocketAddr) -> u64 {
         let weights = self.backends.iter().filter_map(|backend| {
@@ -151,7 +155,7 @@ impl Draft {
             name: self.name?.value,
             listen: self.listen.items.into_iter().map(|address| address.value).collect(),
             protocol: self.protocol?,
-            forward: rest.forward,
+            forward: rest.forward.value,
             scheduler: rest.scheduler,
             health_check: rest.health_check,
             on_backend_down: rest.on_backend_down,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::duration::encode_duration;
 use super::word::{Kind, Word};
-use super::{Backend, CheckKind, Config, HealthCheck, Service, Timeouts};
+use super::{Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Timeouts};
 
 /// A key and its value; `None`: the file does not have the key.
 pub(super) struct Setting {
@@ -62,7 +62,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The tables of a file that stand once.
-pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 5] {
+pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 7] {
     let Config { agent, api, metrics, datapath, services: _ } = config;
     let agent = vec![
         text("node", &agent.node),
@@ -73,20 +73,30 @@ pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 5] {
         vec![path("socket", &api.socket), text("socket_mode", format!("{:04o}", api.socket_mode))];
     let listen = metrics.listen.map(|listen| Literal::Text(listen.to_string()));
     let metrics = vec![Setting { key: "listen", value: listen }];
-    let timeouts = timeouts(&datapath.timeouts);
+    let Datapath { timeouts: idle, full_nat, tunnel, .. } = datapath;
+    let timeouts = timeouts(idle);
     let datapath = vec![
         list("interfaces", &datapath.interfaces),
         path("pin_path", &datapath.pin_path),
         bare("manage_addresses", datapath.manage_addresses),
         word("xdp_mode", datapath.xdp_mode),
         bare("max_flows", datapath.max_flows),
+        word("fragments", datapath.fragments),
     ];
+    let FullNat { sources, ports } = full_nat;
+    let full_nat = vec![
+        list_if_any("sources", sources),
+        text("ports", format!("{}-{}", ports.start(), ports.end())),
+    ];
+    let tunnel = vec![list_if_any("sources", &tunnel.sources), bare("gue_port", tunnel.gue_port)];
     [
         ("agent", agent),
         ("api", api),
         ("metrics", metrics),
         ("datapath", datapath),
         ("datapath.timeouts", timeouts),
+        ("datapath.full_nat", full_nat),
+        ("datapath.tunnel", tunnel),
     ]
 }
 
@@ -156,6 +166,12 @@ fn bare(key: &'static str, value: impl fmt::Display) -> Setting {
 
 fn list<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
     Setting { key, value: Some(Literal::List(values.iter().map(T::to_string).collect())) }
+}
+
+/// The file has no empty lists.
+fn list_if_any<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
+    let Setting { key, value } = list(key, values);
+    Setting { key, value: value.filter(|_| !values.is_empty()) }
 }
 
 fn word(key: &'static str, value: impl Word) -> Setting {

@@ -1,7 +1,8 @@
 //! The words of the file for our enums, each written once for reading, writing and the API.
 
 use super::{
-    BackendState, CheckKind, Forward, OnBackendDown, Protocol, Scheduler, Shutdown, XdpMode,
+    BackendState, CheckKind, Forward, Fragments, OnBackendDown, Protocol, Scheduler, Shutdown,
+    XdpMode,
 };
 
 /// A type whose values are words of the file.
@@ -48,7 +49,8 @@ words! {
     Shutdown { Keep = "keep", Detach = "detach" }
     XdpMode { Auto = "auto", Native = "native", Generic = "generic" }
     Protocol { Tcp = "tcp", Udp = "udp" }
-    Forward { Nat = "nat" }
+    Forward { Nat = "nat", FullNat = "full-nat", Dsr = "dsr", Ipip = "ipip", Gue = "gue" }
+    Fragments { Follow = "follow", Drop = "drop" }
     Scheduler { RoundRobin = "rr", WeightedRoundRobin = "wrr" }
     OnBackendDown { Reset = "reset", Keep = "keep" }
     BackendState { Ready = "ready", Drain = "drain", Maint = "maint" }

@@ -1,6 +1,9 @@
 //! What is served, for each state that backends can be in.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lb_common::cell;
 
 use super::*;
 use crate::model::cast::{VIP, VIP6, at, config, shop, start, v4, v6};
@@ -129,5 +132,6 @@ fn timeouts_are_rounded_up_to_ticks() {
     config.datapath.timeouts.tcp_established = Duration::from_secs(1_000_000);
     let checks = Checks::new(start(), 1, &config, up);
     let desired = desired(&config, &checks, &BTreeMap::new());
-    assert_eq!(desired.timeouts, [0, 1, 1, cell::MAX_TIMEOUT_TICKS, 2, 14, 0, 0]);
+    let longest = cell::MAX_TIMEOUT_TICKS;
+    assert_eq!(desired.settings.timeouts, [0, 1, 1, longest, longest, 2, 14, 0]);
 }

@@ -73,17 +73,21 @@ fn assign_backends(
     desired: &Desired,
     listeners: &BTreeMap<ListenerKey, u32>,
 ) -> Result<BTreeMap<(u32, SocketAddr), u32>, Full> {
-    let has: BTreeMap<(u32, SocketAddr), u32> = installed
+    // Flows of another way of forwarding have other cells, so an id keeps its way too.
+    let has: BTreeMap<(u32, SocketAddr, u8), u32> = installed
         .backends
         .iter()
-        .filter_map(|(id, backend)| Some(((backend.listener, server(backend)?), *id)))
+        .filter_map(|(id, backend)| {
+            Some(((backend.listener, server(backend)?, backend.forward), *id))
+        })
         .collect();
     let mut free = (0..MAX_BACKENDS).filter(|id| !installed.backends.contains_key(id));
     let mut assigned = BTreeMap::new();
     for (key, desired) in &desired.listeners {
         let Some(listener) = listeners.get(key) else { continue };
         for address in desired.backends.keys() {
-            let id = has.get(&(*listener, *address)).copied();
+            let forward = desired.forward.of_address(address.is_ipv4()).number();
+            let id = has.get(&(*listener, *address, forward)).copied();
             let id = id.or_else(|| free.next()).ok_or(Full::Backends)?;
             assigned.insert((*listener, *address), id);
         }
@@ -97,7 +101,9 @@ pub fn retired(installed: &Tables, desired: &Desired) -> BTreeSet<u32> {
         let (key, address) = (ListenerKey::of_backend(backend)?, server(backend)?);
         let listener = desired.listeners.get(&key)?;
         let reached = installed.pointers.get(&key) == Some(&backend.listener);
-        (reached && listener.backends.contains_key(&address)).then_some(())
+        let forward = listener.forward.of_address(address.is_ipv4()).number();
+        let same = listener.backends.contains_key(&address) && forward == backend.forward;
+        (reached && same).then_some(())
     };
     let backends = installed.backends.iter();
     backends.filter(|(_, backend)| is_desired(backend).is_none()).map(|(id, _)| *id).collect()

@@ -6,10 +6,11 @@ use lb_common::layout::{BACKEND_DOWN_KEEP, Vip, run};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
+use zerocopy::FromZeros;
 
 use super::*;
 use crate::model::cast::{VIP, VIP6, at, tables, v4, v6, way};
-use crate::model::config::Protocol;
+use crate::model::config::{Forward, Protocol};
 use meaning::{assert_means, assert_sound};
 
 mod meaning;
@@ -26,9 +27,10 @@ fn web() -> ListenerKey {
 fn serving(servers: &[u8]) -> Desired {
     let slots: Vec<SocketAddr> = servers.iter().map(|number| v4(*number)).collect();
     let backends = slots.iter().map(|address| (*address, BACKEND_UP)).collect();
-    let listener = desired::Listener { cursor: web(), backends, slots, down: BACKEND_DOWN_KEEP };
+    let (down, forward) = (BACKEND_DOWN_KEEP, Forward::Nat);
+    let listener = desired::Listener { cursor: web(), backends, slots, down, forward };
     Desired {
-        timeouts: [0; 8],
+        settings: Settings::new_zeroed(),
         vips: [(web().address.ip(), Vip { closed: 1 })].into(),
         listeners: [(web(), listener)].into(),
         next_hops: BTreeMap::new(),
@@ -37,7 +39,7 @@ fn serving(servers: &[u8]) -> Desired {
 
 fn nothing() -> Desired {
     Desired {
-        timeouts: [0; 8],
+        settings: Settings::new_zeroed(),
         vips: BTreeMap::new(),
         listeners: BTreeMap::new(),
         next_hops: BTreeMap::new(),
@@ -209,8 +211,9 @@ fn any_listener(
 ) -> impl Strategy<Value = (ListenerKey, desired::Listener)> {
     let down = select(vec![BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET]);
     let subset = subsequence(servers, 0..=5);
-    (subset, vec(any::<bool>(), 5), vec(any::<Index>(), 0..8), down).prop_map(
-        move |(servers, up, draws, down)| {
+    let forward = select(vec![Forward::Nat, Forward::FullNat]);
+    (subset, vec(any::<bool>(), 5), vec(any::<Index>(), 0..8), down, forward).prop_map(
+        move |(servers, up, draws, down, forward)| {
             let state = |up: &bool| if *up { BACKEND_UP } else { down };
             let backends: BTreeMap<_, _> = servers.into_iter().zip(up.iter().map(state)).collect();
             let able: Vec<SocketAddr> = backends
@@ -220,7 +223,7 @@ fn any_listener(
                 .collect();
             let draws = if able.is_empty() { Vec::new() } else { draws };
             let slots = draws.iter().map(|draw| *draw.get(&able)).collect();
-            (key, desired::Listener { cursor: key, backends, slots, down })
+            (key, desired::Listener { cursor: key, backends, slots, down, forward })
         },
     )
 }
@@ -238,7 +241,7 @@ fn any_desired() -> impl Strategy<Value = Desired> {
                 listener.cursor = *cursor.get(&keys);
             }
             Desired {
-                timeouts: [timeout; 8],
+                settings: Settings { timeouts: [timeout; 8], ..Settings::new_zeroed() },
                 vips: keys.iter().map(|key| (key.address.ip(), Vip { closed })).collect(),
                 listeners: listeners.into_iter().collect(),
                 next_hops,

@@ -56,7 +56,8 @@ fn port_closed_and_protocol_closed() {
 fn fragment() {
     for cast in FAMILIES {
         for protocol in PROTOCOLS {
-            let world = World::new(cast, protocol);
+            let mut world = World::new(cast, protocol);
+            world.tables.settings.follow_fragments = 0;
             let whole = opening(protocol, cast.client, cast.vip);
             front(&world, &whole.clone().fragment(0, true), Verdict::Fragment);
             front(&world, &whole.clone().fragment(3, true), Verdict::Fragment);

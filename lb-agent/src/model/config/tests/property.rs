@@ -1,17 +1,18 @@
 //! Properties: no text makes the parser panic, and what is written is read back.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use proptest::collection::{btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::super::{
-    Agent, Api, Backend, CheckKind, Config, Datapath, HealthCheck, Metrics, Service, Timeouts,
-    Word, diff, to_toml,
+    Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck, Metrics,
+    Service, Timeouts, Tunnel, Word, diff, to_toml,
 };
 use super::{EXAMPLE, check, valid};
 
@@ -51,8 +52,10 @@ fn health_check() -> impl Strategy<Value = HealthCheck> {
 fn service(index: u8, checks: Vec<HealthCheck>) -> impl Strategy<Value = Service> {
     let check =
         prop_oneof![Just(None), select(checks).prop_map(Some), health_check().prop_map(Some)];
-    let listen = btree_set((0..4_u8, any::<bool>(), 1..=u16::MAX), 1..5).prop_map(move |all| {
-        all.into_iter().map(|(last, v4, port)| address(v4, 100, index * 4 + last, port)).collect()
+    let port = prop_oneof![Just(80), 1..=u16::MAX];
+    let listen = btree_set((0..4_u8, any::<bool>(), port), 1..5).prop_map(move |all| {
+        let address = |(last, v4, port)| address(v4, 100, index * 4 + last, port);
+        all.into_iter().map(address).collect::<Vec<_>>()
     });
     let backends = (btree_set(name(), 0..5), vec((0..=65_535_u32, word(), any::<bool>()), 5));
     let backends = backends.prop_map(move |(names, values)| backends_of(index, names, values));
@@ -60,15 +63,22 @@ fn service(index: u8, checks: Vec<HealthCheck>) -> impl Strategy<Value = Service
     (listen, words, check, backends).prop_map(move |(listen, words, health_check, backends)| {
         Service {
             name: format!("service {index}"),
-            listen,
             protocol: words.0,
-            forward: words.1,
+            forward: of_port_80(&listen, words.1),
             scheduler: words.2,
             health_check,
             on_backend_down: words.3,
             backends,
+            listen,
         }
     })
+}
+
+/// A way of forwarding that this service can have: the backends' port is 80, and only some ways rewrite it.
+fn of_port_80(listen: &[SocketAddr], forward: Forward) -> Forward {
+    let rewrites = matches!(forward, Forward::Nat | Forward::FullNat);
+    let same = listen.iter().all(|listen| listen.port() == 80);
+    if rewrites || same { forward } else { Forward::Nat }
 }
 
 fn backends_of<S>(index: u8, names: BTreeSet<String>, values: Vec<(u32, S, bool)>) -> Vec<Backend>
@@ -98,22 +108,43 @@ fn datapath() -> impl Strategy<Value = Datapath> {
     let timeout = || millis(4_295..=8_000_000);
     let timeouts = (timeout(), timeout(), timeout(), timeout());
     let interfaces = btree_set("[a-z][a-z0-9.@-]{0,14}", 1..4);
-    (interfaces, "/[a-z\"'\\\\ ]{0,9}", any::<bool>(), word(), 1_024..=16_777_216_u32, timeouts)
-        .prop_map(|(interfaces, pin_path, manage_addresses, xdp_mode, max_flows, timeouts)| {
-            Datapath {
-                interfaces: interfaces.into_iter().collect(),
-                pin_path: pin_path.into(),
-                manage_addresses,
-                xdp_mode,
-                max_flows,
-                timeouts: Timeouts {
-                    tcp_syn: timeouts.0,
-                    tcp_established: timeouts.1,
-                    tcp_fin: timeouts.2,
-                    udp: timeouts.3,
-                },
-            }
-        })
+    let words = (word(), word());
+    let ours = (1..=9_u16, 10..=u16::MAX, 24..=32_u8, 1..=u16::MAX);
+    (
+        interfaces,
+        "/[a-z\"'\\\\ ]{0,9}",
+        any::<bool>(),
+        words,
+        1_024..=16_777_216_u32,
+        timeouts,
+        ours,
+    )
+        .prop_map(
+            |(interfaces, pin_path, manage_addresses, words, max_flows, timeouts, ours)| {
+                let sources = [true, false].map(|v4| address(v4, 201, 1, 1).ip());
+                let (first, last, length, gue_port) = ours;
+                let prefix = |source: &IpAddr| {
+                    let length = if source.is_ipv4() { length } else { length + 96 };
+                    IpNet::new(*source, length).unwrap().trunc()
+                };
+                Datapath {
+                    interfaces: interfaces.into_iter().collect(),
+                    pin_path: pin_path.into(),
+                    manage_addresses,
+                    xdp_mode: words.0,
+                    max_flows,
+                    fragments: words.1,
+                    timeouts: Timeouts {
+                        tcp_syn: timeouts.0,
+                        tcp_established: timeouts.1,
+                        tcp_fin: timeouts.2,
+                        udp: timeouts.3,
+                    },
+                    tunnel: Tunnel { sources: sources.iter().map(prefix).collect(), gue_port },
+                    full_nat: FullNat { sources: sources.to_vec(), ports: first..=last },
+                }
+            },
+        )
 }
 
 fn services() -> impl Strategy<Value = Vec<Service>> {

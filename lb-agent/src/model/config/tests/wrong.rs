@@ -207,16 +207,12 @@ fn keys_of_later_versions_are_not_supported_yet() {
     for key in ["pool", "firewall", "vrrp", "sync"] {
         says(more(&format!("[{key}]")), &[&format!("`{key}` {not_yet}")]);
     }
-    says(datapath("full_nat = { ports = '1-2' }"), &["`full_nat` is not supported yet"]);
     let keys =
         "slow_start drain_timeout panic_threshold affinity allow limits pool role role_fallback";
     for key in keys.split(' ') {
         says(service(&format!("{key} = 1")), &[&format!("`{key}` {not_yet}")]);
     }
-    for (key, words) in [
-        ("forward", &["full-nat", "dsr", "ipip", "gue"][..]),
-        ("scheduler", &["lc", "wlc", "sh", "maglev", "random"][..]),
-    ] {
+    for (key, words) in [("scheduler", &["lc", "wlc", "sh", "maglev", "random"][..])] {
         for word in words {
             let line = format!("{key} = '{word}'");
             says(service(&line), &[&format!("\"{word}\" {not_yet}"), "this version knows"]);
@@ -226,6 +222,50 @@ fn keys_of_later_versions_are_not_supported_yet() {
         let line = format!("health_check = {{ type = '{kind}' }}");
         says(service(&line), &[&format!("\"{kind}\" {not_yet}")]);
     }
+}
+
+#[test]
+fn a_way_of_forwarding_has_what_it_needs() {
+    says(
+        service("forward = 'full-nat'"),
+        &["full-nat has no IPv4 source for 203.0.113.10:80", "`[datapath.full_nat]`"],
+    );
+    for way in ["ipip", "gue"] {
+        let line = format!("forward = '{way}'");
+        says(service(&line), &[&format!("{way} has no IPv4 source towards 192.0.2.11:80")]);
+    }
+    for way in ["dsr", "ipip", "gue"] {
+        let line = format!("forward = '{way}'");
+        let world = World {
+            service: &line,
+            datapath: "tunnel = { sources = '192.0.2.2' }",
+            more: "[[service.backend]]\nname = 'web2'\naddress = '192.0.2.12:8080'",
+            ..World::default()
+        };
+        let problem =
+            format!("with {way} the backend's port 8080 cannot differ from the listen port 80");
+        says(world, &[&problem, "use nat or full-nat"]);
+    }
+}
+
+#[test]
+fn sources_are_checked() {
+    for (lines, problem) in [
+        ("full_nat = { sources = ['192.0.2.2:80'] }", "is not an IP address"),
+        ("full_nat = { sources = ['127.0.0.1'] }", "is a loopback address"),
+        ("full_nat = { sources = ['192.0.2.2', '192.0.2.2'] }", "192.0.2.2 is named twice"),
+        ("full_nat = { ports = '60000-20000' }", "is not a range of ports"),
+        ("full_nat = { ports = '0-9' }", "is not a range of ports"),
+        ("tunnel = { sources = ['192.0.2.0/33'] }", "is neither an IP address nor a prefix"),
+        ("tunnel = { sources = ['192.0.2.2', '192.0.2.3'] }", "a second source of the same family"),
+        ("tunnel = { gue_port = 0 }", "0 is not within 1 to 65535"),
+        ("fragments = 'keep'", "unknown value \"keep\""),
+    ] {
+        says(datapath(lines), &[problem]);
+    }
+    let many: Vec<String> = (1..=17).map(|last| format!("'192.0.2.{last}'")).collect();
+    let many = format!("full_nat = {{ sources = [{}] }}", many.join(", "));
+    says(datapath(&many), &["more than 16 sources of one family"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn run(tables: &Tables, listener: &Listener) -> Vec<u32> {
 
 /// The tables say exactly what is desired, and nothing else takes new flows.
 pub(super) fn assert_means(tables: &Tables, desired: &Desired) {
-    assert_eq!(tables.settings.timeouts, desired.timeouts);
+    assert_eq!(tables.settings.timeouts, desired.settings.timeouts);
     assert_eq!(tables.vips, desired.vips);
     assert!(tables.pointers.keys().eq(desired.listeners.keys()));
     assert_eq!(tables.listeners.len(), tables.pointers.len());
@@ -55,12 +55,19 @@ pub(super) fn assert_means(tables: &Tables, desired: &Desired) {
             run(tables, listener).iter().map(|id| server(&tables.backends[id])).collect();
         assert_eq!(slots, wanted.slots);
         let of_listener = tables.backends.values().filter(|backend| backend.listener == id);
-        let states: BTreeMap<SocketAddr, u8> =
-            of_listener.map(|backend| (server(backend), backend.state)).collect();
+        let states: BTreeMap<(SocketAddr, u8), u8> = of_listener
+            .map(|backend| ((server(backend), backend.forward), backend.state))
+            .collect();
+        let way = |address: &SocketAddr| {
+            (*address, wanted.forward.of_address(address.is_ipv4()).number())
+        };
         for (address, state) in &wanted.backends {
-            assert_eq!(states.get(address), Some(state));
+            assert_eq!(states.get(&way(address)), Some(state));
         }
-        let retired = states.iter().filter(|(address, _)| !wanted.backends.contains_key(address));
+        let is_retired = |place: &(SocketAddr, u8)| {
+            !wanted.backends.contains_key(&place.0) || *place != way(&place.0)
+        };
+        let retired = states.iter().filter(|(place, _)| is_retired(place));
         retired.for_each(|(_, state)| assert_eq!(*state, wanted.down));
     }
     for backend in tables.backends.values() {
@@ -91,6 +98,6 @@ pub(super) fn assert_sound(before: &Tables, after: &Tables, unused: &BTreeSet<u3
     }
 }
 
-fn meaning(backend: &Backend) -> (u32, Option<ListenerKey>, SocketAddr) {
-    (backend.listener, ListenerKey::of_backend(backend), server(backend))
+fn meaning(backend: &Backend) -> (u32, Option<ListenerKey>, SocketAddr, u8) {
+    (backend.listener, ListenerKey::of_backend(backend), server(backend), backend.forward)
 }

@@ -1,0 +1,106 @@
+//! The details of cells: which flow a cell stands for, and the way back to its client.
+
+use lb_common::layout::Detail;
+
+use crate::World;
+use crate::ethernet::Tags;
+use crate::family::{Family, Ip, Shape};
+use crate::flight::Flight;
+use crate::tables::Tables;
+
+/// Writes what a cell of the packet's flow stands for, and the way back to the client: the one that this
+/// packet came.
+#[inline(never)]
+pub(crate) fn write<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, index: u32) {
+    let Some(entry) = world.tables.detail(index) else { return };
+    entry.update(|detail| {
+        *detail = Detail {
+            client: A::to_words(flight.ip.source),
+            source: A::to_words(flight.peer),
+            client_port: flight.transport.source_port,
+            source_port: flight.peer_port,
+            protocol: flight.ip.protocol,
+            family: A::NUMBER,
+            reserved: 0,
+            sequence_delta: 0,
+            timestamp_delta: 0,
+            hop_interface: flight.interface,
+            hop_neighbour: world.link.source.into(),
+            hop_tags: world.link.tags.control,
+            hop_tag_type: world.link.tags.kind,
+        };
+    });
+}
+
+/// Reads the source that the backend sees of a client's flow. A cell is taken before its detail is written;
+/// until then it describes another flow, and the answer is false.
+#[inline(always)]
+pub(crate) fn read_source<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    index: u32,
+    client: (A::Address, u16),
+) -> bool {
+    let Some(entry) = world.tables.detail(index) else { return false };
+    entry.update(|detail| {
+        flight.peer = A::from_words(&detail.source);
+        flight.peer_port = detail.source_port;
+        A::same(A::from_words(&detail.client), client.0)
+            && is_port(&flight.ip, detail.client_port, client.1)
+    })
+}
+
+/// The same for the packet at hand, which is the client's.
+#[inline(always)]
+pub(crate) fn read_own_source<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    index: u32,
+) -> bool {
+    let client = flight.client();
+    read_source(world, flight, index, client)
+}
+
+/// Reads the client of a reply's flow, and the way that its last packet came; says whether it is known.
+#[inline(always)]
+pub(crate) fn read_way_back<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    index: u32,
+) -> bool {
+    let Some(entry) = world.tables.detail(index) else { return false };
+    let is_theirs = entry.update(|detail| {
+        flight.peer = A::from_words(&detail.client);
+        flight.peer_port = detail.client_port;
+        flight.hop.interface = detail.hop_interface;
+        flight.hop.destination = detail.hop_neighbour.into();
+        flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
+        A::same(A::from_words(&detail.source), flight.reply.destination)
+            && is_port(&flight.ip, detail.source_port, flight.reply.destination_port)
+    });
+    is_theirs && leave_by(world, flight)
+}
+
+/// Whether a port is the packet's; a later fragment has none.
+#[inline(always)]
+fn is_port<A: Family>(ip: &Ip<A>, port: u16, of_packet: u16) -> bool {
+    port == of_packet || ip.shape == Shape::LATER_FRAGMENT
+}
+
+/// Writes the MAC address of the interface that the hop leaves by; says whether Sluice is attached to it.
+#[inline(always)]
+fn leave_by<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> bool {
+    flight.hop.source = world.link.destination;
+    if flight.hop.interface != flight.interface {
+        let Some(interface) = world.tables.interface(flight.hop.interface) else { return false };
+        flight.hop.source = interface.mac.into();
+    }
+    true
+}
+
+/// The source that the backend sees is the client.
+#[inline(always)]
+pub(crate) fn keep_source<A: Family>(flight: &mut Flight<A>) {
+    flight.peer = flight.ip.source;
+    flight.peer_port = flight.transport.source_port;
+}

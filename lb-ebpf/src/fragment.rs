@@ -1,0 +1,87 @@
+//! Fragments: later ones follow the first one of their packet, which alone names the ports.
+
+use lb_common::layout::{FragmentKey, FragmentWay};
+use lb_common::verdict::{Kind, Verdict};
+
+use crate::detail;
+use crate::family::{Family, Ip};
+use crate::flight::Flight;
+use crate::packet::{Frame, Packet};
+use crate::reply;
+use crate::send::{is_full_nat, send};
+use crate::tables::Tables;
+use crate::{World, is_for_us};
+
+/// Ticks for which the fragments of a packet may come, at least: more than a receiver waits for them
+/// (RFC 8200 section 4.5: 60 seconds at most; Linux: 30).
+const TICKS: u32 = 8;
+
+#[inline(always)]
+fn key<A: Family>(ip: &Ip<A>) -> FragmentKey {
+    FragmentKey {
+        source: A::to_words(ip.source),
+        destination: A::to_words(ip.destination),
+        identification: ip.identification,
+        protocol: if A::NUMBER == 4 { ip.protocol } else { 0 },
+        family: A::NUMBER,
+        reserved: 0,
+    }
+}
+
+/// Notes where the first fragment of a packet went, if it went anywhere.
+#[inline(never)]
+pub(crate) fn remember<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    verdict: Verdict,
+) {
+    let is_sent =
+        matches!(verdict, Verdict::ToBackend | Verdict::ToBackendUnremembered | Verdict::ToClient);
+    if is_sent {
+        flight.fragment = key(&flight.ip);
+        flight.way = FragmentWay {
+            backend: flight.backend,
+            cell: flight.found.place.index(),
+            tick: flight.tick as u32,
+            is_reply: u32::from(verdict == Verdict::ToClient),
+        };
+        world.tables.remember_fragment(&flight.fragment, &flight.way);
+    }
+}
+
+/// Sends a later fragment after the first one; `None` where it is not known.
+#[inline(never)]
+pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+) -> Option<Verdict> {
+    if world.settings.follow_fragments == 0 {
+        return None;
+    }
+    flight.fragment = key(&flight.ip);
+    flight.way = world.tables.fragment(&flight.fragment)?;
+    if !is_for_us(world, flight.interface) {
+        return None;
+    }
+    if (flight.tick as u32).wrapping_sub(flight.way.tick) > TICKS || flight.ip.ttl <= 1 {
+        return None;
+    }
+    let (id, cell) = (flight.way.backend, flight.way.cell);
+    let backend = world.tables.backend(id)?;
+    flight.backend = id;
+    let verdict = if flight.way.is_reply != 0 {
+        flight.reply.destination = flight.ip.destination;
+        if !A::same(A::from_words(&backend.address), flight.ip.source) {
+            return None;
+        }
+        reply::deliver(packet, world, flight, cell, backend)
+    } else {
+        let is_known = !is_full_nat(backend) || detail::read_own_source(world, flight, cell);
+        if !A::same(A::from_words(&backend.vip), flight.ip.destination) || !is_known {
+            return None;
+        }
+        send(packet, world, flight, backend)
+    };
+    Some(if verdict.kind() == Kind::Forwarded { Verdict::FragmentForwarded } else { verdict })
+}

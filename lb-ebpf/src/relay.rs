@@ -1,0 +1,144 @@
+//! Errors about encapsulated packets that were too long for a router on the way to their backend: the sender of
+//! the packet inside is told (RFC 2003 section 4).
+//!
+//! The error quotes our outer header and, behind it, as much of the packet inside as the router saw fit. Where
+//! that shows the flow, the error is cut down to the packet inside and built anew around it.
+
+use lb_common::layout::{Address, Settings};
+use lb_common::verdict::Verdict;
+use network_types::udp::UdpHdr;
+
+use crate::family::{Family, ICMP, UDP};
+use crate::flight::{Facts, Flight, Scratch};
+use crate::icmp::{HEADER, Quote};
+use crate::lookup::find_flow;
+use crate::packet::{Frame, Packet};
+use crate::tables::Tables;
+use crate::transport::Transport;
+use crate::v4::V4;
+use crate::v6::V6;
+use crate::{Outcome, World, begin, detail, end, ethernet, leave, too_big};
+
+/// A packet inside of a tunnel that an error is about.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Relay {
+    /// Where it begins; 0: there is none.
+    pub start: usize,
+    /// Where what is quoted of it ends.
+    pub end: usize,
+    /// Its `EtherType`, network order.
+    pub kind: u16,
+    /// What the way takes of it, in bytes.
+    pub mtu: u16,
+    /// Where the tunnel led.
+    pub destination: Address,
+}
+
+/// Notes what a "too long" error says of one of our tunnels.
+#[inline(never)]
+pub(crate) fn note<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    settings: &Settings,
+    flight: &mut Flight<A>,
+    quote: &mut Quote<A>,
+) -> Option<()> {
+    let ip = &flight.ip;
+    let header = packet.window::<HEADER>(ip.payload)?;
+    let is_too_big = if A::ICMP == ICMP { [3, 4] } else { [2, 0] };
+    if header.u16_at::<0>() != u16::from_ne_bytes(is_too_big) {
+        return None;
+    }
+    let mtu = u32::from_be(header.u32_at::<4>()) & 0xffff;
+    A::parse(packet, ip.payload + HEADER, true, &mut quote.ip).ok()?;
+    let start = match quote.ip.protocol {
+        UDP => {
+            let udp = packet.window::<{ UdpHdr::LEN }>(quote.ip.payload)?;
+            let is_gue = udp.u16_at::<2>() == settings.gue_port;
+            if is_gue { quote.ip.payload + UdpHdr::LEN } else { return None }
+        }
+        V4::ENCAPSULATED | V6::ENCAPSULATED => quote.ip.payload,
+        _ => return None,
+    };
+    let version = packet.window::<1>(start)?.u8_at::<0>() >> 4;
+    let overhead = (start - quote.ip.start) as u32;
+    flight.relay = Relay {
+        start,
+        end: ip.end,
+        kind: if version == 4 { ethernet::IPV4 } else { ethernet::IPV6 },
+        mtu: mtu.saturating_sub(overhead) as u16,
+        destination: A::to_words(quote.ip.destination),
+    };
+    Some(())
+}
+
+/// Tells the sender of the packet inside; an error about a packet of no flow is left to the host.
+#[inline(never)]
+pub(crate) fn relay<F: Frame, T: Tables>(
+    packet: &mut Packet<F>,
+    tables: &T,
+    settings: &Settings,
+    scratch: &mut Scratch,
+) -> Outcome {
+    let Scratch { link, v4, v6 } = scratch;
+    let world = World { tables, settings, link };
+    let about = if world.link.kind == ethernet::IPV4 { v4.flight.relay } else { v6.flight.relay };
+    if about.kind == ethernet::IPV4 {
+        let verdict = answer(packet, &world, v4, &about);
+        end(verdict, &v4.flight)
+    } else {
+        let verdict = answer(packet, &world, v6, &about);
+        end(verdict, &v6.flight)
+    }
+}
+
+#[inline(never)]
+fn answer<A: Family, F: Frame, T: Tables>(
+    packet: &mut Packet<F>,
+    world: &World<T>,
+    facts: &mut Facts<A>,
+    about: &Relay,
+) -> Verdict {
+    if find(packet, world, &mut facts.flight, about).is_none() {
+        return Verdict::NotOurs;
+    }
+    leave(packet, Verdict::ErrorToClient, world.settings, &facts.flight)
+}
+
+/// Finds the flow of the packet inside, and prepares the error to its client.
+#[inline(always)]
+fn find<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<T>,
+    flight: &mut Flight<A>,
+    relay: &Relay,
+) -> Option<()> {
+    begin(packet, world, flight);
+    A::parse(packet, relay.start, true, &mut flight.ip).ok()?;
+    flight.ip.end = relay.end;
+    let ports = packet.window::<{ UdpHdr::LEN }>(flight.ip.payload)?;
+    flight.transport = Transport {
+        source_port: ports.u16_at::<0>(),
+        destination_port: ports.u16_at::<2>(),
+        flags: 0,
+    };
+    let (port, protocol) = (flight.transport.destination_port, flight.ip.protocol);
+    let listener = A::listener(world.tables, flight.ip.destination, port, protocol)?;
+    let hash = flight.tuple().hash(&world.settings.hash_key);
+    let flows = flight.flows(world.tables, world.settings);
+    let found = find_flow(&flows, hash, listener);
+    let backend = world.tables.backend(found.cell.backend())?;
+    let [a, b, c, d] = backend.address;
+    let is_there = [a, b, c, d] == relay.destination && !backend.is_nat();
+    detail::keep_source(flight);
+    flight.reply.destination = flight.peer;
+    flight.reply.destination_port = flight.peer_port;
+    if found.is_none() || !is_there {
+        return None;
+    }
+    if !detail::read_way_back(world, flight, found.place.index()) || !world.tables.may_report() {
+        return None;
+    }
+    too_big::prepare(relay.kind, flight, usize::from(relay.mtu));
+    Some(())
+}

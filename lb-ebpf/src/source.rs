@@ -1,0 +1,86 @@
+//! Source addresses and ports of full NAT.
+//!
+//! Each CPU has a part of the ports of every source and takes them one after the other, without locks. A CPU
+//! whose part is in use looks into the others' too. What keeps a source and port from being given twice is
+//! the reply's cell: after it is taken, the flow table is asked whether there is another one.
+
+use lb_common::layout::Settings;
+use lb_common::verdict::Verdict;
+
+use crate::World;
+use crate::family::Family;
+use crate::flight::Flight;
+use crate::lookup::{find_other_reply, find_reply, reply_tuple};
+use crate::remember::first_state;
+use crate::tables::Tables;
+use crate::verifier::rolled;
+
+/// Sources that are tried in the CPU's own part, and as many in the others'.
+const TRIES: usize = 4;
+
+/// Finds a source that the backend does not know a flow of, and takes the cell of its replies; says
+/// [`Verdict::ToBackend`] where it could.
+#[inline(always)]
+pub(crate) fn take<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
+    for attempt in rolled(2 * TRIES) {
+        let verdict = world.tables.try_source(world, flight, attempt >= TRIES);
+        if verdict != Verdict::ReplyConflict {
+            return verdict;
+        }
+    }
+    Verdict::SourcesUsedUp
+}
+
+/// Tries the next source; says [`Verdict::ReplyConflict`] where it is in use.
+#[inline(always)]
+pub(crate) fn try_source<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    in_any_part: bool,
+) -> Verdict {
+    let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
+    if !choose(world.tables, world.settings, flight, in_any_part) {
+        return Verdict::SourcesUsedUp;
+    }
+    flight.reply = reply_tuple(flight, backend);
+    let hash = flight.reply.hash(&world.settings.hash_key);
+    let flows = flight.flows(world.tables, world.settings);
+    if !find_reply(&flows, &flight.reply, hash).is_none() {
+        return Verdict::ReplyConflict;
+    }
+    let taken = flows.insert(hash, flight.backend, first_state(flight), true);
+    if taken.is_none() {
+        world.tables.report_full_table(flight.tick);
+        return Verdict::FlowTableFull;
+    }
+    if !find_other_reply(&flows, &flight.reply, hash, &taken).is_none() {
+        flows.remove(&taken);
+        return Verdict::ReplyConflict;
+    }
+    flight.partner = taken;
+    Verdict::ToBackend
+}
+
+/// Writes the next source; says whether there are any at all.
+#[inline(always)]
+fn choose<A: Family, T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    flight: &mut Flight<A>,
+    in_any_part: bool,
+) -> bool {
+    let (sources, cpus) = (u64::from(A::nat_sources(settings)), u64::from(settings.cpus));
+    if sources == 0 || cpus == 0 {
+        return false;
+    }
+    let part = u64::from(settings.nat_ports) / cpus;
+    if part == 0 {
+        return false;
+    }
+    let drawn = tables.draw_source();
+    let cpu = u64::from(tables.cpu()) + if in_any_part { drawn } else { 0 };
+    let port = (cpu % cpus) * part + (drawn / sources) % part;
+    flight.peer = A::nat_source(settings, (drawn % sources) as usize);
+    flight.peer_port = settings.nat_first_port.wrapping_add(port as u16).to_be();
+    true
+}

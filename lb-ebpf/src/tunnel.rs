@@ -1,0 +1,93 @@
+//! Encapsulation: a header in front of the packet brings it to its backend as the client sent it.
+//!
+//! IP in IP after RFC 2003, 2473 and 4213, and GUE in its variant 1 (draft-ietf-intarea-gue section 4): an IP
+//! packet directly behind a UDP header. The source varies with the flow, by the bits that the settings leave
+//! free and in GUE by the port, so that routers and NICs spread the flows (ECMP, RSS). The inner packet is
+//! not touched, its TTL neither. UDP checksums are zero (RFC 6935 allows it in IPv6 for tunnels).
+
+use lb_common::layout::{Address, Backend, Forward, Settings};
+use network_types::udp::UdpHdr;
+
+use crate::ethernet;
+use crate::family::{Family, NewHeader, UDP};
+use crate::flight::Flight;
+use crate::packet::{Frame, Packet};
+use crate::v4::V4;
+use crate::v6::V6;
+
+/// Where an encapsulated packet goes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Tunnel {
+    /// The backend's address, of the outer family.
+    pub destination: Address,
+    /// [`NO_UDP`], or the destination port of the UDP header, network order.
+    pub udp: u32,
+}
+
+/// Nothing between the two IP headers.
+const NO_UDP: u32 = u32::MAX;
+
+/// First of the 16,384 source ports of GUE: the dynamic ports (RFC 6335 section 6).
+const FIRST_SOURCE_PORT: u16 = 0xc000;
+
+/// Sends the packet through the tunnel to a backend; returns the bytes that are put in front of it.
+#[inline(always)]
+pub(crate) fn choose<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> usize {
+    let forward = backend.forward;
+    let is_v4 = forward == Forward::IpipV4.number() || forward == Forward::GueV4.number();
+    let is_gue = forward >= Forward::GueV4.number();
+    flight.tunnel.destination = backend.address;
+    flight.tunnel.udp = if is_gue { 0 } else { NO_UDP };
+    flight.hop.kind = if is_v4 { ethernet::IPV4 } else { ethernet::IPV6 };
+    let header = if is_v4 { V4::LENGTH } else { V6::LENGTH };
+    flight.hop.room = if is_gue { header + UdpHdr::LEN } else { header };
+    flight.hop.room
+}
+
+/// Writes the headers at `at`, where the room for them is.
+#[inline(always)]
+pub(crate) fn write<A: Family, F: Frame>(
+    packet: &Packet<F>,
+    at: usize,
+    settings: &Settings,
+    flight: &Flight<A>,
+) -> Option<()> {
+    if flight.hop.kind == ethernet::IPV4 {
+        write_header::<V4, A, F>(packet, at, settings, flight)
+    } else {
+        write_header::<V6, A, F>(packet, at, settings, flight)
+    }
+}
+
+#[inline(always)]
+fn write_header<O: Family, A: Family, F: Frame>(
+    packet: &Packet<F>,
+    at: usize,
+    settings: &Settings,
+    flight: &Flight<A>,
+) -> Option<()> {
+    let inner = A::header(packet, at + flight.hop.room)?;
+    let outer = O::header(packet, at)?;
+    let length = flight.ip.end - flight.ip.start;
+    let is_gue = flight.tunnel.udp != NO_UDP;
+    O::write(
+        outer,
+        &NewHeader {
+            source: O::tunnel_source(settings, flight.hash),
+            destination: O::from_words(&flight.tunnel.destination),
+            protocol: if is_gue { UDP } else { A::ENCAPSULATED },
+            traffic_class: A::traffic_class(inner),
+            length: if is_gue { length + UdpHdr::LEN } else { length },
+            flow_label: flight.hash as u32,
+        },
+    );
+    if is_gue {
+        let udp = packet.window::<{ UdpHdr::LEN }>(at + O::LENGTH)?;
+        udp.set_u16::<0>((FIRST_SOURCE_PORT | (flight.hash >> 32) as u16).to_be());
+        udp.set_u16::<2>(settings.gue_port);
+        udp.set_u16::<4>(((length + UdpHdr::LEN) as u16).to_be());
+        udp.set_u16::<6>(0);
+    }
+    Some(())
+}
