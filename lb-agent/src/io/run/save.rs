@@ -68,7 +68,7 @@ impl Runtime {
             return failure;
         }
         let help = format!(
-            "let the agent write there (ReadWritePaths= in its unit), or do it yourself: \
+            "let the agent write there (in its unit: ReadWritePaths=, and CAP_CHOWN for a file of another user), or do it yourself: \
              `lb-ctl reload --save --dry-run | patch {name} && lb-ctl reload --discard`"
         );
         Failure { status: hyper::StatusCode::FORBIDDEN, ..failure }.with_help(&help)

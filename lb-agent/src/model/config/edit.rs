@@ -166,9 +166,9 @@ fn rewritten(patch: &Patch<'_>, old: &Value<'_>, new: &Literal) -> String {
         return short(new);
     };
     let mut list = List::read(patch.text(), old.span(), items.iter().map(Spanned::span));
-    (texts.len()..items.iter().count()).rev().for_each(|index| list.delete(index));
+    (texts.len()..items.len()).rev().for_each(|index| list.delete(index));
     for (index, text) in texts.iter().enumerate() {
-        match items.iter().nth(index) {
+        match items.get(index) {
             Some(item) if item.get_ref().as_str() == Some(text) => {}
             Some(_) => list.replace(index, quote(text)),
             None => list.push(quote(text), patch.line_end()),

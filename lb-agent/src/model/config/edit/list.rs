@@ -34,14 +34,13 @@ impl<'t> List<'t> {
         let cut = |range: Range<usize>| text.get(range).unwrap_or_default();
         let bracket = place.end.saturating_sub(1);
         let places: Vec<_> = items.collect();
-        let starts = places.iter().map(|item| item.start).chain([bracket]);
-        let mut starts = starts.collect::<Vec<_>>().into_iter();
+        let starts: Vec<_> = places.iter().map(|item| item.start).chain([bracket]).collect();
+        let first = starts.first().copied().unwrap_or(bracket);
         let mut at = place.start + 1;
-        let first = starts.next().unwrap_or(bracket);
         at += rest_of_line(cut(at..first)).len();
         let head = cut(place.start..at);
         let mut read = Vec::new();
-        for (item, next) in places.into_iter().zip(starts) {
+        for (item, next) in places.into_iter().zip(starts.into_iter().skip(1)) {
             let (lead, body) = (cut(at..item.start).to_owned(), cut(item.clone()).to_owned());
             let comma = comma(cut(item.end..next));
             let gap = cut(item.end..item.end + comma.unwrap_or(0));
@@ -83,19 +82,21 @@ impl<'t> List<'t> {
 
     /// Adds an item at the end, on a line of its own where the others have theirs.
     pub(super) fn push(&mut self, body: String, line_end: &'static str) {
-        let has_lines =
-            self.items.iter().any(|item| item.lead.contains('\n') || has_end(item.rest));
-        let mut lead = String::new();
-        if let Some(last) = self.items.last_mut() {
-            last.has_comma = true;
-            let indent = last.lead.rfind('\n').map_or(0, |end| end + 1);
-            lead = last.lead.get(indent..).unwrap_or_default().to_owned();
-            if !has_lines {
-                " ".clone_into(&mut lead);
-            } else if !has_end(last.rest) {
-                last.rest = line_end;
+        let has_lines = has_end(self.head)
+            || self.items.iter().any(|item| item.lead.contains('\n') || has_end(item.rest));
+        let lead = match self.items.last_mut() {
+            Some(last) => {
+                last.has_comma = true;
+                if has_lines && !has_end(last.rest) {
+                    last.rest = line_end;
+                }
+                let indent = last.lead.rfind('\n').map_or(0, |end| end + 1);
+                if has_lines { last.lead.get(indent..).unwrap_or_default() } else { " " }
             }
-        }
+            None if has_lines => "  ",
+            None => "",
+        };
+        let lead = lead.to_owned();
         let rest = if has_lines { line_end } else { "" };
         self.items.push(Item { lead, body, gap: "", has_comma: has_lines, rest });
     }
