@@ -105,6 +105,8 @@ fn commands_that_change_do_so_and_change_nothing_with_dry_run() {
         "backend delete shop web3",
         &apply,
         "reload --discard",
+        "backend weight shop web1 9",
+        "reload --save",
     ] {
         let before = settled();
         let tried = says(&stage, &format!("{line} --dry-run"));

@@ -70,8 +70,20 @@ pub enum Call {
 pub struct Mode {
     /// Only tried.
     pub dry_run: bool,
-    /// Changes made at run time are dropped.
-    pub discard_overlay: bool,
+    /// What becomes of the changes made at run time.
+    pub overlay: Fate,
+}
+
+/// What becomes of the changes made at run time when a configuration is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// They go on lying over the file.
+    #[default]
+    Keep,
+    /// They are dropped.
+    Discard,
+    /// They are written into the file.
+    Save,
 }
 
 /// Which flows are meant, and how many of them are listed.

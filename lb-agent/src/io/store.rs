@@ -2,6 +2,7 @@
 //!
 //! A file is replaced whole (written beside it, synced, renamed): a crash leaves the old one or the new one.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
@@ -51,6 +52,14 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the agent is not allowed to write there, rather than unable to.
+    pub fn is_forbidden(&self) -> bool {
+        let (Self::Io { source, .. } | Self::StateDir { source, .. }) = self else { return false };
+        matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    }
+}
+
 /// Makes the state folder if it is missing, and finds out whether files can be written there.
 pub fn prepare(state_dir: &Path) -> Result<(), StoreError> {
     let writable =
@@ -89,9 +98,11 @@ pub fn save(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
 /// Replaces a file by `text`; permissions and owner stay, and so does a symbolic link to it.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), StoreError> {
     let path = &fs::canonicalize(path).unwrap_or_else(|_new| path.to_owned());
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = PathBuf::from(beside);
+    // Hidden, for `lb.toml.new` may well be somebody's draft.
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let beside = path.with_file_name(name);
     let written = write_as(&beside, text, fs::metadata(path).ok().as_ref())
         .map_err(on("write", &beside))
         .and_then(|()| fs::rename(&beside, path).map_err(on("replace", path)))
@@ -186,6 +197,6 @@ mod tests {
     fn a_folder_that_is_missing_is_named() {
         let folder = folder();
         let error = replace(&folder.path().join("no/lb.toml"), b"").unwrap_err().to_string();
-        assert!(error.starts_with("write ") && error.contains("no/lb.toml"), "{error}");
+        assert!(error.starts_with("write ") && error.contains("no/.lb.toml.new"), "{error}");
     }
 }

@@ -14,6 +14,7 @@ pub mod change;
 mod check;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 /// All changes made at run time, by service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -59,6 +59,9 @@ pub struct Applied {
     pub changes: Vec<String>,
     /// Whether it was only tried.
     pub dry_run: bool,
+    /// What was, or would be, written into the configuration file, as a unified diff; missing if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_diff: Option<String>,
 }
 
 #[cfg(test)]

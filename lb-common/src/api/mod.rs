@@ -13,7 +13,7 @@
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
 //! | `POST /v1/config/check`, body [`ConfigText`] | [`ConfigReport`] |
 //! | `POST /v1/config/apply?dry_run=bool`, body [`ConfigText`] | [`Applied`] |
-//! | `POST /v1/reload?discard=bool&dry_run=bool` | [`Applied`] |
+//! | `POST /v1/reload?discard=bool&save=bool&dry_run=bool` | [`Applied`] |
 //! | `POST /v1/backends?dry_run=bool`, body [`BackendChange`] | [`Applied`] |
 //!
 //! An answer other than 2xx carries a [`Problem`]: 404 no such object, 409 the change contradicts what

@@ -34,6 +34,12 @@ pub(crate) struct Reload {
     /// Drop the changes made at run time
     #[arg(long)]
     pub(crate) discard: bool,
+    /// Write the changes made at run time into the file; all else in it stays as it is
+    ///
+    /// The agent writes the file as it is on disk, which is loaded too. If it has a problem, or
+    /// cannot be written, nothing changes. With --dry-run the difference is shown as a patch.
+    #[arg(long, conflicts_with = "discard")]
+    pub(crate) save: bool,
     #[command(flatten)]
     pub(crate) change: Change,
 }

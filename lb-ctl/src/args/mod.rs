@@ -31,7 +31,8 @@ Exit codes:
 /// Shows and changes what lb-agent, the load balancer's daemon, is doing.
 ///
 /// Changes to backends lie over the configuration file: they survive a restart and a
-/// reload, `config diff` shows them and `reload --discard` drops them.
+/// reload. `config diff` shows them, `reload --save` writes them into the file and
+/// `reload --discard` drops them.
 #[derive(Debug, Parser)]
 #[command(name = "lb-ctl", version, after_help = EXIT_CODES)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -167,10 +168,16 @@ mod tests {
             "lb-ctl backend weight shop web1 3 --dry-run",
             "lb-ctl config apply lb.toml --dry-run",
             "lb-ctl reload --discard --dry-run",
+            "lb-ctl reload --save --dry-run",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
         assert!(parse("lb-ctl status --dry-run").is_err());
+    }
+
+    #[test]
+    fn changes_are_saved_or_discarded_and_not_both() {
+        assert_eq!(parse("lb-ctl reload --save --discard").unwrap_err().exit_code(), 2);
     }
 
     #[test]

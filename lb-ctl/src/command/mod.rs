@@ -72,7 +72,8 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {
             let discard = ("discard", Some(bool_text(reload.discard)));
-            let path = path("/v1/reload", &[discard, dry_run(reload.change)]);
+            let save = ("save", Some(bool_text(reload.save)));
+            let path = path("/v1/reload", &[discard, save, dry_run(reload.change)]);
             context.applied(&context.client.post(&path).await?)
         }
         Object::Doctor => doctor(context).await,

@@ -32,7 +32,7 @@ fn director() -> Agent {
         }
         request if request.starts_with("POST") => {
             let changes = vec![request.to_owned(), body.to_owned()];
-            (200, serde_json::to_string(&Applied { changes, dry_run: false }).unwrap())
+            (200, serde_json::to_string(&Applied { changes, ..Applied::default() }).unwrap())
         }
         other => panic!("unexpected {other}"),
     })
@@ -70,9 +70,14 @@ async fn each_change_sends_what_it_says() {
 }
 
 #[tokio::test]
-async fn reload_says_whether_the_overlay_goes() {
-    let answer = run("lb-ctl reload --discard --dry-run", &director()).await.unwrap();
-    assert_eq!(answer.text, "POST /v1/reload?discard=true&dry_run=true\n\n");
+async fn reload_says_what_becomes_of_the_overlay() {
+    for (line, query) in [
+        ("--discard --dry-run", "discard=true&save=false&dry_run=true"),
+        ("--save", "discard=false&save=true&dry_run=false"),
+    ] {
+        let answer = run(&format!("lb-ctl reload {line}"), &director()).await.unwrap();
+        assert_eq!(answer.text, format!("POST /v1/reload?{query}\n\n"));
+    }
 }
 
 #[tokio::test]

@@ -4,12 +4,15 @@ use lb_common::api::{Applied, ConfigDiff, ConfigReport};
 
 use super::prefixed;
 
+/// The lines, then what is written into the file, as a patch that can be used as it is.
 pub(crate) fn applied(applied: &Applied) -> String {
-    if applied.changes.is_empty() {
-        return "nothing to change\n".into();
+    let (before, writing) =
+        if applied.dry_run { ("would change: ", "would write:") } else { ("", "written:") };
+    let mut text = prefixed(before, &applied.changes);
+    if let Some(diff) = &applied.file_diff {
+        text.extend([writing, "\n", diff]);
     }
-    let before = if applied.dry_run { "would change: " } else { "" };
-    prefixed(before, &applied.changes)
+    if text.is_empty() { "nothing to change\n".into() } else { text }
 }
 
 pub(crate) fn diff(diff: &ConfigDiff) -> String {
@@ -41,11 +44,23 @@ mod tests {
 
     #[test]
     fn a_trial_says_that_nothing_changed() {
-        let mut change = Applied { changes: vec!["shop/web1: state drain".into()], dry_run: true };
+        let changes = vec!["shop/web1: state drain".into()];
+        let mut change = Applied { changes, dry_run: true, ..Applied::default() };
         assert_eq!(applied(&change), "would change: shop/web1: state drain\n");
         change.dry_run = false;
         assert_eq!(applied(&change), "shop/web1: state drain\n");
         assert_eq!(applied(&Applied::default()), "nothing to change\n");
+    }
+
+    #[test]
+    fn what_is_written_follows_what_changes() {
+        let file_diff = Some("--- lb.toml\n+++ lb.toml\n".into());
+        let mut change = Applied { changes: Vec::new(), dry_run: true, file_diff };
+        assert_eq!(applied(&change), "would write:\n--- lb.toml\n+++ lb.toml\n");
+        change.dry_run = false;
+        change.changes.push("shop/web1: state drain".into());
+        let text = "shop/web1: state drain\nwritten:\n--- lb.toml\n+++ lb.toml\n";
+        assert_eq!(applied(&change), text);
     }
 
     #[test]

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn applied() -> Applied {
-        Applied { changes: vec!["backend shop/web1: state drain".into()], dry_run: false }
+        Applied { changes: vec!["backend shop/web1: state drain".into()], ..Applied::default() }
     }
 
     fn rendered(format: Format, terminal: bool) -> String {

@@ -13,7 +13,7 @@ use lb_common::config_file;
 use serde::Deserialize;
 
 use super::wire::{Answer, Body, Params};
-use crate::io::message::{Call, Core, Failure, FlowFilter, Mode};
+use crate::io::message::{Call, Core, Failure, Fate, FlowFilter, Mode};
 
 /// Most flows that one answer lists.
 const MAX_FLOWS_LISTED: usize = 100_000;
@@ -104,7 +104,7 @@ struct ChangeParams {
 
 impl From<ChangeParams> for Mode {
     fn from(params: ChangeParams) -> Self {
-        Self { dry_run: params.dry_run, discard_overlay: false }
+        Self { dry_run: params.dry_run, overlay: Fate::Keep }
     }
 }
 
@@ -130,11 +130,31 @@ struct ReloadParams {
     #[serde(default)]
     discard: bool,
     #[serde(default)]
+    save: bool,
+    #[serde(default)]
     dry_run: bool,
 }
 
+impl ReloadParams {
+    fn fate(&self) -> Result<Fate, Failure> {
+        match (self.discard, self.save) {
+            (false, false) => Ok(Fate::Keep),
+            (true, false) => Ok(Fate::Discard),
+            (false, true) => Ok(Fate::Save),
+            (true, true) => {
+                let error = "the changes made at run time cannot be both discarded and saved";
+                Err(Failure::new(StatusCode::BAD_REQUEST, error).with_help("give one of the two"))
+            }
+        }
+    }
+}
+
 async fn reload(State(core): State<Core>, Params(params): Params<ReloadParams>) -> Answer<Applied> {
-    let mode = Mode { dry_run: params.dry_run, discard_overlay: params.discard };
+    let overlay = match params.fate() {
+        Ok(overlay) => overlay,
+        Err(failure) => return Err(failure).into(),
+    };
+    let mode = Mode { dry_run: params.dry_run, overlay };
     core.ask(|reply| Call::Reload(mode, reply)).await.into()
 }
 

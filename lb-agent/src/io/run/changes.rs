@@ -1,4 +1,5 @@
-//! Reload and apply: the two ways by which another configuration takes the place of the running one.
+//! Reload and apply: the ways by which another configuration takes the place of the running one. The reload
+//! that saves is in `save`.
 
 use std::io::ErrorKind;
 
@@ -7,7 +8,7 @@ use lb_common::api::{Applied, BackendChange, ConfigText};
 use super::runtime::Runtime;
 use super::source::ReadError;
 use crate::io::causes::with_causes;
-use crate::io::message::{Failure, Mode};
+use crate::io::message::{Failure, Fate, Mode};
 use crate::io::{notify, store};
 use crate::model::agent::Event;
 use crate::model::config::Checked;
@@ -16,6 +17,9 @@ impl Runtime {
     /// Reads the file again. What is wrong with it is logged and shown in the status, and the old
     /// configuration goes on.
     pub(super) async fn reload(&mut self, mode: Mode) -> Result<Applied, Failure> {
+        if mode.overlay == Fate::Save {
+            return self.save_and_reload(mode.dry_run).await;
+        }
         if !mode.dry_run {
             notify::reloading();
         }
@@ -24,16 +28,21 @@ impl Runtime {
             Err(error) => Err(refused(&error)),
         };
         if !mode.dry_run {
-            self.reloads.count(applied.is_ok());
-            if let Err(failure) = &applied {
-                let problem = &failure.problem.error;
-                tracing::error!("the configuration stays as it was:\n{problem}");
-                self.source.problem = Some(problem.clone());
-            }
-            self.told = self.status_line();
-            notify::ready(&self.told);
+            self.reloaded(&applied);
         }
         self.confirm(applied?)
+    }
+
+    /// Makes known how a reload ended.
+    pub(super) fn reloaded(&mut self, applied: &Result<Applied, Failure>) {
+        self.reloads.count(applied.is_ok());
+        if let Err(failure) = applied {
+            let problem = &failure.problem.error;
+            tracing::error!("the configuration stays as it was:\n{problem}");
+            self.source.problem = Some(problem.clone());
+        }
+        self.told = self.status_line();
+        notify::ready(&self.told);
     }
 
     /// Takes a configuration and writes it into the file.
@@ -67,13 +76,14 @@ impl Runtime {
         self.confirm(applied)
     }
 
-    async fn load(
+    pub(super) async fn load(
         &mut self,
         text: String,
         checked: Checked,
         mode: Mode,
     ) -> Result<Applied, Failure> {
-        let Mode { dry_run, discard_overlay } = mode;
+        let Mode { dry_run, overlay } = mode;
+        let discard_overlay = overlay == Fate::Discard;
         let config = Box::new(checked.config);
         let applied = self
             .requested(|request| {
@@ -89,7 +99,7 @@ impl Runtime {
     }
 }
 
-fn refused(error: &ReadError) -> Failure {
+pub(super) fn refused(error: &ReadError) -> Failure {
     match error {
         ReadError::File { source, .. } if source.kind() == ErrorKind::InvalidData => {
             Failure::invalid(with_causes(error))

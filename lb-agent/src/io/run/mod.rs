@@ -13,6 +13,7 @@ mod flows;
 mod open;
 mod packet_log;
 mod runtime;
+mod save;
 mod signals;
 mod source;
 

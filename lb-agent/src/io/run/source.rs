@@ -7,6 +7,8 @@ use lb_common::api::{ConfigReport, ConfigText};
 use lb_common::config_file;
 
 use crate::model::config::{Checked, Problems, parse};
+use crate::model::overlay::Overlay;
+use crate::model::overlay::write::{File, Unwritable, Written, write};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,17 @@ impl Source {
     /// Checks a text; `name` is shown in its problems.
     pub(super) fn check(&self, name: &str, text: &str) -> Result<Checked, Problems> {
         parse(name, text, &self.host_name)
+    }
+
+    /// Writes the overlay into a text that was read; the file is not touched.
+    pub(super) fn with_overlay(
+        &self,
+        text: &str,
+        checked: &Checked,
+        overlay: &Overlay,
+    ) -> Result<Written, Unwritable> {
+        let (name, host_name) = (&*self.name(), &*self.host_name);
+        write(File { name, text, checked, host_name }, overlay)
     }
 
     /// The same as a report.

@@ -59,7 +59,7 @@ impl Agent {
             }
             effects.extend(changes.iter().cloned().map(Effect::Notice));
         }
-        Ok((effects, Applied { changes, dry_run }))
+        Ok((effects, Applied { changes, dry_run, file_diff: None }))
     }
 
     pub(super) fn answer(request: RequestId, outcome: Outcome) -> Vec<Effect> {

@@ -53,13 +53,13 @@ fn answer(call: Call) {
             reply.send(Ok(FlowList { total, flows: Vec::new() })).unwrap();
         }
         Call::Apply(_, mode, reply) | Call::Reload(mode, reply) => {
-            let changes = vec![format!("discard {}", mode.discard_overlay)];
-            reply.send(Ok(Applied { changes, dry_run: mode.dry_run })).unwrap();
+            let changes = vec![format!("{:?}", mode.overlay)];
+            reply.send(Ok(Applied { changes, dry_run: mode.dry_run, file_diff: None })).unwrap();
         }
         Call::Change(change, mode, reply) => {
             let known = change.service == "shop";
             let refusal = Refusal::NotFound(format!("no service {}", change.service));
-            let applied = Applied { changes: Vec::new(), dry_run: mode.dry_run };
+            let applied = Applied { dry_run: mode.dry_run, ..Applied::default() };
             reply.send(if known { Ok(applied) } else { Err(refusal.into()) }).unwrap();
         }
         Call::Status(reply) => reply.send(Err(problem())).unwrap(),
@@ -129,9 +129,13 @@ async fn parameters_reach_the_core_loop() {
     let asked = served.asked.recv().await.unwrap();
     assert!(asked.contains(r#"service: Some("shop"), backend: None"#), "{asked}");
     let (_, applied) = served.request("POST", "/v1/reload?discard=true&dry_run=true", "").await;
-    assert_eq!(applied, json!({"changes": ["discard true"], "dry_run": true}));
+    assert_eq!(applied, json!({"changes": ["Discard"], "dry_run": true}));
     let (_, applied) = served.request("POST", "/v1/reload", "").await;
-    assert_eq!(applied, json!({"changes": ["discard false"], "dry_run": false}));
+    assert_eq!(applied, json!({"changes": ["Keep"], "dry_run": false}));
+    let (_, applied) = served.request("POST", "/v1/reload?save=true", "").await;
+    assert_eq!(applied, json!({"changes": ["Save"], "dry_run": false}));
+    let (status, problem) = served.request("POST", "/v1/reload?save=true&discard=true", "").await;
+    assert_eq!((status, &problem["help"]), (400, &json!("give one of the two")));
 }
 
 #[tokio::test]
