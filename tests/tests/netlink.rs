@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_agent::io::netlink::{Addresses, Resolver, links};
-use lb_agent::model::tables::NextHop;
+use lb_agent::model::tables::{NextHop, Way};
 use tokio::sync::mpsc;
 
 use director::{Neighbour, add_wire, address, ip, on_a_director};
@@ -25,7 +25,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Watches addresses and waits for what is told of them.
 struct Watcher {
-    changes: mpsc::Receiver<(IpAddr, Option<NextHop>)>,
+    changes: mpsc::Receiver<(IpAddr, Way)>,
     _resolver: Resolver,
 }
 

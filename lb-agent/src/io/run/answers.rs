@@ -144,17 +144,20 @@ impl Runtime {
         })
     }
 
-    /// Ready once every target that is checked has been probed to an end, for then it is known who serves. A
-    /// target that is added later is not waited for: the others serve.
+    /// Ready once every target that is checked has been probed to an end and the ways to all are known or were
+    /// waited for, for then it is known who serves. A target that is added later is not waited for: the others
+    /// serve.
     fn ready(&self) -> Result<(), Failure> {
         let not_ready = |reason: String| Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason);
-        if let Some(fault) = self.faults.sentences().next() {
+        if let Some(fault) = self.faults.first_needed() {
             return Err(not_ready(fault));
         }
-        self.agent
-            .checks()
-            .first_without_result()
-            .map_or(Ok(()), |target| Err(not_ready(format!("{target}: no probe has ended yet"))))
+        if let Some(target) = self.agent.checks().first_without_result() {
+            return Err(not_ready(format!("{target}: no probe has ended yet")));
+        }
+        self.agent.awaited().map_or(Ok(()), |address| {
+            Err(not_ready(format!("the next hop to {address} is not known yet")))
+        })
     }
 }
 

@@ -16,7 +16,9 @@ impl Runtime {
     /// Reads the file again. What is wrong with it is logged and shown in the status, and the old
     /// configuration goes on.
     pub(super) async fn reload(&mut self, mode: Mode) -> Result<Applied, Failure> {
-        if !mode.dry_run {
+        // Before the start is over, its end is what the service manager waits for.
+        let is_told = !mode.dry_run && self.is_announced;
+        if is_told {
             notify::reloading();
         }
         let applied = match self.source.read() {
@@ -30,8 +32,9 @@ impl Runtime {
                 tracing::error!("the configuration stays as it was:\n{problem}");
                 self.source.problem = Some(problem.clone());
             }
-            self.told = self.status_line();
-            notify::ready(&self.told);
+        }
+        if is_told {
+            self.tell_ready();
         }
         self.confirm(applied?)
     }
