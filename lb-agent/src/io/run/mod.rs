@@ -22,6 +22,7 @@ use std::net::IpAddr;
 use std::path::{Path, absolute};
 use std::time::{Duration, Instant};
 
+use lb_common::api::Interface;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -146,9 +147,12 @@ fn serve(
 
 impl Runtime {
     fn tell_modes(&self) {
-        for interface in self.datapath.interfaces().unwrap_or_default() {
-            let (name, mode, id) = (interface.name, interface.mode, interface.program_id);
-            tracing::info!("attached to {name} in {mode} mode, program {id}");
+        let interfaces = self.datapath.interfaces().unwrap_or_default();
+        for Interface { name, mode, program_id } in &interfaces {
+            tracing::info!("attached to {name} in {mode} mode, program {program_id}");
+        }
+        if let Some(mixed) = answers::mixed_modes(&interfaces) {
+            tracing::warn!("{mixed}");
         }
     }
 

@@ -113,7 +113,7 @@ impl Agent {
                      interfaces, and gets no packets: {}",
                     backend.name,
                     service.name,
-                    remedy(interface)
+                    detour_remedy(interface)
                 ))
             })
         })
@@ -121,6 +121,9 @@ impl Agent {
 }
 
 /// What to do about backends that are reached by an interface which Sluice does not use.
-pub fn remedy(interface: &str) -> String {
-    format!("route to it by one that is, or add {interface} there and restart lb-agent")
+pub fn detour_remedy(interface: &str) -> String {
+    format!(
+        "route to it by one that is, or add {interface} there, with xdp_mode = \"generic\" unless its driver \
+         has native XDP, and restart lb-agent"
+    )
 }
