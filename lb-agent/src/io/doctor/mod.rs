@@ -214,7 +214,7 @@ fn forwarding(facts: &Facts) -> Option<Check> {
 /// A native program sends by the driver of the target (`ndo_xdp_xmit`), where one that has no native XDP has
 /// nothing to take the frame; the kernel then drops it, and only a tracepoint tells.
 pub fn mixed_modes<'a>(
-    interfaces: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    interfaces: &(impl Iterator<Item = (&'a str, &'a str)> + Clone),
 ) -> Option<String> {
     let first = |mode| interfaces.clone().find(|(_, of)| *of == mode);
     let (native, generic) = (first("native")?.0, first("generic")?.0);
@@ -229,7 +229,7 @@ pub const SAME_MODE: &str = "set [datapath] xdp_mode = \"generic\" and restart l
 
 fn modes(interfaces: &[Interface]) -> Option<Check> {
     let modes = interfaces.iter().filter_map(|i| Some((i.name.as_str(), i.mode.as_deref()?)));
-    mixed_modes(modes).map(|detail| bad("XDP modes", detail, SAME_MODE))
+    mixed_modes(&modes).map(|detail| bad("XDP modes", detail, SAME_MODE))
 }
 
 fn equal_mtu(interfaces: &[Interface]) -> Option<Check> {

@@ -166,7 +166,7 @@ impl Runtime {
 /// That not all interfaces run the program in the same mode, and the remedy.
 pub(super) fn mixed_modes(interfaces: &[Interface]) -> Option<String> {
     let modes = interfaces.iter().map(|i| (i.name.as_str(), i.mode.as_str()));
-    let mixed = doctor::mixed_modes(modes)?;
+    let mixed = doctor::mixed_modes(&modes)?;
     Some(format!("{mixed}; {}", doctor::SAME_MODE))
 }
 

@@ -1,7 +1,7 @@
 //! What is known of the ways to backends, and whether all that were asked for at the start were answered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::Agent;
@@ -106,7 +106,7 @@ impl Agent {
         let services = services.filter(|_| !self.elsewhere().is_empty());
         services.flat_map(move |service| {
             service.backends.iter().filter_map(move |backend| {
-                let mut addresses = backend.address.iter().map(|address| address.ip());
+                let mut addresses = backend.address.iter().map(SocketAddr::ip);
                 let interface = addresses.find_map(|address| self.elsewhere().get(&address))?;
                 Some(format!(
                     "backend {} of service {} is reached by {interface}, which is not in [datapath] \
