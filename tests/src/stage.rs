@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use crate::agent::{Agent, Settings, quick_shop, shop};
 use crate::binaries::Binaries;
-use crate::clock::wait_until;
 use crate::http_client::Connection;
 use crate::load::{Load, TIMEOUT, by_backend, failures, send_in_turn};
 use crate::web::{PORT, Web};
@@ -57,18 +55,7 @@ impl<'w> Stage<'w> {
         let agent = Agent::start_from(world, &binaries, config, &[])?;
         let stage = Self { agent, webs, world, binaries };
         stage.agent.wait_until_all_up()?;
-        stage.wait_for_next_hops()?;
         Ok(stage)
-    }
-
-    /// Until the way to a backend is known, what is sent to it is dropped: clients that try again do not mind.
-    pub fn wait_for_next_hops(&self) -> Result<()> {
-        wait_until("the next hops to be resolved", TIMEOUT, || {
-            let output = self.agent.ctl(&["doctor", "-o", "json"])?;
-            let checks: Value = serde_json::from_slice(&output.stdout).context("parse")?;
-            let checks = checks.as_array().context("read the doctor's report")?;
-            Ok(checks.iter().any(|check| check["name"] == "next hops" && check["ok"] == true))
-        })
     }
 
     /// Sends `n` requests over IPv4 and IPv6 in turn, which must not fail, and counts answers by backend.

@@ -334,7 +334,8 @@ fn flows_are_listed_with_their_details_and_swept_when_idle() {
         details.set(25, detail, 0).unwrap();
 
         let flows = datapath.flows();
-        let is_detail_of = |found: &Detail, _: &Backend, tag| found.source_port == 4711 && tag == 77;
+        let is_detail_of =
+            |found: &Detail, _: &Backend, tag| found.source_port == 4711 && tag == 77;
         let (total, listed) = flows.list(1004, 10, |id| id == 20, is_detail_of).unwrap();
         assert_eq!((total, listed.len()), (1, 1));
         assert_eq!((listed[0].detail, listed[0].idle_ticks), (detail, 4));

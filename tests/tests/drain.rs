@@ -64,6 +64,7 @@ fn a_backend_in_maintenance_takes_nothing_and_its_connections_are_reset() {
     let end = format!("{:#}", connection.get("/").unwrap_err());
     assert!(end.contains("reset by peer"), "{end}");
     stage.agent.ctl_ok(&["backend", "ready", "shop", &out]).unwrap();
+    stage.agent.wait_for_health(&out, "up").unwrap();
     assert_eq!(stage.answering(10).unwrap().len(), 2);
 }
 

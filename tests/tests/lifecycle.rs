@@ -12,7 +12,7 @@ use lb_tests::command::run;
 use lb_tests::http_client::get;
 use lb_tests::load::{TIMEOUT, failures};
 use lb_tests::stage::Stage;
-use lb_tests::web::PORT;
+use lb_tests::web::{PORT, Web};
 use lb_tests::world::{Arms, World, vips};
 use nix::sys::signal::{SigSet, Signal};
 
@@ -179,6 +179,7 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
     manager.set_nonblocking(true).unwrap();
     let path = path.display().to_string();
     let variables = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "200000")];
+    let _webs = Web::start_all(&world, &binaries).unwrap();
     let mut agent =
         Agent::start_from(&world, &binaries, &shop(&world).file(&world), &variables).unwrap();
     let heard = |text: &str| {
@@ -190,8 +191,8 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
         })
         .unwrap()
     };
-    assert!(heard("READY=1").contains("STATUS=services: 1, backends serving:"));
-    // Nothing serves, as there are no web servers; that is news.
+    assert!(heard("READY=1").contains("STATUS=services: 1, backends serving: 1 of 1"));
+    agent.ctl_ok(&["backend", "drain", "shop", "web1"]).unwrap();
     heard("STATUS=services: 1, backends serving: 0 of 1");
     heard("WATCHDOG=1");
     agent.process.signal(Signal::SIGHUP).unwrap();

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_agent::io::netlink::{Addresses, Resolver, links};
-use lb_agent::model::tables::NextHop;
+use lb_agent::model::tables::{NextHop, Way};
 use tokio::sync::mpsc;
 
 use director::{Neighbour, add_wire, address, ip, on_a_director};
@@ -25,7 +25,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// Watches addresses and waits for what is told of them.
 struct Watcher {
-    changes: mpsc::Receiver<(IpAddr, Option<NextHop>)>,
+    changes: mpsc::Receiver<(IpAddr, Way)>,
     _resolver: Resolver,
 }
 
@@ -36,24 +36,36 @@ impl Watcher {
 
     fn knowing(known: BTreeMap<IpAddr, NextHop>, addresses: &[&str]) -> Self {
         let (sender, changes) = mpsc::channel(1024);
-        let resolver = Resolver::spawn(sender, known).unwrap();
+        let interfaces = ["nic", "nic2"].map(str::to_owned).into();
+        let resolver = Resolver::spawn(interfaces, known, sender).unwrap();
         resolver.watch(addresses.iter().map(|text| address(text)).collect());
         Self { changes, _resolver: resolver }
     }
 
     /// Waits until the way to an address is through the neighbour with this MAC address, or gone.
     async fn expect(&mut self, of: &str, neighbour: Option<[u8; 6]>) -> Option<NextHop> {
-        let of = address(of);
+        let way = self.wait_for(of, |way| match way {
+            Way::Known(hop) => neighbour == Some(hop.neighbour),
+            Way::None => neighbour.is_none(),
+            Way::Asked | Way::Elsewhere(_) => false,
+        });
+        match way.await {
+            Way::Known(hop) => Some(hop),
+            Way::Asked | Way::Elsewhere(_) | Way::None => None,
+        }
+    }
+
+    async fn wait_for(&mut self, of: &str, is_it: impl Fn(&Way) -> bool) -> Way {
         let told = async {
-            while let Some((address, hop)) = self.changes.recv().await {
-                if address == of && hop.map(|hop| hop.neighbour) == neighbour {
-                    return hop;
+            loop {
+                let (address, way) = self.changes.recv().await.unwrap();
+                if address.to_string() == of && is_it(&way) {
+                    return way;
                 }
             }
-            panic!("the resolver has ended");
         };
         let told = tokio::time::timeout(Duration::from_secs(10), told).await;
-        told.unwrap_or_else(|_| panic!("{of} is not told to be at {neighbour:x?}"))
+        told.unwrap_or_else(|_| panic!("what is waited for is not told of {of}"))
     }
 }
 
@@ -105,6 +117,25 @@ fn a_next_hop_follows_its_route() {
             watcher.expect("198.51.100.7", Some(FIRST)).await;
             ip("link set nic down");
             watcher.expect("198.51.100.7", None).await;
+        });
+    });
+}
+
+#[test]
+fn a_way_by_an_interface_that_is_not_used_is_told_by_its_name_until_it_leads_elsewhere() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:11 dev nic nud permanent");
+        ip("link add br0 type bridge");
+        ip("link set br0 up");
+        ip("route add 192.0.2.11/32 dev br0");
+        ip("neigh replace 192.0.2.11 lladdr 02:00:00:00:00:12 dev br0 nud permanent");
+        block_on(async {
+            let mut watcher = Watcher::of(&["192.0.2.11"]);
+            let by_bridge = Way::Elsewhere("br0".to_owned());
+            watcher.wait_for("192.0.2.11", |way| *way == by_bridge).await;
+            ip("route del 192.0.2.11/32 dev br0");
+            watcher.expect("192.0.2.11", Some(FIRST)).await;
         });
     });
 }
@@ -166,7 +197,10 @@ fn a_known_way_is_kept_until_its_neighbour_fails() {
         block_on(async {
             let known = BTreeMap::from([(address("192.0.2.11"), way)]);
             let mut watcher = Watcher::knowing(known, &["192.0.2.11"]);
-            assert_eq!(watcher.changes.recv().await, Some((address("192.0.2.11"), Some(way))));
+            assert_eq!(
+                watcher.changes.recv().await,
+                Some((address("192.0.2.11"), Way::Known(way)))
+            );
             watcher.expect("192.0.2.11", None).await;
         });
     });

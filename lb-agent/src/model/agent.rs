@@ -12,15 +12,17 @@ use std::time::Duration;
 use lb_common::api::{Applied, BackendChange};
 
 use super::config::{Config, HealthCheck};
-use super::tables::{NextHop, Tables, Write};
+use super::tables::{Tables, Way, Write};
 
 mod requests;
 mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 pub use state::Agent;
+pub use ways::detour_remedy;
 
 /// What is probed: one address of one backend of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,8 +88,8 @@ pub enum Event {
         /// Why not.
         reason: String,
     },
-    /// The ways to addresses of backends have changed; `None`: there is none.
-    NextHops(BTreeMap<IpAddr, Option<NextHop>>),
+    /// What is known of the ways to addresses of backends has changed.
+    Ways(BTreeMap<IpAddr, Way>),
     /// Cells of the flow table by backend id, both directions; ids that are missing have none.
     FlowCounts(BTreeMap<u32, u64>),
     /// A write has failed, and this is what the maps hold now.

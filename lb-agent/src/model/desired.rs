@@ -29,7 +29,7 @@ pub struct Desired {
     /// Where is listened.
     pub listeners: BTreeMap<ListenerKey, Listener>,
     /// Ways to backends, those included that only old flows remember.
-    pub next_hops: BTreeMap<IpAddr, NextHop>,
+    pub next_hops: NextHops,
 }
 
 /// One VIP, port and protocol.
@@ -47,14 +47,21 @@ pub struct Listener {
     pub forward: Forward,
 }
 
+/// The ways to addresses that are known.
+type NextHops = BTreeMap<IpAddr, NextHop>;
+
 /// Derives the tables.
-pub fn desired(config: &Config, checks: &Checks, next_hops: &BTreeMap<IpAddr, NextHop>) -> Desired {
+pub fn desired(config: &Config, checks: &Checks, next_hops: &NextHops) -> Desired {
     let closed = u32::from(config.datapath.manage_addresses);
     let listens = config.services.iter().flat_map(|service| &service.listen);
     Desired {
         settings: settings::settings(&config.datapath),
         vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
-        listeners: config.services.iter().flat_map(|service| listeners(service, checks)).collect(),
+        listeners: config
+            .services
+            .iter()
+            .flat_map(|service| listeners(service, checks, next_hops))
+            .collect(),
         next_hops: next_hops.clone(),
     }
 }
@@ -62,11 +69,15 @@ pub fn desired(config: &Config, checks: &Checks, next_hops: &BTreeMap<IpAddr, Ne
 /// Backends that take part in a listener's rotation, by name.
 type Rotation<'a> = Vec<(&'a str, SocketAddr)>;
 
-fn listeners(service: &Service, checks: &Checks) -> Vec<(ListenerKey, Listener)> {
+fn listeners(
+    service: &Service,
+    checks: &Checks,
+    next_hops: &NextHops,
+) -> Vec<(ListenerKey, Listener)> {
     let mut groups: Vec<(ListenerKey, Vec<&str>)> = Vec::new();
     let listen = |&address: &SocketAddr| {
         let key = ListenerKey { address, protocol: service.protocol };
-        let rotation = rotation(service, checks, address);
+        let rotation = rotation(service, checks, next_hops, address);
         let names: Vec<_> = rotation.iter().map(|(name, _)| *name).collect();
         let same = groups.iter().find(|(_, group)| *group == names).map(|(first, _)| *first);
         let cursor = same.unwrap_or(key);
@@ -112,22 +123,28 @@ fn down(service: &Service) -> u8 {
 /// One cycle of the backends that serve: of the best tier that is not empty.
 ///
 /// A backup serves only when no primary can, and a backend of unknown health only when none of its tier is
-/// known to be up, or beside the others of its service right after the agent's first start.
-fn rotation<'a>(service: &'a Service, checks: &Checks, vip: SocketAddr) -> Rotation<'a> {
-    let tiers = [
-        (false, Health::Up),
-        (false, Health::Unknown),
-        (true, Health::Up),
-        (true, Health::Unknown),
-    ];
+/// known to be up, or beside the others of its service right after the agent's first start. One without a
+/// next hop serves only when all are without, so that what is dropped then is dropped for that reason.
+fn rotation<'a>(
+    service: &'a Service,
+    checks: &Checks,
+    next_hops: &NextHops,
+    vip: SocketAddr,
+) -> Rotation<'a> {
+    let mut tiers = [true, false].into_iter().flat_map(|is_reached| {
+        [false, true].into_iter().flat_map(move |is_backup| {
+            [Health::Up, Health::Unknown].map(|health| (is_reached, is_backup, health))
+        })
+    });
     let takes_flows: Vec<_> = of_family(service, vip)
         .filter(|(backend, _)| backend.state == BackendState::Ready && backend.weight > 0)
         .map(|(backend, address)| {
             let health = checks.taken_for(&Target::new(service, backend, address));
-            (backend, address, (backend.backup, health))
+            let is_reached = next_hops.contains_key(&address.ip());
+            (backend, address, (is_reached, backend.backup, health))
         })
         .collect();
-    let serving = tiers.into_iter().find(|tier| takes_flows.iter().any(|(.., of)| of == tier));
+    let serving = tiers.find(|tier| takes_flows.iter().any(|(.., of)| of == tier));
     let members: Vec<_> = takes_flows
         .iter()
         .filter(|(.., tier)| Some(*tier) == serving)

@@ -64,6 +64,19 @@ pub struct NextHop {
     pub source: [u8; 6],
 }
 
+/// What is known of the way to an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Its neighbour was asked for, and has neither answered nor failed to.
+    Asked,
+    /// This is it.
+    Known(NextHop),
+    /// It leads through an interface of this name, which is not one of the packet path.
+    Elsewhere(String),
+    /// There is none: no route, or a neighbour that does not answer.
+    None,
+}
+
 /// The contents of the maps that the agent writes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tables {

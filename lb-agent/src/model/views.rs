@@ -205,6 +205,7 @@ impl Agent {
             warnings: idle
                 .map(|service| format!("service {}: no backend takes new flows", service.name))
                 .chain(self.full_warning())
+                .chain(self.detours())
                 .collect(),
         }
     }

@@ -11,24 +11,24 @@ use ethtool::{EthtoolAttr, EthtoolFeatureAttr};
 use futures::StreamExt;
 use nix::ifaddrs::getifaddrs;
 
-use super::{Ephemeral, Facts, Interface};
+use super::{Ephemeral, Facts, Interface, Peer};
 use crate::io::datapath::{flow_table_bytes, is_on_bpffs};
 use crate::io::netlink::{Link, links};
 use crate::model::config::Config;
 
 /// Examines the host for this configuration. `modes` are the attached interfaces' XDP modes, `unresolved`
-/// the addresses of backends without a next hop.
+/// the addresses of backends without a next hop, `elsewhere` the interfaces, not ours, that lead to some.
 pub async fn gather(
     config: &Config,
     modes: &BTreeMap<String, String>,
     unresolved: BTreeSet<IpAddr>,
+    elsewhere: BTreeMap<IpAddr, String>,
 ) -> Facts {
     let datapath = &config.datapath;
     let links = links().unwrap_or_default();
     let mut interfaces = Vec::new();
     for name in &datapath.interfaces {
-        let link = links.iter().find(|link| link.name == *name);
-        interfaces.push(interface(name, link, modes.get(name)).await);
+        interfaces.push(interface(name, &links, modes.get(name)).await);
     }
     Facts {
         on_bpffs: is_on_bpffs(&datapath.pin_path),
@@ -38,6 +38,7 @@ pub async fn gather(
         listens: config.services.iter().flat_map(|s| s.listen.iter().copied()).collect(),
         addresses: addresses(),
         unresolved,
+        elsewhere,
         ephemeral: ephemeral(),
         rp_filter_all: sysctl("ipv4/conf/all/rp_filter"),
         forwarding_v4: sysctl("ipv4/ip_forward"),
@@ -48,8 +49,10 @@ pub async fn gather(
     }
 }
 
-async fn interface(name: &str, link: Option<&Link>, mode: Option<&String>) -> Interface {
+async fn interface(name: &str, links: &[Link], mode: Option<&String>) -> Interface {
+    let link = links.iter().find(|link| link.name == name);
     let features = features(name).await;
+    let has = |feature| features.as_ref().map(|active| active.contains(feature));
     Interface {
         name: name.to_owned(),
         exists: link.is_some(),
@@ -59,9 +62,28 @@ async fn interface(name: &str, link: Option<&Link>, mode: Option<&String>) -> In
         mode: mode.cloned(),
         mtu: link.and_then(|link| link.mtu),
         rp_filter: sysctl(&format!("ipv4/conf/{name}/rp_filter")),
-        lro: features.as_ref().map(|active| active.contains("rx-lro")),
-        gro: features.as_ref().map(|active| active.contains("rx-gro")),
+        lro: has("rx-lro"),
+        gro: has("rx-gro"),
+        rx_vlan: has("rx-vlan-hw-parse"),
+        vlans: link.map_or_else(Vec::new, |link| vlans(link, links)),
+        peer: peer(link, links).await,
     }
+}
+
+/// The VLAN devices on an interface.
+fn vlans(link: &Link, links: &[Link]) -> Vec<String> {
+    let on_it = |other: &&Link| other.is_a("vlan") && other.joined == Some(link.index);
+    links.iter().filter(on_it).map(|other| other.name.clone()).collect()
+}
+
+/// The other end of a veth that is in this network namespace.
+async fn peer(link: Option<&Link>, links: &[Link]) -> Option<Peer> {
+    let index = link.filter(|link| link.is_a("veth"))?.joined?;
+    let peer = links.iter().find(|other| other.index == index)?;
+    let has_program = peer.xdp.is_some_and(|attached| attached.native);
+    let merges = features(&peer.name).await.map(|active| active.contains("rx-gro"));
+    let polls = if has_program { Some(true) } else { merges };
+    Some(Peer { name: peer.name.clone(), polls })
 }
 
 /// The driver of a device of the machine; virtual interfaces have a kind instead.
@@ -145,8 +167,7 @@ mod tests {
     #[tokio::test]
     async fn the_loopback_interface_is_known_by_its_facts() {
         let links = links().unwrap();
-        let link = links.iter().find(|link| link.name == "lo");
-        let lo = interface("lo", link, None).await;
+        let lo = interface("lo", &links, None).await;
         assert!(lo.exists);
         assert!(lo.mtu.is_some());
         assert!(lo.up && memory().unwrap() > 1 << 20);
@@ -158,7 +179,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_interface_that_does_not_exist_has_no_facts() {
-        let none = interface("no-such-nic", None, None).await;
+        let none = interface("no-such-nic", &[], None).await;
         assert!(!none.exists);
         assert_eq!((none.lro, none.rp_filter), (None, None));
     }

@@ -3,15 +3,18 @@
 //! [`gather`] reads the facts, [`evaluate`] judges them and touches nothing.
 
 mod gather;
+mod nic;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use lb_common::api::Check;
+
+use crate::model::agent::detour_remedy;
 
 pub use gather::gather;
 
@@ -32,6 +35,8 @@ pub struct Facts {
     pub addresses: BTreeSet<IpAddr>,
     /// Addresses of backends without a next hop.
     pub unresolved: BTreeSet<IpAddr>,
+    /// Names of the interfaces, not ours, that lead to some of them.
+    pub elsewhere: BTreeMap<IpAddr, String>,
     /// Ports that the host takes for its own connections, without those reserved.
     pub ephemeral: Option<Ephemeral>,
     /// `net.ipv4.conf.all.rp_filter`.
@@ -71,6 +76,27 @@ pub struct Interface {
     pub lro: Option<bool>,
     /// Whether the kernel merges received packets (GRO).
     pub gro: Option<bool>,
+    /// Whether the NIC takes VLAN tags off received frames.
+    pub rx_vlan: Option<bool>,
+    /// VLAN devices on it.
+    pub vlans: Vec<String>,
+    /// The other end of a veth, where it is in this network namespace.
+    pub peer: Option<Peer>,
+}
+
+impl Interface {
+    fn is(&self, mode: &str) -> bool {
+        self.mode.as_deref() == Some(mode)
+    }
+}
+
+/// The other end of a veth.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Its name.
+    pub name: String,
+    /// Whether it polls for frames, as those need that XDP sends.
+    pub polls: Option<bool>,
 }
 
 /// `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`.
@@ -94,11 +120,11 @@ pub fn evaluate(facts: &Facts) -> Vec<Check> {
     for interface in &facts.interfaces {
         checks.push(link(interface));
         if interface.exists {
-            checks.extend(mode(interface));
-            checks.extend(offloads(interface));
+            checks.extend(nic::evaluate(interface));
             checks.extend(rp_filter(interface, facts));
         }
     }
+    checks.extend(modes(&facts.interfaces));
     checks.extend(equal_mtu(&facts.interfaces));
     checks.extend(vips(facts));
     checks.extend(next_hops(facts));
@@ -155,43 +181,6 @@ fn link(interface: &Interface) -> Check {
     }
 }
 
-fn mode(interface: &Interface) -> Option<Check> {
-    let name = format!("XDP mode {}", interface.name);
-    match interface.mode.as_deref()? {
-        "generic" => Some(bad(
-            name,
-            "generic: every packet costs a socket buffer first",
-            "use a NIC whose driver supports XDP; the MTU must fit one page, and on virtual machines \
-             virtio needs twice as many queues as CPUs",
-        )),
-        mode => Some(good(name, mode)),
-    }
-}
-
-/// Merged packets are longer than the link that they would be forwarded to.
-fn offloads(interface: &Interface) -> Vec<Check> {
-    let name = &interface.name;
-    let mut checks = Vec::new();
-    if let Some(lro) = interface.lro {
-        let check = format!("LRO {name}");
-        checks.push(if lro {
-            bad(
-                check,
-                "on: merged packets cannot be forwarded",
-                format!("ethtool -K {name} lro off"),
-            )
-        } else {
-            good(check, "off")
-        });
-    }
-    // The generic hook runs behind GRO, the native one in front of it.
-    if interface.mode.as_deref() == Some("generic") && interface.gro == Some(true) {
-        let detail = "on: in generic mode the program sees merged packets";
-        checks.push(bad(format!("GRO {name}"), detail, format!("ethtool -K {name} gro off")));
-    }
-    checks
-}
-
 /// Balanced packets never meet the filter: XDP sees them first. The kernel uses the larger one of the
 /// interface's value and that of `all`; 1 is strict.
 fn rp_filter(interface: &Interface, facts: &Facts) -> Option<Check> {
@@ -218,6 +207,29 @@ fn forwarding(facts: &Facts) -> Option<Check> {
         known.join(", ")
     );
     (!known.is_empty()).then(|| good("forwarding", detail))
+}
+
+/// That not all interfaces, given by name and mode, run the program in the same mode.
+///
+/// A native program sends by the driver of the target (`ndo_xdp_xmit`), where one that has no native XDP has
+/// nothing to take the frame; the kernel then drops it, and only a tracepoint tells.
+pub fn mixed_modes<'a>(
+    interfaces: &(impl Iterator<Item = (&'a str, &'a str)> + Clone),
+) -> Option<String> {
+    let first = |mode| interfaces.clone().find(|(_, of)| *of == mode);
+    let (native, generic) = (first("native")?.0, first("generic")?.0);
+    Some(format!(
+        "{native} is native and {generic} generic: what goes from the one out of the other may be dropped \
+         unseen"
+    ))
+}
+
+/// What to do about interfaces of different modes.
+pub const SAME_MODE: &str = "set [datapath] xdp_mode = \"generic\" and restart lb-agent";
+
+fn modes(interfaces: &[Interface]) -> Option<Check> {
+    let modes = interfaces.iter().filter_map(|i| Some((i.name.as_str(), i.mode.as_deref()?)));
+    mixed_modes(&modes).map(|detail| bad("XDP modes", detail, SAME_MODE))
 }
 
 fn equal_mtu(interfaces: &[Interface]) -> Option<Check> {
@@ -263,6 +275,10 @@ fn next_hops(facts: &Facts) -> Vec<Check> {
             let remedy =
                 "move the backend to another machine: XDP does not hand packets to its own";
             return bad(check, "is this host itself", remedy);
+        }
+        if let Some(interface) = facts.elsewhere.get(address) {
+            let detail = format!("by {interface}, which is not in [datapath] interfaces");
+            return bad(check, detail, detour_remedy(interface));
         }
         let remedy = format!("see `ip route get {address}` and `ip neighbour`; is the machine on?");
         bad(check, "not resolved: no route, or no answer to ARP or neighbour discovery", remedy)

@@ -16,6 +16,9 @@ fn nic(name: &str) -> Interface {
         rp_filter: Some(0),
         lro: Some(false),
         gro: Some(true),
+        rx_vlan: Some(true),
+        vlans: Vec::new(),
+        peer: Some(Peer { name: format!("{name}-peer"), polls: Some(true) }),
     }
 }
 
@@ -28,6 +31,7 @@ fn host_in_order() -> Facts {
         listens: vec![format!("{VIP}:80").parse().unwrap()],
         addresses: BTreeSet::from([VIP.parse().unwrap()]),
         unresolved: BTreeSet::new(),
+        elsewhere: BTreeMap::new(),
         ephemeral: Some(Ephemeral { range: 32768..=60999, reserved: Vec::new() }),
         rp_filter_all: Some(0),
         forwarding_v4: Some(0),
@@ -121,7 +125,7 @@ fn merged_packets_are_a_fault_of_generic_mode_only() {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names, ["XDP mode eth0", "GRO eth0"]);
+    assert_eq!(names, ["XDP mode eth0", "GRO eth0", "XDP modes"]);
 }
 
 #[test]
@@ -131,6 +135,45 @@ fn a_backend_without_next_hop_is_named() {
     });
     assert_eq!(name, "next hop 192.0.2.11");
     assert!(remedy.contains("ip route get 192.0.2.11"), "{remedy}");
+}
+
+#[test]
+fn a_backend_behind_another_interface_is_told_with_its_name() {
+    let web1 = "192.0.2.11".parse().unwrap();
+    let (name, remedy) = only(|f| {
+        f.unresolved.insert(web1);
+        f.elsewhere.insert(web1, "br0".into());
+    });
+    assert_eq!(name, "next hop 192.0.2.11");
+    assert!(remedy.contains("add br0 there"), "{remedy}");
+}
+
+#[test]
+fn vlan_tags_that_are_taken_off_are_a_fault_only_where_there_are_vlans() {
+    let detail = said("VLAN offload eth0", |_| {});
+    assert_eq!(detail, "on: before clients' frames carry VLAN tags, ethtool -K eth0 rxvlan off");
+    let with_vlan = |f: &mut Facts| f.interfaces[0].vlans = vec!["eth0.100".into()];
+    let expected = ("VLAN offload eth0".to_owned(), "ethtool -K eth0 rxvlan off".to_owned());
+    assert_eq!(only(with_vlan), expected);
+    let detail = said("VLAN offload eth0", |f| {
+        with_vlan(f);
+        f.interfaces[0].rx_vlan = Some(false);
+    });
+    assert_eq!(detail, "off");
+}
+
+#[test]
+fn a_veth_whose_other_end_does_not_poll_is_a_fault_of_native_mode_only() {
+    let idle = Peer { name: "peer".into(), polls: Some(false) };
+    let (name, remedy) = only(|f| f.interfaces[1].peer = Some(idle.clone()));
+    assert_eq!(name, "veth peer eth1");
+    assert!(remedy.starts_with("ethtool -K peer gro on"), "{remedy}");
+    let generic = wrong(|f| {
+        f.interfaces.iter_mut().for_each(|nic| nic.mode = Some("generic".into()));
+        f.interfaces[1].peer = Some(idle);
+    });
+    assert!(generic.iter().all(|(name, _)| !name.contains("veth")), "{generic:?}");
+    assert_eq!(wrong(|f| f.interfaces[0].peer = None), []);
 }
 
 #[test]

@@ -99,17 +99,19 @@ impl Kernel {
         }
     }
 
-    /// Interfaces and neighbours as they are now.
-    pub(super) async fn view(&self) -> Result<View, NoAnswer> {
-        Ok(timeout(PATIENCE, self.read_view()).await??)
+    /// Interfaces and neighbours as they are now; `ours` are the packet path's interfaces.
+    pub(super) async fn view(&self, ours: &[String]) -> Result<View, NoAnswer> {
+        Ok(timeout(PATIENCE, self.read_view(ours)).await??)
     }
 
-    async fn read_view(&self) -> Result<View, Error> {
+    async fn read_view(&self, ours: &[String]) -> Result<View, Error> {
         let mut view = View::default();
         let mut links = self.handle.link().get().execute();
         while let Some(message) = links.try_next().await? {
             let link = parse_link(&message);
-            if let Some(mac) = link.mac {
+            if !ours.contains(&link.name) {
+                view.others.insert(link.index, link.name);
+            } else if let Some(mac) = link.mac {
                 view.interfaces.insert(link.index, mac);
             }
         }

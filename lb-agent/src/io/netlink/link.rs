@@ -24,6 +24,9 @@ pub struct Link {
     pub name: String,
     /// What it is, where it is no device of the machine: `veth`, `vlan`.
     pub kind: Option<String>,
+    /// The interface that it lies on (a VLAN device) or is joined to (a veth), if that is in this network
+    /// namespace.
+    pub joined: Option<u32>,
     /// Its largest packet, Ethernet header not included.
     pub mtu: Option<u32>,
     /// Its MAC address; `None` unless it is an Ethernet interface.
@@ -34,6 +37,13 @@ pub struct Link {
     pub running: bool,
     /// The XDP program that it runs, if any.
     pub xdp: Option<Attached>,
+}
+
+impl Link {
+    /// Whether it is of this kind.
+    pub fn is_a(&self, kind: &str) -> bool {
+        self.kind.as_deref() == Some(kind)
+    }
 }
 
 /// An XDP program on an interface.
@@ -96,15 +106,20 @@ pub(super) fn parse_link(message: &LinkMessage) -> Link {
         index: message.header.index,
         name: String::new(),
         kind: None,
+        joined: None,
         mtu: None,
         mac: None,
         up: flags.contains(LinkFlags::Up),
         running: flags.contains(LinkFlags::Running),
         xdp: None,
     };
+    // An index counts in a namespace of its own where the message names one (IFLA_LINK_NETNSID).
+    let mut elsewhere = false;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Link(index) => link.joined = Some(*index),
+            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             LinkAttribute::Mtu(mtu) => link.mtu = Some(*mtu),
             LinkAttribute::Address(bytes)
                 if message.header.link_layer_type == LinkLayerType::Ether =>
@@ -116,6 +131,7 @@ pub(super) fn parse_link(message: &LinkMessage) -> Link {
             _ => {}
         }
     }
+    link.joined = link.joined.filter(|_| !elsewhere);
     link
 }
 

@@ -11,7 +11,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia,
 };
 
-use crate::model::tables::NextHop;
+use crate::model::tables::{NextHop, Way};
 
 /// A neighbour: interface index and address.
 pub(super) type Key = (u32, IpAddr);
@@ -33,8 +33,10 @@ pub(super) enum Neighbour {
 /// The kernel's view at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
-    /// MAC addresses of Ethernet interfaces by index.
+    /// MAC addresses of the packet path's interfaces by index.
     pub(super) interfaces: BTreeMap<u32, [u8; 6]>,
+    /// Names of all other interfaces by index.
+    pub(super) others: BTreeMap<u32, String>,
     /// Neighbours.
     pub(super) neighbours: BTreeMap<Key, Neighbour>,
     /// Neighbours that failed since the view before this one.
@@ -46,16 +48,22 @@ impl View {
     ///
     /// The last MAC address serves while the neighbour is asked for again; only its failure ends it. A
     /// missing entry tells nothing: the kernel forgets neighbours that it did not use lately.
-    pub(super) fn next_hop(&self, neighbour: Key, last: Option<Hop>) -> Option<NextHop> {
+    pub(super) fn way(&self, neighbour: Key, last: Option<Hop>) -> Way {
         let (interface, _) = neighbour;
-        let source = *self.interfaces.get(&interface)?;
+        if let Some(name) = self.others.get(&interface) {
+            return Way::Elsewhere(name.clone());
+        }
+        let Some(&source) = self.interfaces.get(&interface) else { return Way::None };
         let mac = match self.neighbours.get(&neighbour) {
             Some(Neighbour::Known(mac)) => *mac,
-            Some(Neighbour::Failed) => return None,
-            Some(Neighbour::Pending) | None if self.lost.contains(&neighbour) => return None,
-            Some(Neighbour::Pending) | None => last.filter(|(of, _)| *of == neighbour)?.1.neighbour,
+            Some(Neighbour::Failed) => return Way::None,
+            Some(Neighbour::Pending) | None if self.lost.contains(&neighbour) => return Way::None,
+            Some(Neighbour::Pending) | None => match last.filter(|(of, _)| *of == neighbour) {
+                Some((_, hop)) => hop.neighbour,
+                None => return Way::Asked,
+            },
         };
-        Some(NextHop { interface, neighbour: mac, source })
+        Way::Known(NextHop { interface, neighbour: mac, source })
     }
 }
 
@@ -123,33 +131,33 @@ mod tests {
         View {
             interfaces: BTreeMap::from([(3, OURS)]),
             neighbours: neighbour.map(|state| (BACKEND, state)).into_iter().collect(),
-            lost: BTreeSet::new(),
+            ..View::default()
         }
     }
 
     #[test]
     fn a_known_neighbour_is_the_next_hop() {
-        assert_eq!(view(Some(Neighbour::Known(THEIRS))).next_hop(BACKEND, None), Some(WAY));
+        assert_eq!(view(Some(Neighbour::Known(THEIRS))).way(BACKEND, None), Way::Known(WAY));
     }
 
     #[test]
     fn the_last_mac_is_used_while_the_neighbour_is_asked_for() {
         let pending = view(Some(Neighbour::Pending));
-        assert_eq!(pending.next_hop(BACKEND, Some((BACKEND, WAY))), Some(WAY));
-        assert_eq!(pending.next_hop(BACKEND, None), None);
+        assert_eq!(pending.way(BACKEND, Some((BACKEND, WAY))), Way::Known(WAY));
+        assert_eq!(pending.way(BACKEND, None), Way::Asked);
         let other = (3, "192.0.2.12".parse().unwrap());
-        assert_eq!(pending.next_hop(BACKEND, Some((other, WAY))), None);
+        assert_eq!(pending.way(BACKEND, Some((other, WAY))), Way::Asked);
     }
 
     #[test]
     fn the_last_mac_is_used_when_the_kernel_has_forgotten_the_neighbour() {
-        assert_eq!(view(None).next_hop(BACKEND, Some((BACKEND, WAY))), Some(WAY));
-        assert_eq!(view(None).next_hop(BACKEND, None), None);
+        assert_eq!(view(None).way(BACKEND, Some((BACKEND, WAY))), Way::Known(WAY));
+        assert_eq!(view(None).way(BACKEND, None), Way::Asked);
     }
 
     #[test]
     fn a_failed_neighbour_is_no_next_hop() {
-        assert_eq!(view(Some(Neighbour::Failed)).next_hop(BACKEND, Some((BACKEND, WAY))), None);
+        assert_eq!(view(Some(Neighbour::Failed)).way(BACKEND, Some((BACKEND, WAY))), Way::None);
     }
 
     #[test]
@@ -157,15 +165,26 @@ mod tests {
         for state in [Some(Neighbour::Pending), None] {
             let mut after = view(state);
             after.lost.insert(BACKEND);
-            assert_eq!(after.next_hop(BACKEND, Some((BACKEND, WAY))), None);
+            assert_eq!(after.way(BACKEND, Some((BACKEND, WAY))), Way::None);
         }
     }
 
     #[test]
-    fn an_interface_that_is_not_ethernet_leads_nowhere() {
-        let mut tunnel = view(Some(Neighbour::Known(THEIRS)));
-        tunnel.interfaces.clear();
-        assert_eq!(tunnel.next_hop(BACKEND, None), None);
+    fn an_interface_that_is_gone_leads_nowhere() {
+        let mut gone = view(Some(Neighbour::Known(THEIRS)));
+        gone.interfaces.clear();
+        assert_eq!(gone.way(BACKEND, Some((BACKEND, WAY))), Way::None);
+    }
+
+    #[test]
+    fn an_interface_of_others_is_named_whatever_is_known_of_the_neighbour() {
+        for state in [Some(Neighbour::Known(THEIRS)), Some(Neighbour::Failed), None] {
+            let mut view = view(state);
+            view.interfaces.clear();
+            view.others.insert(3, "br0".to_owned());
+            let way = view.way(BACKEND, Some((BACKEND, WAY)));
+            assert_eq!(way, Way::Elsewhere("br0".to_owned()));
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::kernel::{Kernel, News, NoAnswer};
 use super::neighbour::{Hop, Key, Neighbour, View};
-use crate::model::tables::NextHop;
+use crate::model::tables::{NextHop, Way};
 
 /// Events that come within this time of each other are answered together.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -23,8 +23,8 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Every so many times, those that are known are asked for too, and everything is read anew.
 const REFRESH_ROUNDS: u32 = 10;
 
-/// Told when the way to an address has changed; `None`: there is none.
-pub(super) type Changes = mpsc::Sender<(IpAddr, Option<NextHop>)>;
+/// Told when what is known of the way to an address has changed.
+pub(super) type Changes = mpsc::Sender<(IpAddr, Way)>;
 
 /// A task that resolves next hops; it ends when this is dropped.
 #[derive(Debug)]
@@ -36,11 +36,16 @@ pub struct Resolver {
 impl Resolver {
     /// Starts to resolve in the network namespace of this thread. To be called in a tokio runtime.
     ///
-    /// `known` are ways in use already; they are kept until a route or a neighbour speaks against them.
-    pub fn spawn(changes: Changes, known: BTreeMap<IpAddr, NextHop>) -> io::Result<Self> {
+    /// `interfaces` are those of the packet path. `known` are ways in use already; they are kept until a route
+    /// or a neighbour speaks against them.
+    pub fn spawn(
+        interfaces: Vec<String>,
+        known: BTreeMap<IpAddr, NextHop>,
+        changes: Changes,
+    ) -> io::Result<Self> {
         let kernel = Kernel::connect()?;
         let (wanted, watched) = watch::channel(BTreeSet::new());
-        let task = tokio::spawn(Task::new(kernel, changes, known).run(watched));
+        let task = tokio::spawn(Task::new(kernel, interfaces, known, changes).run(watched));
         Ok(Self { wanted, task })
     }
 
@@ -61,6 +66,8 @@ struct Closed;
 
 struct Task {
     kernel: Kernel,
+    /// The packet path's.
+    interfaces: Vec<String>,
     changes: Changes,
     /// Ways in use before this task, for addresses that nothing was told of yet.
     known: BTreeMap<IpAddr, NextHop>,
@@ -69,7 +76,7 @@ struct Task {
     /// The last ways that were not lost since.
     hops: BTreeMap<IpAddr, Hop>,
     /// What was told.
-    told: BTreeMap<IpAddr, Option<NextHop>>,
+    told: BTreeMap<IpAddr, Way>,
     /// Neighbours that failed since everything was read last.
     lost: BTreeSet<Key>,
     /// Neighbours asked for in this round.
@@ -79,9 +86,15 @@ struct Task {
 }
 
 impl Task {
-    fn new(kernel: Kernel, changes: Changes, known: BTreeMap<IpAddr, NextHop>) -> Self {
+    fn new(
+        kernel: Kernel,
+        interfaces: Vec<String>,
+        known: BTreeMap<IpAddr, NextHop>,
+        changes: Changes,
+    ) -> Self {
         Self {
             kernel,
+            interfaces,
             changes,
             known,
             routes: BTreeMap::new(),
@@ -180,7 +193,11 @@ impl Task {
         let keys: BTreeSet<Key> = self
             .routes
             .iter()
-            .filter(|(address, _)| all || !self.hops.contains_key(*address))
+            .filter(|(address, _)| match self.told.get(*address) {
+                Some(Way::Known(_)) => all,
+                Some(Way::Elsewhere(_)) => false,
+                Some(Way::Asked | Way::None) | None => true,
+            })
             .map(|(_, key)| *key)
             .collect();
         for key in keys {
@@ -218,7 +235,7 @@ impl Task {
                 routes.insert(*address, key);
             }
         }
-        let mut view = self.kernel.view().await?;
+        let mut view = self.kernel.view(&self.interfaces).await?;
         self.routes = routes;
         view.lost = std::mem::take(&mut self.lost);
         let unknown: BTreeSet<Key> = self
@@ -243,12 +260,16 @@ impl Task {
             let known = self.known.remove(address);
             let known = key.zip(known).filter(|(key, hop)| key.0 == hop.interface);
             let last = self.hops.remove(address).or(known);
-            let hop = key.and_then(|key| view.next_hop(key, last));
-            if let (Some(key), Some(hop)) = (key, hop) {
-                self.hops.insert(*address, (key, hop));
+            let way = key.map_or(Way::None, |key| view.way(key, last));
+            if let (Some(key), Way::Known(hop)) = (key, &way) {
+                self.hops.insert(*address, (key, *hop));
             }
-            if self.told.insert(*address, hop) != Some(hop) {
-                self.changes.send((*address, hop)).await.map_err(|_| Closed)?;
+            let told = self.told.get(address);
+            // A neighbour that has failed is asked for every second, which is no news.
+            let is_news = told != Some(&way) && (told, &way) != (Some(&Way::None), &Way::Asked);
+            if is_news {
+                self.told.insert(*address, way.clone());
+                self.changes.send((*address, way)).await.map_err(|_| Closed)?;
             }
         }
         Ok(())

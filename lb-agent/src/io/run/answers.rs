@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use lb_common::api::{ConfigDiff, FlowList, Service, Status, VerdictCount};
+use lb_common::api::{ConfigDiff, FlowList, Interface, Service, Status, VerdictCount};
 
 use super::flows;
 use super::runtime::Runtime;
@@ -48,6 +48,8 @@ impl Runtime {
     fn status(&self) -> Result<Status, Failure> {
         let summary = self.agent.summary();
         let config = self.agent.config();
+        let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
+        let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -56,13 +58,13 @@ impl Runtime {
             config_file: self.source.name(),
             config_problem: self.source.problem.clone(),
             overlay: *self.agent.overlay() != Overlay::default(),
-            interfaces: self.datapath.interfaces().map_err(|error| failed(&error))?,
+            warnings: warnings.chain(self.faults.sentences()).collect(),
+            interfaces,
             services: summary.services,
             backends: summary.backends,
             backends_serving: summary.backends_serving,
             flows: self.flows.total,
             max_flows: config.datapath.max_flows.into(),
-            warnings: summary.warnings.into_iter().chain(self.faults.sentences()).collect(),
         })
     }
 
@@ -102,11 +104,11 @@ impl Runtime {
     /// Asks the kernel and answers beside the loop.
     fn answer_doctor(&self, reply: Reply<Vec<lb_common::api::Check>>) {
         let config = self.agent.config().clone();
-        let unresolved = self.unresolved();
+        let (unresolved, elsewhere) = (self.unresolved(), self.agent.elsewhere().clone());
         let interfaces = self.datapath.interfaces().unwrap_or_default();
         let modes: BTreeMap<_, _> = interfaces.into_iter().map(|i| (i.name, i.mode)).collect();
         tokio::spawn(async move {
-            let facts = doctor::gather(&config, &modes, unresolved).await;
+            let facts = doctor::gather(&config, &modes, unresolved, elsewhere).await;
             drop(reply.send(Ok(doctor::evaluate(&facts))));
         });
     }
@@ -144,18 +146,28 @@ impl Runtime {
         })
     }
 
-    /// Ready once every target that is checked has been probed to an end, for then it is known who serves. A
-    /// target that is added later is not waited for: the others serve.
+    /// Ready once every target that is checked has been probed to an end and the ways to all are known or were
+    /// waited for, for then it is known who serves. A target that is added later is not waited for: the others
+    /// serve.
     fn ready(&self) -> Result<(), Failure> {
         let not_ready = |reason: String| Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason);
-        if let Some(fault) = self.faults.sentences().next() {
+        if let Some(fault) = self.faults.first_needed() {
             return Err(not_ready(fault));
         }
-        self.agent
-            .checks()
-            .first_without_result()
-            .map_or(Ok(()), |target| Err(not_ready(format!("{target}: no probe has ended yet"))))
+        if let Some(target) = self.agent.checks().first_without_result() {
+            return Err(not_ready(format!("{target}: no probe has ended yet")));
+        }
+        self.agent.awaited().map_or(Ok(()), |address| {
+            Err(not_ready(format!("the next hop to {address} is not known yet")))
+        })
     }
+}
+
+/// That not all interfaces run the program in the same mode, and the remedy.
+pub(super) fn mixed_modes(interfaces: &[Interface]) -> Option<String> {
+    let modes = interfaces.iter().map(|i| (i.name.as_str(), i.mode.as_str()));
+    let mixed = doctor::mixed_modes(&modes)?;
+    Some(format!("{mixed}; {}", doctor::SAME_MODE))
 }
 
 fn by_verdict(counters: &Counters) -> Vec<VerdictCount> {

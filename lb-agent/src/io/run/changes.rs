@@ -21,7 +21,7 @@ impl Runtime {
             return self.save_and_reload(mode.dry_run).await;
         }
         if !mode.dry_run {
-            notify::reloading();
+            self.reloading();
         }
         let applied = match self.source.read() {
             Ok((text, checked)) => self.load(text, checked, mode).await,
@@ -33,6 +33,14 @@ impl Runtime {
         self.confirm(applied?)
     }
 
+    /// Makes known that a reload has begun. Before the start is over, its end is what the service manager waits
+    /// for.
+    pub(super) fn reloading(&self) {
+        if self.is_announced {
+            notify::reloading();
+        }
+    }
+
     /// Makes known how a reload ended.
     pub(super) fn reloaded(&mut self, applied: &Result<Applied, Failure>) {
         self.reloads.count(applied.is_ok());
@@ -41,8 +49,9 @@ impl Runtime {
             tracing::error!("the configuration stays as it was:\n{problem}");
             self.source.problem = Some(problem.clone());
         }
-        self.told = self.status_line();
-        notify::ready(&self.told);
+        if self.is_announced {
+            self.tell_ready();
+        }
     }
 
     /// Takes a configuration and writes it into the file.

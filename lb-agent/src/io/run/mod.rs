@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use std::path::{Path, absolute};
 use std::time::{Duration, Instant};
 
+use lb_common::api::Interface;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -41,10 +42,10 @@ use super::netlink::Addresses;
 use super::{api, notify};
 use crate::model::agent::{Event, ProbeOutcome, Target};
 use crate::model::config::Shutdown;
-use crate::model::tables::NextHop;
+use crate::model::tables::Way;
 
-/// Ways to addresses, as they are found.
-type NextHops = mpsc::Receiver<(IpAddr, Option<NextHop>)>;
+/// What is found out of the ways to addresses.
+type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use open::StartError;
 pub use source::{ReadError, check_file};
@@ -56,7 +57,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What comes in numbers: whatever of a kind has come by now is one event, and written at once.
 struct News {
-    next_hops: NextHops,
+    ways: Ways,
     ended: mpsc::Receiver<(Target, ProbeOutcome)>,
 }
 
@@ -64,9 +65,9 @@ impl News {
     /// May be dropped before it is done, and nothing is lost.
     async fn next(&mut self) -> Event {
         tokio::select! {
-            Some(first) = self.next_hops.recv() => {
-                let rest = std::iter::from_fn(|| self.next_hops.try_recv().ok());
-                Event::NextHops(std::iter::once(first).chain(rest).collect())
+            Some(first) = self.ways.recv() => {
+                let rest = std::iter::from_fn(|| self.ways.try_recv().ok());
+                Event::Ways(std::iter::once(first).chain(rest).collect())
             }
             Some(first) = self.ended.recv() => {
                 let rest = std::iter::from_fn(|| self.ended.try_recv().ok());
@@ -95,7 +96,7 @@ async fn run_opened(
     started_at: Instant,
 ) -> Result<(), StartError> {
     let Rest { metrics, addresses, outside, datapath, agent, effects, resolver } = rest;
-    let Outside { messages, inbox, next_hops } = outside;
+    let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
     let mut runtime = Runtime {
@@ -117,12 +118,14 @@ async fn run_opened(
         is_sweeping: false,
         next_request: 0,
         told: String::new(),
+        is_announced: false,
     };
     runtime.carry_out(effects).await;
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
+    runtime.tell_modes();
     runtime.announce();
-    runtime.turn(inbox, News { next_hops, ended }).await;
+    runtime.turn(inbox, News { ways, ended }).await;
     notify::stopping();
     stop.send_replace(true);
     drop(timeout(LAST_ANSWERS, servers.join_all()).await);
@@ -144,14 +147,14 @@ fn serve(
 }
 
 impl Runtime {
-    fn announce(&mut self) {
-        for interface in self.datapath.interfaces().unwrap_or_default() {
-            let (name, mode, id) = (interface.name, interface.mode, interface.program_id);
-            tracing::info!("attached to {name} in {mode} mode, program {id}");
+    fn tell_modes(&self) {
+        let interfaces = self.datapath.interfaces().unwrap_or_default();
+        for Interface { name, mode, program_id } in &interfaces {
+            tracing::info!("attached to {name} in {mode} mode, program {program_id}");
         }
-        self.told = self.status_line();
-        tracing::info!("ready: {}", self.told);
-        notify::ready(&self.told);
+        if let Some(mixed) = answers::mixed_modes(&interfaces) {
+            tracing::warn!("{mixed}");
+        }
     }
 
     /// The loop: ends when the agent is told to stop.

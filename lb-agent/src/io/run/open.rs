@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use super::source::{ReadError, Source};
-use super::{NextHops, capabilities, descriptors, signals};
+use super::{Ways, capabilities, descriptors, signals};
 use crate::io::api::{self, BindError, SocketFile};
 use crate::io::clock;
 use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
@@ -115,7 +115,7 @@ pub(super) struct Rest {
 pub(super) struct Outside {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) inbox: mpsc::Receiver<Message>,
-    pub(super) next_hops: NextHops,
+    pub(super) ways: Ways,
 }
 
 pub(super) async fn open(file: &Path, started_at: Instant) -> Result<Opened, StartError> {
@@ -147,12 +147,13 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     store::prepare(&config.agent.state_dir)?;
     let overlay = store::load_overlay(&config.agent.state_dir)?;
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
-    let (changes, next_hops) = mpsc::channel(1024);
-    let outside = listen(next_hops)?;
+    let (changes, ways) = mpsc::channel(1024);
+    let outside = listen(ways)?;
     let datapath = Datapath::open(&config.datapath, OBJECT)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
+    let interfaces = config.datapath.interfaces.clone();
     let started = start(&datapath, config, &overlay, started_at).and_then(|(agent, effects)| {
-        let resolver = Resolver::spawn(changes, agent.next_hops().clone());
+        let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
         Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
     });
     match started {
@@ -169,11 +170,11 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     }
 }
 
-fn listen(next_hops: NextHops) -> Result<Outside, StartError> {
+fn listen(ways: Ways) -> Result<Outside, StartError> {
     let (messages, inbox) = mpsc::channel(1024);
     signals::forward(&messages).map_err(StartError::Signals)?;
     follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
-    Ok(Outside { messages, inbox, next_hops })
+    Ok(Outside { messages, inbox, ways })
 }
 
 /// The core, on what is installed.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use lb_common::api::Applied;
 use tokio::sync::mpsc;
 
-use super::faults::Faults;
+use super::faults::{Act, Faults};
 use super::source::Source;
 use crate::io::causes::with_causes;
 use crate::io::clock::{self, Calendar};
@@ -21,12 +21,12 @@ use crate::model::config::HealthCheck;
 use crate::model::overlay::Overlay;
 use crate::model::tables::Write;
 
-const WRITE: &str = "write the kernel's tables";
-const ADDRESSES: &str = "put the VIPs on the interface";
-const INTERFACES: &str = "use all interfaces";
-const OVERLAY: &str = "save the changes made at run time";
-const PROBES: &str = "probe all backends";
-const SWEEP: &str = "sweep the flow table";
+const WRITE: Act = Act::needed("write the kernel's tables");
+const ADDRESSES: Act = Act::needed("put the VIPs on the interface");
+const INTERFACES: Act = Act::needed("use all interfaces");
+const OVERLAY: Act = Act::needed("save the changes made at run time");
+const PROBES: Act = Act::dispensable("probe all backends");
+const SWEEP: Act = Act::needed("sweep the flow table");
 
 /// Sweeps from one look at interfaces and VIPs to the next, whatever the kernel tells.
 const SWEEPS_PER_LOOK: u64 = 10;
@@ -56,6 +56,8 @@ pub(super) struct Runtime {
     pub(super) next_request: RequestId,
     /// What the service manager was told last.
     pub(super) told: String,
+    /// Whether it was told that traffic is balanced.
+    pub(super) is_announced: bool,
 }
 
 impl Runtime {
@@ -63,6 +65,7 @@ impl Runtime {
     pub(super) async fn happened(&mut self, event: Event) {
         let effects = self.agent.handle(clock::now(), event);
         self.carry_out(effects).await;
+        self.announce();
     }
 
     /// Has the core decide about a request, does what it says and returns its answer.
@@ -235,6 +238,22 @@ impl Runtime {
             }
             Err(error) => self.note_write(Err(error)),
         }
+    }
+
+    /// Tells the service manager, once, that traffic is balanced: when it is known which backends can be
+    /// reached.
+    pub(super) fn announce(&mut self) {
+        if self.is_announced || self.agent.awaited().is_some() {
+            return;
+        }
+        self.is_announced = true;
+        self.tell_ready();
+        tracing::info!("ready: {}", self.told);
+    }
+
+    pub(super) fn tell_ready(&mut self) {
+        self.told = self.status_line();
+        notify::ready(&self.told);
     }
 
     /// Tells the service manager when its line has changed.

@@ -12,8 +12,8 @@ use super::changes::refused;
 use super::runtime::Runtime;
 use crate::io::causes::with_causes;
 use crate::io::message::{Failure, Fate, Mode};
+use crate::io::store;
 use crate::io::store::StoreError;
-use crate::io::{notify, store};
 use crate::model::overlay::write::{Unwritable, Written};
 
 /// What is to take the place of the file.
@@ -34,7 +34,7 @@ impl Runtime {
             let replaced = store::replace(self.source.path(), edit.written.text.as_bytes());
             replaced.map_err(|error| self.not_saved(&error))?;
         }
-        notify::reloading();
+        self.reloading();
         let applied = self.load_edit(&edit, false).await;
         self.reloaded(&applied);
         self.confirm(applied?)

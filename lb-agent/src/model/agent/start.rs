@@ -7,6 +7,7 @@ use std::time::Instant;
 use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
 
 use super::state::Running;
+use super::ways::Ways;
 use super::{Agent, Effect, Target};
 use crate::model::config::{Config, Service};
 use crate::model::health::{Checks, Health};
@@ -30,15 +31,16 @@ impl Agent {
         let before = Before::of(&installed);
         let config = merged.config;
         let checks = Checks::new(now, seed, &config, |target| before.health(&config, target));
-        let next_hops = next_hops(&installed);
+        let ways = Ways::new(now, next_hops(&installed));
         let running = Running { file, overlay: merged.overlay, config, checks };
-        let mut agent = Self::with(running, next_hops, installed);
+        let mut agent = Self::with(running, ways, installed);
         let mut effects: Vec<_> = merged.dropped.into_iter().map(Effect::Notice).collect();
         if agent.running.overlay != *overlay {
             effects.push(Effect::SaveOverlay(agent.running.overlay.clone()));
         }
         let (desired, writes) = agent.plan(&agent.running)?;
         effects.extend(agent.install(&desired, writes));
+        agent.ways.wait_for(&agent.backend_addresses());
         effects.extend(agent.probes(now));
         Ok((agent, effects))
     }

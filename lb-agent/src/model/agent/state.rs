@@ -7,19 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::ways::Ways;
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
 use crate::model::desired::{Desired, desired};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::Overlay;
 use crate::model::plan::{Full, Retired, plan, plan_what_fits, retired};
-use crate::model::tables::{NextHop, Tables, Write, server};
+use crate::model::tables::{Tables, Way, Write, server};
 
 /// The agent's state.
 #[derive(Debug)]
 pub struct Agent {
     pub(super) running: Running,
-    next_hops: BTreeMap<IpAddr, NextHop>,
+    pub(super) ways: Ways,
     installed: Tables,
     retired: Retired,
     watched: Option<BTreeSet<IpAddr>>,
@@ -40,18 +41,15 @@ pub(super) struct Running {
 }
 
 impl Agent {
-    pub(super) fn with(
-        running: Running,
-        next_hops: BTreeMap<IpAddr, NextHop>,
-        installed: Tables,
-    ) -> Self {
+    pub(super) fn with(running: Running, ways: Ways, installed: Tables) -> Self {
         let retired = Retired::default();
         let (watched, managed) = (None, None);
-        Self { running, next_hops, installed, retired, watched, managed, full: None }
+        Self { running, ways, installed, retired, watched, managed, full: None }
     }
 
     /// Takes note of an event; says what to do, in order.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
+        self.ways.tick(now);
         let mut effects = match event {
             Event::Load { config, discard_overlay, dry_run, request } => {
                 let result = self.load(now, *config, discard_overlay, dry_run);
@@ -66,7 +64,7 @@ impl Agent {
                 self.running.checks.not_probed(&target, reason);
                 Vec::new()
             }
-            Event::NextHops(next_hops) => self.routed(next_hops),
+            Event::Ways(ways) => self.routed(ways),
             Event::FlowCounts(cells) => {
                 self.retired.count(&cells);
                 // Nothing else depends on the counts, and they come every second.
@@ -84,7 +82,7 @@ impl Agent {
 
     /// When an [`Event::Timer`] is due; ask again after every event.
     pub fn deadline(&self) -> Option<Instant> {
-        self.running.checks.deadline()
+        self.running.checks.deadline().into_iter().chain(self.ways.deadline()).min()
     }
 
     /// The configuration that runs: the file and the changes made at run time.
@@ -105,11 +103,6 @@ impl Agent {
     /// What the maps hold when all writes so far are carried out.
     pub fn installed(&self) -> &Tables {
         &self.installed
-    }
-
-    /// The ways to addresses of backends that are known.
-    pub fn next_hops(&self) -> &BTreeMap<IpAddr, NextHop> {
-        &self.next_hops
     }
 
     /// Health of the targets.
@@ -134,18 +127,15 @@ impl Agent {
         effects
     }
 
-    fn routed(&mut self, mut next_hops: BTreeMap<IpAddr, Option<NextHop>>) -> Vec<Effect> {
+    fn routed(&mut self, mut ways: BTreeMap<IpAddr, Way>) -> Vec<Effect> {
         // An answer about an address that is no longer asked for may still be under way.
         let watched = self.watched.iter().flatten().collect::<BTreeSet<_>>();
-        next_hops.retain(|address, _| watched.contains(address));
-        if next_hops.is_empty() {
+        ways.retain(|address, _| watched.contains(address));
+        if ways.is_empty() {
             return Vec::new();
         }
-        for (address, next_hop) in next_hops {
-            match next_hop {
-                Some(next_hop) => self.next_hops.insert(address, next_hop),
-                None => self.next_hops.remove(&address),
-            };
+        for (address, way) in ways {
+            self.ways.take(address, way);
         }
         self.settle()
     }
@@ -185,7 +175,7 @@ impl Agent {
 
     /// The tables that `running` desires, and the retired ids that no flow remembers.
     fn desired(&self, running: &Running) -> (Desired, BTreeSet<u32>) {
-        let desired = desired(&running.config, &running.checks, &self.next_hops);
+        let desired = desired(&running.config, &running.checks, self.next_hops());
         let mut counted = self.retired.clone();
         counted.set(&retired(&self.installed, &desired));
         let unused = counted.unused();
@@ -205,7 +195,7 @@ impl Agent {
         }
         let watched = self.backend_addresses();
         if self.watched.as_ref() != Some(&watched) {
-            self.next_hops.retain(|address, _| watched.contains(address));
+            self.ways.retain(&watched);
             effects.push(Effect::Watch(watched.clone()));
             self.watched = Some(watched);
         }
@@ -214,11 +204,13 @@ impl Agent {
             effects.push(Effect::Addresses(managed.clone()));
             self.managed = Some(managed);
         }
+        let detours = self.detours().collect();
+        effects.extend(self.ways.news(detours).into_iter().map(Effect::Warning));
         effects
     }
 
     /// Addresses of all backends, those included that only old flows remember.
-    fn backend_addresses(&self) -> BTreeSet<IpAddr> {
+    pub(super) fn backend_addresses(&self) -> BTreeSet<IpAddr> {
         let backends = self.installed.backends.values();
         backends.filter_map(server).map(|server| server.ip()).collect()
     }

@@ -11,7 +11,7 @@ use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
 use super::*;
 use crate::model::cast::{check, config, outcome, shop, start, tables, target, v4, v6, way};
 use crate::model::overlay::Overlay;
-use crate::model::tables::Tables;
+use crate::model::tables::{Tables, Way};
 use world::World;
 
 mod moves;
@@ -173,7 +173,7 @@ fn a_restart_changes_nothing() {
     service.backends[3].backup = true;
     let mut world = World::begin(config(vec![service]));
     world.run(seconds(1));
-    world.event(Event::NextHops([(v4(2).ip(), Some(way(7)))].into()));
+    world.event(Event::Ways([(v4(2).ip(), Way::Known(way(7)))].into()));
     world.kill(v4(3));
     world.run(seconds(20));
     world.set_weight("web2", 7).unwrap();

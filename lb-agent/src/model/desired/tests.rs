@@ -6,7 +6,7 @@ use std::time::Duration;
 use lb_common::cell;
 
 use super::*;
-use crate::model::cast::{VIP, VIP6, at, config, shop, start, v4, v6};
+use crate::model::cast::{VIP, VIP6, at, config, shop, start, v4, v6, way};
 use crate::model::config::{Protocol, Scheduler};
 
 /// What is desired of a service whose targets have the health that `health` says.
@@ -105,6 +105,36 @@ fn a_backend_in_maintenance_counts_as_dead() {
     service.backends[0].state = BackendState::Maint;
     assert_eq!(slots(&service, up), [v4(2)]);
     assert_eq!(states(&service, up), [BACKEND_DOWN_RESET, BACKEND_UP]);
+}
+
+/// Slots of the first VIP where only the ways to `reached` are known.
+fn slots_by(
+    reached: &[u8],
+    service: &Service,
+    health: impl Fn(&Target) -> Health,
+) -> Vec<SocketAddr> {
+    let config = config(vec![service.clone()]);
+    let checks = Checks::new(start(), 1, &config, health);
+    let ways = reached.iter().map(|number| (v4(*number).ip(), way(*number))).collect();
+    desired(&config, &checks, &ways).listeners[&key(VIP)].slots.clone()
+}
+
+#[test]
+fn a_backend_without_a_next_hop_serves_only_if_all_are_without() {
+    assert_eq!(slots_by(&[2, 3], &shop(3), up), [v4(2), v4(3)]);
+    assert_eq!(slots_by(&[], &shop(3), up), [v4(1), v4(2), v4(3)]);
+    let mut service = shop(3);
+    service.backends[2].backup = true;
+    assert_eq!(slots_by(&[3], &service, up), [v4(3)], "a backup before a primary without a way");
+    assert_eq!(slots_by(&[], &service, up), [v4(1), v4(2)]);
+    assert_eq!(slots_by(&[1, 2, 3], &service, up), [v4(1), v4(2)]);
+}
+
+#[test]
+fn a_next_hop_does_not_make_a_dead_backend_serve() {
+    assert_eq!(slots_by(&[1], &shop(2), but("web1", Health::Down)), [v4(2)]);
+    assert_eq!(slots_by(&[1], &shop(2), but("web1", Health::Unknown)), [v4(1)]);
+    assert_eq!(slots_by(&[1], &shop(2), |_| Health::Down), []);
 }
 
 #[test]
