@@ -3,14 +3,15 @@
 use lb_common::layout::{FragmentKey, FragmentWay};
 use lb_common::verdict::{Kind, Verdict};
 
+use crate::World;
 use crate::detail;
 use crate::family::{Family, Ip};
 use crate::flight::Flight;
+use crate::identify::is_for_us;
 use crate::packet::{Frame, Packet};
 use crate::reply;
 use crate::send::{is_full_nat, send};
 use crate::tables::Tables;
-use crate::{World, is_for_us};
 
 /// Ticks for which the fragments of a packet may come, at least: more than a receiver waits for them
 /// (RFC 8200 section 4.5: 60 seconds at most; Linux: 30).

@@ -23,7 +23,7 @@ use lb_ebpf::flight::{Flight, Scratch};
 use lb_ebpf::packet::{Frame, Packet};
 use lb_ebpf::tables::{Entry, Tables};
 use lb_ebpf::verifier::hand_over;
-use lb_ebpf::{Exit, World};
+use lb_ebpf::{Exit, World, parts};
 
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
@@ -274,9 +274,9 @@ impl Tables for KernelTables {
         &self,
         _world: &World<'_, Self>,
         flight: &mut Flight<A>,
-        in_any_part: bool,
+        in_any_share: bool,
     ) -> Verdict {
-        of_family(flight, try_source_v4, try_source_v6, in_any_part)
+        of_family(flight, try_source_v4, try_source_v6, in_any_share)
     }
 
     #[inline(always)]
@@ -392,12 +392,12 @@ macro_rules! parts {
 }
 
 parts! {
-    schedule_v4 |tables, _| lb_ebpf::schedule_v4(tables);
-    schedule_v6 |tables, _| lb_ebpf::schedule_v6(tables);
-    remember_v4 lb_ebpf::remember_v4;
-    remember_v6 lb_ebpf::remember_v6;
-    try_source_v4 lb_ebpf::try_source_v4;
-    try_source_v6 lb_ebpf::try_source_v6;
+    schedule_v4 |tables, _| parts::schedule_v4(tables);
+    schedule_v6 |tables, _| parts::schedule_v6(tables);
+    remember_v4 parts::remember_v4;
+    remember_v6 parts::remember_v6;
+    try_source_v4 parts::try_source_v4;
+    try_source_v6 parts::try_source_v6;
 }
 
 /// Takes one of the errors that this CPU may send. A global function, as above.

@@ -42,6 +42,8 @@ pub mod v6;
 mod detail;
 mod forward;
 mod fragment;
+mod identify;
+pub mod parts;
 pub mod relay;
 mod remember;
 mod reply;
@@ -57,9 +59,9 @@ use lb_common::layout::Settings;
 use lb_common::verdict::{Kind, Verdict};
 
 use crate::ethernet::Ethernet;
-use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
+use crate::family::{Family, Shape};
 use crate::flight::{Facts, Flight, Next, Scratch};
-use crate::packet::{Frame, Mac, Packet};
+use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 use crate::v4::V4;
 use crate::v6::V6;
@@ -130,54 +132,6 @@ fn dispatch<F: Frame, T: Tables>(
     if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome }
 }
 
-/// [`Tables::schedule`] as a function of its own, for the packet that the scratch memory tells of.
-#[inline(always)]
-pub fn schedule_v4<T: Tables>(tables: &T) -> Verdict {
-    within(tables, |world, v4, _| schedule::schedule(world, &mut v4.flight))
-}
-
-/// The same for IPv6.
-#[inline(always)]
-pub fn schedule_v6<T: Tables>(tables: &T) -> Verdict {
-    within(tables, |world, _, v6| schedule::schedule(world, &mut v6.flight))
-}
-
-/// [`Tables::remember`], likewise.
-#[inline(always)]
-pub fn remember_v4<T: Tables>(tables: &T, takes_over: bool) -> Verdict {
-    within(tables, |world, v4, _| remember::remember(world, &mut v4.flight, takes_over))
-}
-
-/// The same for IPv6.
-#[inline(always)]
-pub fn remember_v6<T: Tables>(tables: &T, takes_over: bool) -> Verdict {
-    within(tables, |world, _, v6| remember::remember(world, &mut v6.flight, takes_over))
-}
-
-/// [`Tables::try_source`], likewise.
-#[inline(always)]
-pub fn try_source_v4<T: Tables>(tables: &T, in_any_part: bool) -> Verdict {
-    within(tables, |world, v4, _| source::try_source(world, &mut v4.flight, in_any_part))
-}
-
-/// The same for IPv6.
-#[inline(always)]
-pub fn try_source_v6<T: Tables>(tables: &T, in_any_part: bool) -> Verdict {
-    within(tables, |world, _, v6| source::try_source(world, &mut v6.flight, in_any_part))
-}
-
-/// Goes on with the packet that the scratch memory tells of.
-#[inline(always)]
-fn within<T: Tables>(
-    tables: &T,
-    part: impl FnOnce(&World<T>, &mut Facts<V4>, &mut Facts<V6>) -> Verdict,
-) -> Verdict {
-    let (Some(settings), Some(scratch)) = (tables.settings(), tables.scratch()) else {
-        return Verdict::NoBackend;
-    };
-    scratch.update(|Scratch { link, v4, v6 }| part(&World { tables, settings, link }, v4, v6))
-}
-
 /// The packet stays as it is.
 #[inline(always)]
 fn rest(verdict: Verdict) -> Outcome {
@@ -196,14 +150,14 @@ fn balance<A: Family, F: Frame, T: Tables>(
     facts: &mut Facts<A>,
 ) -> Outcome {
     begin(packet, world, &mut facts.flight);
-    let mut verdict = identify(packet, world, &mut facts.flight);
+    let mut verdict = identify::identify(packet, world, &mut facts.flight);
     let flight = &mut facts.flight;
     match flight.next {
         Next::ICMP => verdict = icmp::decide(packet, world, flight, &mut facts.quote),
         Next::FRAGMENT => {
             verdict = match fragment::follow(packet, world, flight) {
                 Some(verdict) => verdict,
-                None => unbalanced(world.tables, &flight.ip),
+                None => identify::unbalanced(world.tables, &flight.ip),
             }
         }
         Next::TO_BACKEND => verdict = forward::go_on(packet, world, flight),
@@ -274,92 +228,4 @@ fn leave<A: Family, F: Frame>(
         too_big::write(packet, length, flight)
     };
     if written.is_some() { verdict } else { Verdict::Malformed }
-}
-
-/// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
-#[inline(never)]
-fn identify<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    world: &World<T>,
-    flight: &mut Flight<A>,
-) -> Verdict {
-    flight.next = Next::NOTHING;
-    if let Err(verdict) = A::parse(packet, world.link.length, false, &mut flight.ip) {
-        // There may be no word on it in the header.
-        flight.ip.shape = Shape::WHOLE;
-        return verdict;
-    }
-    let (protocol, shape) = (flight.ip.protocol, flight.ip.shape);
-    if protocol == A::ICMP && shape == Shape::WHOLE {
-        flight.next = Next::ICMP;
-        return Verdict::NotOurs;
-    }
-    if shape == Shape::LATER_FRAGMENT {
-        flight.next = Next::FRAGMENT;
-        return Verdict::NotOurs;
-    }
-    if !matches!(protocol, TCP | UDP) {
-        return unbalanced(world.tables, &flight.ip);
-    }
-    let Some(transport) = transport::parse(packet, &flight.ip) else {
-        return truncated(world.tables, &flight.ip);
-    };
-    flight.transport = transport;
-    match whose(world, flight) {
-        Ok(next) => {
-            flight.next = next;
-            Verdict::NotOurs
-        }
-        Err(verdict) => verdict,
-    }
-}
-
-/// What is to be done with a packet that has ports.
-#[inline(always)]
-fn whose<A: Family, T: Tables>(world: &World<T>, flight: &mut Flight<A>) -> Result<Next, Verdict> {
-    let (port, protocol) = (flight.transport.destination_port, flight.ip.protocol);
-    let follows = flight.ip.shape == Shape::WHOLE || world.settings.follow_fragments != 0;
-    match A::listener(world.tables, flight.ip.destination, port, protocol) {
-        Some(_) if !is_for_us(world, flight.interface) => Err(Verdict::NotOurs),
-        Some(_) if !follows => Err(Verdict::Fragment),
-        Some(listener) => {
-            flight.listener = listener;
-            if flight.ip.ttl <= 1 {
-                return Err(send::refuse(world, flight, Verdict::TtlExceeded));
-            }
-            Ok(forward::find(world, flight))
-        }
-        None => match A::vip(world.tables, flight.ip.destination) {
-            Some(vip) if vip.closed != 0 => Err(Verdict::PortClosed),
-            Some(_) => Err(Verdict::VipHostPort),
-            None => reply::find(world, flight),
-        },
-    }
-}
-
-/// Whether the frame was sent to this interface. A switch also floods frames for others, and another director
-/// may be among those.
-#[inline(never)]
-fn is_for_us<T: Tables>(world: &World<T>, interface: u32) -> bool {
-    let ours = world.tables.interface(interface);
-    ours.is_some_and(|ours| Mac::from(ours.mac) == world.link.destination)
-}
-
-/// A packet without ports that could be balanced by.
-#[inline(never)]
-fn unbalanced<A: Family, T: Tables>(tables: &T, ip: &Ip<A>) -> Verdict {
-    match A::vip(tables, ip.destination) {
-        None => Verdict::NotOurs,
-        Some(vip) if vip.closed == 0 => Verdict::VipHostPort,
-        Some(_) if ip.shape == Shape::UNFOLLOWED => Verdict::ExtensionHeaders,
-        Some(_) if ip.shape != Shape::WHOLE => Verdict::Fragment,
-        Some(_) if ip.protocol == VRRP => Verdict::VipControl,
-        Some(_) => Verdict::ProtocolClosed,
-    }
-}
-
-/// A packet whose transport header is not all there.
-#[inline(never)]
-fn truncated<A: Family, T: Tables>(tables: &T, ip: &Ip<A>) -> Verdict {
-    if A::vip(tables, ip.destination).is_some() { Verdict::Malformed } else { Verdict::NotOurs }
 }

@@ -4,18 +4,19 @@ use lb_common::cell::State;
 use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
+use crate::World;
 use crate::checksum::Sum;
 use crate::detail;
 use crate::family::{Family, Shape};
 use crate::flight::{Flight, Next};
 use crate::flow::{Found, Tuple};
 use crate::forward::{closed_state, closes, partner_state};
+use crate::identify::is_for_us;
 use crate::lookup::{find_flow, find_reply};
 use crate::packet::{Frame, Packet};
 use crate::send::{count, is_full_nat};
 use crate::tables::Tables;
 use crate::transport::{self, ACK, Port};
-use crate::{World, is_for_us};
 
 /// Finds the flow that a packet answers.
 #[inline(always)]

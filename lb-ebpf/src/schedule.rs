@@ -38,15 +38,15 @@ pub(crate) fn schedule<A: Family, T: Tables>(
             return Verdict::NoBackend;
         }
         // The port of a connection that is ending is taken over only where no other backend has it free.
-        match tables.remember(world, flight, attempt >= TRIES) {
-            Verdict::ReplyConflict => {}
-            Verdict::ToBackendUnremembered => {
-                let index = by_hash(flight) % u64::from(length);
-                flight.unremembered = 1;
-                let is_serving = is_serving(tables, flight, base + index as u32);
-                return if is_serving { Verdict::ToBackend } else { Verdict::NoBackend };
-            }
-            verdict => return verdict,
+        let verdict = tables.remember(world, flight, attempt >= TRIES);
+        if verdict == Verdict::ToBackendUnremembered {
+            let index = by_hash(flight) % u64::from(length);
+            flight.unremembered = 1;
+            let is_serving = is_serving(tables, flight, base + index as u32);
+            return if is_serving { Verdict::ToBackend } else { Verdict::NoBackend };
+        }
+        if verdict != Verdict::ReplyConflict {
+            return verdict;
         }
     }
     Verdict::ReplyConflict

@@ -1,7 +1,7 @@
 //! Source addresses and ports of full NAT.
 //!
-//! Each CPU has a part of the ports of every source and takes them one after the other, without locks. A CPU
-//! whose part is in use looks into the others' too. What keeps a source and port from being given twice is
+//! Each CPU has a share of the ports of every source and takes them one after the other, without locks. A CPU
+//! whose share is in use looks into the others' too. What keeps a source and port from being given twice is
 //! the reply's cell: after it is taken, the flow table is asked whether there is another one.
 
 use lb_common::layout::Settings;
@@ -15,7 +15,7 @@ use crate::remember::first_state;
 use crate::tables::Tables;
 use crate::verifier::rolled;
 
-/// Sources that are tried in the CPU's own part, and as many in the others'.
+/// Sources that are tried in the CPU's own share, and as many in the others'.
 const TRIES: usize = 4;
 
 /// Finds a source that the backend does not know a flow of, and takes the cell of its replies; says
@@ -36,10 +36,10 @@ pub(crate) fn take<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
 pub(crate) fn try_source<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
-    in_any_part: bool,
+    in_any_share: bool,
 ) -> Verdict {
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
-    if !choose(world.tables, world.settings, flight, in_any_part) {
+    if !choose(world.tables, world.settings, flight, in_any_share) {
         return Verdict::SourcesUsedUp;
     }
     flight.reply = reply_tuple(flight, backend);
@@ -67,19 +67,19 @@ fn choose<A: Family, T: Tables>(
     tables: &T,
     settings: &Settings,
     flight: &mut Flight<A>,
-    in_any_part: bool,
+    in_any_share: bool,
 ) -> bool {
     let (sources, cpus) = (u64::from(A::nat_sources(settings)), u64::from(settings.cpus));
     if sources == 0 || cpus == 0 {
         return false;
     }
-    let part = u64::from(settings.nat_ports) / cpus;
-    if part == 0 {
+    let share = u64::from(settings.nat_ports) / cpus;
+    if share == 0 {
         return false;
     }
     let drawn = tables.draw_source();
-    let cpu = u64::from(tables.cpu()) + if in_any_part { drawn } else { 0 };
-    let port = (cpu % cpus) * part + (drawn / sources) % part;
+    let cpu = u64::from(tables.cpu()) + if in_any_share { drawn } else { 0 };
+    let port = (cpu % cpus) * share + (drawn / sources) % share;
     flight.peer = A::nat_source(settings, (drawn % sources) as usize);
     flight.peer_port = settings.nat_first_port.wrapping_add(port as u16).to_be();
     true

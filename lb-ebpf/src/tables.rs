@@ -62,9 +62,9 @@ pub trait Tables: Sized {
         &self,
         world: &World<'_, Self>,
         flight: &mut Flight<A>,
-        in_any_part: bool,
+        in_any_share: bool,
     ) -> Verdict {
-        crate::source::try_source(world, flight, in_any_part)
+        crate::source::try_source(world, flight, in_any_share)
     }
     /// Says that a flow was turned away for want of a place in the flow table; the counters know anyway.
     fn report_full_table(&self, _tick: u64) {}

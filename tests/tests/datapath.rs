@@ -178,7 +178,7 @@ fn maps_of_another_layout_are_refused_and_kept() {
 
         config.max_flows = 1024;
         let settings = layout::Settings { layout: 99, ..before.settings };
-        datapath.apply(&[Write::Settings(settings)]).unwrap();
+        datapath.apply(&[Write::Settings(Box::new(settings))]).unwrap();
         let error = Datapath::open(&config, OBJECT).err().unwrap().to_string();
         assert!(error.contains("it has version 99 of the layout"), "{error}");
         assert_eq!(datapath.interfaces().unwrap(), program);
@@ -196,7 +196,7 @@ fn a_first_start_that_was_cut_short_is_finished_by_the_next() {
             bucket_mask: 0,
             ..datapath.tables().unwrap().settings
         };
-        datapath.apply(&[Write::Settings(settings)]).unwrap();
+        datapath.apply(&[Write::Settings(Box::new(settings))]).unwrap();
         for pin in ["program", "link-nic", "VERDICTS"] {
             std::fs::remove_file(director.pins().join(pin)).unwrap();
         }
@@ -323,7 +323,7 @@ fn flows_are_listed_with_their_details_and_swept_when_idle() {
         let mut datapath = Datapath::open(&director.config(&["nic"]), OBJECT).unwrap();
         let settings =
             layout::Settings { timeouts: [10; 8], ..datapath.tables().unwrap().settings };
-        datapath.apply(&[Write::Settings(settings)]).unwrap();
+        datapath.apply(&[Write::Settings(Box::new(settings))]).unwrap();
         let mut cells: Array<_, Bucket> = map_of(director.pins(), map::FLOWS);
         let mut details: Array<_, Detail> = map_of(director.pins(), map::DETAILS);
         let open = Cell::new(77, 20, 1000, State::Established, false);

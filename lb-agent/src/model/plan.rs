@@ -100,7 +100,7 @@ impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
         let Settings { hash_key, bucket_mask, layout, cpus, .. } = self.installed.settings;
         let settings = Settings { hash_key, bucket_mask, layout, cpus, ..self.desired.settings };
-        changed(settings != self.installed.settings, || Write::Settings(settings))
+        changed(settings != self.installed.settings, || Write::Settings(Box::new(settings)))
     }
 
     /// The desired listeners with their ids.

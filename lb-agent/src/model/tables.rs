@@ -98,7 +98,7 @@ impl Tables {
     /// Does to the copy what the write does to the maps.
     pub fn apply(&mut self, write: &Write) {
         match write {
-            Write::Settings(settings) => self.settings = *settings,
+            Write::Settings(settings) => self.settings = **settings,
             Write::Backend { id, value } => drop(self.backends.insert(*id, *value)),
             Write::FreeBackend { id } => drop(self.backends.remove(id)),
             Write::Slots { base, backends } => drop(self.runs.insert(*base, backends.clone())),
@@ -143,7 +143,7 @@ impl Tables {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
     /// Replace the settings; key, mask and layout never change.
-    Settings(Settings),
+    Settings(Box<Settings>),
     /// Write a backend, in steps where packets may be reading it; its counters are set to zero first if the
     /// id was free.
     Backend {

@@ -19,5 +19,6 @@ mod flow_states;
 mod flow_table;
 mod properties;
 mod rotation;
+mod timeouts;
 mod truncation;
 mod verdicts;

@@ -83,7 +83,7 @@ pub async fn run(config_file: &Path) -> Result<(), StartError> {
     let started_at = clock::now();
     let config_file = absolute(config_file).unwrap_or_else(|_| config_file.to_owned());
     let Opened { source, api, socket, rest, lock } = open(&config_file, started_at).await?;
-    let ran = run_opened(source, api, rest, started_at).await;
+    let ran = Box::pin(run_opened(source, api, rest, started_at)).await;
     socket.remove();
     drop(lock);
     ran

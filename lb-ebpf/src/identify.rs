@@ -1,0 +1,98 @@
+//! Finding out whose packet it is. Nothing of the packet is changed here.
+
+use lb_common::verdict::Verdict;
+
+use crate::World;
+use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
+use crate::flight::{Flight, Next};
+use crate::packet::{Frame, Mac, Packet};
+use crate::tables::Tables;
+use crate::{forward, reply, send, transport};
+
+/// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
+#[inline(never)]
+pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<T>,
+    flight: &mut Flight<A>,
+) -> Verdict {
+    flight.next = Next::NOTHING;
+    if let Err(verdict) = A::parse(packet, world.link.length, false, &mut flight.ip) {
+        // There may be no word on it in the header.
+        flight.ip.shape = Shape::WHOLE;
+        return verdict;
+    }
+    let (protocol, shape) = (flight.ip.protocol, flight.ip.shape);
+    if protocol == A::ICMP && shape == Shape::WHOLE {
+        flight.next = Next::ICMP;
+        return Verdict::NotOurs;
+    }
+    if shape == Shape::LATER_FRAGMENT {
+        flight.next = Next::FRAGMENT;
+        return Verdict::NotOurs;
+    }
+    if !matches!(protocol, TCP | UDP) {
+        return unbalanced(world.tables, &flight.ip);
+    }
+    let Some(transport) = transport::parse(packet, &flight.ip) else {
+        return truncated(world.tables, &flight.ip);
+    };
+    flight.transport = transport;
+    match whose(world, flight) {
+        Ok(next) => {
+            flight.next = next;
+            Verdict::NotOurs
+        }
+        Err(verdict) => verdict,
+    }
+}
+
+/// What is to be done with a packet that has ports.
+#[inline(always)]
+fn whose<A: Family, T: Tables>(world: &World<T>, flight: &mut Flight<A>) -> Result<Next, Verdict> {
+    let (port, protocol) = (flight.transport.destination_port, flight.ip.protocol);
+    let follows = flight.ip.shape == Shape::WHOLE || world.settings.follow_fragments != 0;
+    match A::listener(world.tables, flight.ip.destination, port, protocol) {
+        Some(_) if !is_for_us(world, flight.interface) => Err(Verdict::NotOurs),
+        Some(_) if !follows => Err(Verdict::Fragment),
+        Some(listener) => {
+            flight.listener = listener;
+            if flight.ip.ttl <= 1 {
+                return Err(send::refuse(world, flight, Verdict::TtlExceeded));
+            }
+            Ok(forward::find(world, flight))
+        }
+        None => match A::vip(world.tables, flight.ip.destination) {
+            Some(vip) if vip.closed != 0 => Err(Verdict::PortClosed),
+            Some(_) => Err(Verdict::VipHostPort),
+            None => reply::find(world, flight),
+        },
+    }
+}
+
+/// Whether the frame was sent to this interface. A switch also floods frames for others, and another director
+/// may be among those.
+#[inline(never)]
+pub(crate) fn is_for_us<T: Tables>(world: &World<T>, interface: u32) -> bool {
+    let ours = world.tables.interface(interface);
+    ours.is_some_and(|ours| Mac::from(ours.mac) == world.link.destination)
+}
+
+/// A packet without ports that could be balanced by.
+#[inline(never)]
+pub(crate) fn unbalanced<A: Family, T: Tables>(tables: &T, ip: &Ip<A>) -> Verdict {
+    match A::vip(tables, ip.destination) {
+        None => Verdict::NotOurs,
+        Some(vip) if vip.closed == 0 => Verdict::VipHostPort,
+        Some(_) if ip.shape == Shape::UNFOLLOWED => Verdict::ExtensionHeaders,
+        Some(_) if ip.shape != Shape::WHOLE => Verdict::Fragment,
+        Some(_) if ip.protocol == VRRP => Verdict::VipControl,
+        Some(_) => Verdict::ProtocolClosed,
+    }
+}
+
+/// A packet whose transport header is not all there.
+#[inline(never)]
+fn truncated<A: Family, T: Tables>(tables: &T, ip: &Ip<A>) -> Verdict {
+    if A::vip(tables, ip.destination).is_some() { Verdict::Malformed } else { Verdict::NotOurs }
+}
