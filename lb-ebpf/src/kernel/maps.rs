@@ -1,0 +1,272 @@
+//! The maps, and how the packet path asks them.
+
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use lb_common::cell::TICK_SHIFT;
+use lb_common::layout::{
+    Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface, Listener,
+    ListenerKeyV4, ListenerKeyV6, Settings, Traffic, Vip,
+};
+use lb_common::verdict::{MAX_VERDICTS, Verdict};
+use lb_common::{MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
+use lb_ebpf::World;
+use lb_ebpf::family::Family;
+use lb_ebpf::flight::{Flight, Scratch};
+use lb_ebpf::tables::{Entry, Tables};
+
+use super::parts;
+
+const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
+const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+static LISTENERS_V4: HashMap<ListenerKeyV4, u32> = HashMap::with_max_entries(MAX_LISTENERS, 0);
+#[map]
+static LISTENERS_V6: HashMap<ListenerKeyV6, u32> = HashMap::with_max_entries(MAX_LISTENERS, 0);
+#[map]
+static VIPS_V4: HashMap<u32, Vip> = HashMap::with_max_entries(MAX_VIPS, NO_PREALLOC);
+#[map]
+static VIPS_V6: HashMap<[u32; 4], Vip> = HashMap::with_max_entries(MAX_VIPS, NO_PREALLOC);
+#[map]
+static LISTENERS: Array<Listener> = Array::with_max_entries(MAX_LISTENERS, MMAPABLE);
+#[map]
+static SLOTS: Array<u32> = Array::with_max_entries(MAX_SLOTS, 0);
+#[map]
+static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, 0);
+#[map]
+static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
+// The agent sets the number of entries of these two from `max_flows`.
+#[map]
+static FLOWS: Array<Bucket> = Array::with_max_entries(1024, MMAPABLE);
+#[map]
+static DETAILS: Array<Detail> = Array::with_max_entries(8192, MMAPABLE);
+#[map]
+static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(MAX_INTERFACES, 0);
+#[map]
+static VERDICTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_VERDICTS, 0);
+#[map]
+static LISTENER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_LISTENERS, 0);
+#[map]
+static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
+
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where first fragments went, until their packets are whole.
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay> =
+    LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
+
+/// This CPU's cursor over the sources of full NAT.
+#[map]
+static SOURCES_DRAWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Errors that this CPU may still send, and when it was last given some.
+#[map]
+pub static REPORTS: PerCpuArray<Reports> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`REPORTS`].
+pub struct Reports {
+    /// How many may still be sent.
+    pub left: u64,
+    /// When that was reckoned.
+    pub milliseconds: u64,
+}
+
+/// Errors that a CPU may send at once; it is given one a millisecond.
+pub const MOST_REPORTS: u64 = 100;
+
+/// Packets in fragments whose way is remembered at a time.
+const MAX_FRAGMENTED: u32 = 8_192;
+
+/// The tick in which this CPU last reported that the flow table is full.
+#[map]
+pub static REPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The maps above.
+pub struct KernelTables;
+
+macro_rules! entry {
+    ($map:ident, $index:expr) => {{
+        let value = $map.get_ptr_mut($index)?;
+        // SAFETY: a value of an array lives as long as the program.
+        Some(unsafe { Entry::new(value) })
+    }};
+}
+
+impl Tables for KernelTables {
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn tick(&self) -> u64 {
+        // SAFETY: a helper without pointers.
+        unsafe { bpf_ktime_get_coarse_ns() >> TICK_SHIFT }
+    }
+
+    #[inline(always)]
+    fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { LISTENERS_V4.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn listener_id_v6(&self, key: &ListenerKeyV6) -> Option<u32> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { LISTENERS_V6.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn vip_v4(&self, address: &u32) -> Option<Vip> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { VIPS_V4.get(address).copied() }
+    }
+
+    #[inline(always)]
+    fn vip_v6(&self, address: &[u32; 4]) -> Option<Vip> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { VIPS_V6.get(address).copied() }
+    }
+
+    #[inline(always)]
+    fn listener(&self, id: u32) -> Option<&Listener> {
+        LISTENERS.get(id)
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<u32> {
+        SLOTS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, id: u32) -> Option<&Backend> {
+        BACKENDS.get(id)
+    }
+
+    #[inline(always)]
+    fn draw(&self, cursor: u32) -> u64 {
+        let Some(cursor) = CURSORS.get_ptr_mut(cursor) else { return 0 };
+        // SAFETY: the word is aligned and lives as long as the program. LLVM's BPF backend returns the
+        // addend, not the old value, for weaker orderings.
+        unsafe {
+            core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
+                cursor.cast::<u64>(),
+                1,
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
+        entry!(FLOWS, index)
+    }
+
+    #[inline(always)]
+    fn search(&self, hash: u64, from: u64, tick: u64) -> u64 {
+        parts::flow_search(hash, from, tick)
+    }
+
+    #[inline(always)]
+    fn survey(&self, bucket: u32, tick: u64) -> u64 {
+        parts::flow_survey(u64::from(bucket), tick)
+    }
+
+    #[inline(always)]
+    fn schedule<A: Family>(&self, _world: &World<'_, Self>, flight: &mut Flight<A>) -> Verdict {
+        parts::of_family(flight, parts::schedule_v4, parts::schedule_v6, false)
+    }
+
+    #[inline(always)]
+    fn remember<A: Family>(
+        &self,
+        _world: &World<'_, Self>,
+        flight: &mut Flight<A>,
+        takes_over: bool,
+    ) -> Verdict {
+        parts::of_family(flight, parts::remember_v4, parts::remember_v6, takes_over)
+    }
+
+    #[inline(always)]
+    fn try_source<A: Family>(
+        &self,
+        _world: &World<'_, Self>,
+        flight: &mut Flight<A>,
+        in_any_share: bool,
+    ) -> Verdict {
+        parts::of_family(flight, parts::try_source_v4, parts::try_source_v6, in_any_share)
+    }
+
+    #[inline(always)]
+    fn report_full_table(&self, tick: u64) {
+        parts::report_full_table(tick);
+    }
+
+    #[inline(always)]
+    fn cpu(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_smp_processor_id() }
+    }
+
+    #[inline(always)]
+    fn draw_source(&self) -> u64 {
+        let Some(drawn) = SOURCES_DRAWN.get_ptr_mut(0) else { return 0 };
+        // SAFETY: memory of this CPU, which lives as long as the program.
+        let number = unsafe { *drawn };
+        // SAFETY: as above.
+        unsafe { *drawn = number + 1 };
+        number
+    }
+
+    #[inline(always)]
+    fn may_report(&self) -> bool {
+        parts::may_report() != 0
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentWay> {
+        // SAFETY: the value is copied at once.
+        unsafe { FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn remember_fragment(&self, key: &FragmentKey, way: &FragmentWay) {
+        // Where there is no room the later fragments are dropped, by name.
+        FRAGMENTS.insert(key, way, 0).ok();
+    }
+
+    #[inline(always)]
+    fn detail(&self, index: u32) -> Option<Entry<Detail>> {
+        entry!(DETAILS, index)
+    }
+
+    #[inline(always)]
+    fn interface(&self, index: u32) -> Option<Interface> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { INTERFACES.get(&index).copied() }
+    }
+
+    #[inline(always)]
+    fn scratch(&self) -> Option<Entry<Scratch>> {
+        entry!(SCRATCH, 0)
+    }
+
+    #[inline(always)]
+    fn verdict_count(&self, number: u32) -> Option<Entry<Count>> {
+        entry!(VERDICTS, number)
+    }
+
+    #[inline(always)]
+    fn listener_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        entry!(LISTENER_TRAFFIC, id)
+    }
+
+    #[inline(always)]
+    fn backend_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        entry!(BACKEND_TRAFFIC, id)
+    }
+}

@@ -1,0 +1,90 @@
+//! Global functions: the verifier proves each once, for all arguments, and not again for each caller.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_log_ebpf::warn;
+use lb_common::verdict::Verdict;
+use lb_ebpf::family::Family;
+use lb_ebpf::flight::Flight;
+use lb_ebpf::parts as shared;
+use lb_ebpf::verifier::hand_over;
+
+use super::maps::{KernelTables, MOST_REPORTS, REPORTED, REPORTS};
+
+/// See [`lb_ebpf::flow::search`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_search(hash: u64, from: u64, tick: u64) -> u64 {
+    lb_ebpf::flow::search(&KernelTables, hash, from, tick)
+}
+
+/// See [`lb_ebpf::flow::survey`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_survey(bucket: u64, tick: u64) -> u64 {
+    lb_ebpf::flow::survey(&KernelTables, bucket as u32, tick)
+}
+
+/// Calls the global function of the flight's family, which finds the flight in the scratch memory.
+#[inline(always)]
+pub fn of_family<A: Family>(
+    flight: &mut Flight<A>,
+    v4: extern "C" fn(u64) -> u64,
+    v6: extern "C" fn(u64) -> u64,
+    argument: bool,
+) -> Verdict {
+    hand_over(flight);
+    let argument = u64::from(argument);
+    let number = if A::NUMBER == 4 { v4(argument) } else { v6(argument) };
+    hand_over(flight);
+    // They give no other numbers than those of verdicts.
+    Verdict::from_number(number as u8).unwrap_or(Verdict::NoBackend)
+}
+
+macro_rules! parts {
+    ($($name:ident $part:expr;)+) => {$(
+        /// See [`lb_ebpf::parts`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $name(argument: u64) -> u64 {
+            let part: fn(&KernelTables, bool) -> Verdict = $part;
+            u64::from(part(&KernelTables, argument != 0).number())
+        }
+    )+};
+}
+
+parts! {
+    schedule_v4 |tables, _| shared::schedule_v4(tables);
+    schedule_v6 |tables, _| shared::schedule_v6(tables);
+    remember_v4 shared::remember_v4;
+    remember_v6 shared::remember_v6;
+    try_source_v4 shared::try_source_v4;
+    try_source_v6 shared::try_source_v6;
+}
+
+/// Takes one of the errors that this CPU may send.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn may_report() -> u64 {
+    let Some(reports) = REPORTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: memory of this CPU, which lives as long as the program.
+    let reports = unsafe { &mut *reports };
+    // SAFETY: a helper without pointers.
+    let now = unsafe { bpf_ktime_get_coarse_ns() } / 1_000_000;
+    let left = (reports.left + (now - reports.milliseconds)).min(MOST_REPORTS);
+    reports.milliseconds = now;
+    reports.left = left.saturating_sub(1);
+    u64::from(left != 0)
+}
+
+/// Tells the agent's log, once a tick at most, that flows are turned away.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn report_full_table(tick: u64) -> u64 {
+    let Some(reported) = REPORTED.get_ptr_mut(0) else { return 0 };
+    // SAFETY: memory of this CPU, which lives as long as the program.
+    let last = unsafe { core::mem::replace(&mut *reported, tick) };
+    if last != tick {
+        warn!(&(), "the flow table is full: new flows are dropped");
+    }
+    last
+}
