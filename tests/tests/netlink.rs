@@ -193,7 +193,7 @@ fn a_known_way_is_kept_until_its_neighbour_fails() {
         ip("addr add 192.0.2.2/24 dev nic");
         std::fs::write("/proc/sys/net/ipv4/neigh/nic/retrans_time_ms", "100").unwrap();
         let interface = links().unwrap().into_iter().find(|link| link.name == "nic").unwrap().index;
-        let way = NextHop { interface, neighbour: FIRST, source: mac_of("nic") };
+        let way = NextHop { interface, neighbour: FIRST, source: mac_of("nic"), mtu: 1_500 };
         block_on(async {
             let known = BTreeMap::from([(address("192.0.2.11"), way)]);
             let mut watcher = Watcher::knowing(known, &["192.0.2.11"]);

@@ -124,7 +124,7 @@ pub(super) fn tables() -> Tables {
 }
 
 pub(super) fn way(number: u8) -> NextHop {
-    NextHop { interface: number.into(), neighbour: [number; 6], source: [2; 6] }
+    NextHop { interface: number.into(), neighbour: [number; 6], source: [2; 6], mtu: 1_500 }
 }
 
 pub(super) fn target(number: u8, address: SocketAddr) -> Target {

@@ -62,6 +62,8 @@ pub struct NextHop {
     pub neighbour: [u8; 6],
     /// MAC address of the interface.
     pub source: [u8; 6],
+    /// Bytes of the longest IP packet that the interface takes; 0: not known.
+    pub mtu: u16,
 }
 
 /// What is known of the way to an address.

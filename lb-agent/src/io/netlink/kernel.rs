@@ -112,7 +112,9 @@ impl Kernel {
             if !ours.contains(&link.name) {
                 view.others.insert(link.index, link.name);
             } else if let Some(mac) = link.mac {
-                view.interfaces.insert(link.index, mac);
+                // An IP packet has no more than 65,535 bytes, whatever the interface takes.
+                let mtu = link.mtu.map_or(0, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+                view.interfaces.insert(link.index, (mac, mtu));
             }
         }
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {

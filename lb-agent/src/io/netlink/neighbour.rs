@@ -33,8 +33,8 @@ pub(super) enum Neighbour {
 /// The kernel's view at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
-    /// MAC addresses of the packet path's interfaces by index.
-    pub(super) interfaces: BTreeMap<u32, [u8; 6]>,
+    /// MAC addresses and MTUs of the packet path's interfaces by index.
+    pub(super) interfaces: BTreeMap<u32, ([u8; 6], u16)>,
     /// Names of all other interfaces by index.
     pub(super) others: BTreeMap<u32, String>,
     /// Neighbours.
@@ -53,7 +53,7 @@ impl View {
         if let Some(name) = self.others.get(&interface) {
             return Way::Elsewhere(name.clone());
         }
-        let Some(&source) = self.interfaces.get(&interface) else { return Way::None };
+        let Some(&(source, mtu)) = self.interfaces.get(&interface) else { return Way::None };
         let mac = match self.neighbours.get(&neighbour) {
             Some(Neighbour::Known(mac)) => *mac,
             Some(Neighbour::Failed) => return Way::None,
@@ -63,7 +63,7 @@ impl View {
                 None => return Way::Asked,
             },
         };
-        Way::Known(NextHop { interface, neighbour: mac, source })
+        Way::Known(NextHop { interface, neighbour: mac, source, mtu })
     }
 }
 
@@ -125,11 +125,11 @@ mod tests {
     const BACKEND: Key = (3, IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 11)));
     const OURS: [u8; 6] = [2, 0, 0, 0, 0, 1];
     const THEIRS: [u8; 6] = [2, 0, 0, 0, 0, 2];
-    const WAY: NextHop = NextHop { interface: 3, neighbour: THEIRS, source: OURS };
+    const WAY: NextHop = NextHop { interface: 3, neighbour: THEIRS, source: OURS, mtu: 1_500 };
 
     fn view(neighbour: Option<Neighbour>) -> View {
         View {
-            interfaces: BTreeMap::from([(3, OURS)]),
+            interfaces: BTreeMap::from([(3, (OURS, 1_500))]),
             neighbours: neighbour.map(|state| (BACKEND, state)).into_iter().collect(),
             ..View::default()
         }

@@ -61,17 +61,18 @@ const SCHEDULER: u8 = Scheduler::RoundRobin as u8;
 /// The same backend, reached by another way.
 pub(super) fn with_next_hop(backend: Backend, next_hop: Option<&NextHop>) -> Backend {
     let Some(next_hop) = next_hop else {
-        return Backend { interface: 0, macs: [0; 12], ..backend };
+        return Backend { interface: 0, macs: [0; 12], mtu: 0, ..backend };
     };
     let mut macs = [0; 12];
     macs.copy_from_slice([next_hop.neighbour, next_hop.source].as_flattened());
-    Backend { interface: next_hop.interface, macs, ..backend }
+    Backend { interface: next_hop.interface, macs, mtu: next_hop.mtu, ..backend }
 }
 
 /// The way to a backend, if it is resolved.
 pub fn next_hop(backend: &Backend) -> Option<NextHop> {
     let (&[neighbour, source], _) = backend.macs.as_chunks() else { return None };
-    (backend.interface != 0).then_some(NextHop { interface: backend.interface, neighbour, source })
+    let Backend { interface, mtu, .. } = *backend;
+    (interface != 0).then_some(NextHop { interface, neighbour, source, mtu })
 }
 
 /// The ones' complement sum as one word.
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn a_next_hop_comes_back_from_its_entry() {
         let key = ListenerKey::new("192.0.2.1:80".parse().unwrap(), 17).unwrap();
-        let way = NextHop { interface: 3, neighbour: [1; 6], source: [2; 6] };
+        let way = NextHop { interface: 3, neighbour: [1; 6], source: [2; 6], mtu: 1_500 };
         let server = ("192.0.2.2:80".parse().unwrap(), Forward::Nat);
         assert_eq!(next_hop(&backend(0, key, server, BACKEND_UP, Some(&way))), Some(way));
         assert_eq!(next_hop(&backend(0, key, server, BACKEND_UP, None)), None);
