@@ -12,6 +12,7 @@ pub mod api;
 pub mod cell;
 #[cfg(feature = "api")]
 pub mod config_file;
+pub mod decap;
 pub mod layout;
 pub mod verdict;
 

@@ -7,6 +7,7 @@
 mod attach;
 mod backends;
 mod counters;
+mod decap;
 mod error;
 mod flow_table;
 mod follow;
@@ -29,6 +30,7 @@ use aya::{Ebpf, EbpfLoader};
 use lb_common::{api, map};
 
 pub use counters::Counters;
+pub use decap::DECAP_OBJECT;
 pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
 pub use lock::Lock;
