@@ -8,7 +8,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -16,38 +16,21 @@ use lb_agent::io::datapath::{Decap, DecapPlan, Hook};
 use lb_agent::model::config::XdpMode;
 use lb_agent::model::decap::{Segment, Tunnels};
 use lb_tests::binaries::Binaries;
-use lb_tests::capture::Capture;
 use lb_tests::clock::wait_until;
 use lb_tests::command::run;
-use lb_tests::decap::{Backend, DIRECTORS, spawn};
+use lb_tests::decap::{
+    Backend, DIRECTORS, LARGE, answers_seen, connect, exchange, pin_path, segments_heard, spawn,
+};
 use lb_tests::http_client::Connection;
-use lb_tests::http_server::{checksum, pattern};
+use lb_tests::http_server::pattern;
 use lb_tests::link::End;
 use lb_tests::load::{Load, TIMEOUT, failures};
 use lb_tests::tunnel::{Carrier, Tunnel};
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
 
-/// Many packets of full size.
-const LARGE: usize = 1_000_000;
-
 fn binaries() -> Binaries {
     Binaries::of_this_profile().unwrap()
-}
-
-fn client(world: &World, vip: SocketAddr) -> Connection {
-    world.client.namespace.enter(|| Connection::open(vip, TIMEOUT)).unwrap().unwrap()
-}
-
-/// Downloads and uploads much through a VIP.
-fn exchange(world: &World, vip: SocketAddr) {
-    let mut connection = client(world, vip);
-    assert_eq!(connection.get("/").unwrap().backend, "web1");
-    let body = pattern(LARGE);
-    let answer = connection.post("/echo-hash", &body).unwrap();
-    let expected = format!("{LARGE} {:016x}", checksum(&body));
-    assert_eq!(String::from_utf8(answer.body).unwrap(), expected, "{vip}");
-    assert!(connection.get(&format!("/bytes/{LARGE}")).unwrap().body == body, "{vip}");
 }
 
 fn show(world: &World, arguments: &[&str]) -> String {
@@ -92,7 +75,7 @@ fn serve_all(world: &World, backend: &Backend<'_>) {
             println!("{carrier:?} over {over}");
             let _tunnel = Tunnel::start(world, carrier, over).unwrap();
             for vip in vips(PORT) {
-                exchange(world, vip);
+                exchange(world, vip).unwrap();
             }
         }
     }
@@ -120,30 +103,11 @@ fn every_kind_of_tunnel_serves_both_families_in_generic_mode() {
     serve_all(&world, &backend);
 }
 
-/// What the client sees of answers to its SYNs; byte 53 behind an IPv6 header without extensions has TCP's flags.
-fn answers_seen(world: &World) -> Capture {
-    let end = End { namespace: &world.client.namespace, interface: "eth0" };
-    let filter = "(ip and tcp[tcpflags] == tcp-syn|tcp-ack) or (ip6 and ip6[53] == 0x12)";
-    Capture::start(world, end, filter).unwrap()
-}
-
-/// The size of segments that the client hears of over IPv4 and IPv6.
-fn segments_heard(world: &World, answers: &Capture) -> [u16; 2] {
-    vips(PORT).map(|vip| {
-        let local = client(world, vip).local_address().unwrap();
-        let from = format!("{}.{PORT} > {}.{}", vip.ip(), local.ip(), local.port());
-        answers.wait_for(&from).unwrap();
-        let text = answers.text();
-        let rest = text.split(&from).nth(1).unwrap();
-        rest.split("mss ").nth(1).unwrap().split([',', ']']).next().unwrap().parse().unwrap()
-    })
-}
-
 #[test]
 fn a_client_is_asked_for_segments_that_fit_into_the_tunnel() {
     let world = World::new(Arms::Two, 1).unwrap();
     let _tunnel = Tunnel::start(&world, Carrier::Ip, world.backends[0].v4.into()).unwrap();
-    let answers = answers_seen(&world);
+    let answers = answers_seen(&world).unwrap();
     for (more, expected) in [
         (&["--mss", "off"][..], [1460, 1440]),
         (&["--mss", "1000"], [1000, 1000]),
@@ -152,7 +116,7 @@ fn a_client_is_asked_for_segments_that_fit_into_the_tunnel() {
     ] {
         let mut backend = Backend::start(&world, &binaries(), more).unwrap();
         let _web = backend.serve(&binaries()).unwrap();
-        assert_eq!(segments_heard(&world, &answers), expected, "{more:?}");
+        assert_eq!(segments_heard(&world, &answers).unwrap(), expected, "{more:?}");
         backend.process.terminate(TIMEOUT).unwrap();
     }
 }
@@ -163,14 +127,12 @@ fn segments_follow_the_mtu_of_the_interface() {
     let _tunnel = Tunnel::start(&world, Carrier::Ip, world.backends[0].v4.into()).unwrap();
     let backend = Backend::start(&world, &binaries(), &DIRECTORS).unwrap();
     let _web = backend.serve(&binaries()).unwrap();
-    let answers = answers_seen(&world);
-    assert_eq!(segments_heard(&world, &answers), [1408, 1388]);
+    let answers = answers_seen(&world).unwrap();
+    assert_eq!(segments_heard(&world, &answers).unwrap(), [1408, 1388]);
     world.backends[0].namespace.ip("link set eth0 mtu 1400").unwrap();
-    wait_until(
-        "smaller segments",
-        TIMEOUT,
-        || Ok(segments_heard(&world, &answers) == [1308, 1288]),
-    )
+    wait_until("smaller segments", TIMEOUT, || {
+        Ok(segments_heard(&world, &answers)? == [1308, 1288])
+    })
     .unwrap();
 }
 
@@ -199,7 +161,7 @@ fn without_the_clamp_what_clients_send_is_too_large() {
     let backend = Backend::start(&world, &binaries(), &["--mss", "off"]).unwrap();
     let _web = backend.serve(&binaries()).unwrap();
     let _tunnel = Tunnel::start(&world, Carrier::Ip, world.backends[0].v4.into()).unwrap();
-    let mut connection = client(&world, vips(PORT)[0]);
+    let mut connection = connect(&world, vips(PORT)[0]).unwrap();
     connection.set_timeout(Duration::from_millis(500)).unwrap();
     connection.post("/echo-hash", &pattern(LARGE)).unwrap_err();
     backend.wait_for_count("fragment").unwrap();
@@ -220,7 +182,7 @@ fn a_kernel_without_links_for_what_goes_out_has_a_filter() {
         interfaces: vec!["eth0".to_owned()],
         mode: XdpMode::Auto,
         hook: Some(Hook::Clsact),
-        pin_path: world.pin_path(),
+        pin_path: pin_path(&world),
     };
     for vip in &tunnels.vips {
         host.namespace.ip(&format!("address add {vip} dev lo")).unwrap();
@@ -228,13 +190,13 @@ fn a_kernel_without_links_for_what_goes_out_has_a_filter() {
     let web = |binaries| lb_tests::web::Web::start_on(&world, host, binaries, &vips(PORT));
     let _web = web(&binaries()).unwrap();
     let _tunnel = Tunnel::start(&world, Carrier::Ip, host.v4.into()).unwrap();
-    let answers = answers_seen(&world);
+    let answers = answers_seen(&world).unwrap();
     let open = || host.namespace.enter(|| Decap::open(&plan, &tables, &[])).unwrap().unwrap();
     // A process that was killed leaves its filter, and the next one replaces it.
     drop(open());
     let decap = open();
     assert_eq!(filters(&world), 1);
-    assert_eq!(segments_heard(&world, &answers), [1420, 1400]);
+    assert_eq!(segments_heard(&world, &answers).unwrap(), [1420, 1400]);
     host.namespace.enter(|| decap.detach()).unwrap().unwrap();
     wait_until_left(&world, [false, false, true]);
 }
@@ -267,7 +229,7 @@ fn it_takes_everything_away_at_the_end() {
     assert!(backend.process.log().contains("attached to eth1"), "{}", backend.process.log());
     assert!(backend.process.terminate(TIMEOUT).unwrap().success());
     wait_until_left(&world, [false; 3]);
-    assert!(!world.pin_path().exists());
+    assert!(!pin_path(&world).exists());
 }
 
 #[test]
@@ -323,6 +285,6 @@ fn what_is_in_the_way_is_named_and_nothing_is_left_behind() {
         assert_eq!(process.wait(TIMEOUT).unwrap().code(), Some(1));
         assert!(process.log().contains(named), "{named} is not in\n{}", process.log());
         let [_, clamp, address] = left(&world);
-        assert_eq!((clamp, address, world.pin_path().exists()), (false, false, false));
+        assert_eq!((clamp, address, pin_path(&world).exists()), (false, false, false));
     }
 }
