@@ -71,7 +71,7 @@ fn pinned_maps_of_another_layout_are_never_misread() {
     let shown =
         run(world.director.command("bpftool").args(["map", "dump", "pinned"]).arg(&settings));
     let bytes: Vec<String> = value_bytes(&shown.unwrap());
-    assert_eq!(bytes[20], "01", "where the layout number is: {bytes:?}");
+    assert_eq!(bytes[20], "03", "where the layout number is: {bytes:?}");
     let mut other = bytes.clone();
     other[20] = "63".to_owned();
     let mut update = world.director.command("bpftool");
