@@ -1,0 +1,96 @@
+//! `cargo xtask bench`: what the shipped packet path costs, beside what is compared with it in the same run.
+//!
+//! Machines differ, and so do their hours: what counts are ratios. Contenders take turns in rounds, and a
+//! median of rounds is shown with its spread.
+
+mod packet;
+mod row;
+mod show;
+mod statistics;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use lb_agent::io::datapath::OBJECT;
+use lb_tests::stale;
+
+use row::Row;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// Nanoseconds that the program takes for a packet, attached to nothing
+    Packet,
+}
+
+impl Bench {
+    const ALL: [Self; 1] = [Self::Packet];
+
+    fn run(self, arguments: &Arguments) -> Result<Vec<Row>> {
+        match self {
+            Self::Packet => packet::run(arguments),
+        }
+    }
+}
+
+/// What to measure, and how to show it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Arguments {
+    /// What to measure; all if none is named
+    #[arg(value_enum)]
+    benches: Vec<Bench>,
+    /// Only cases whose name has this in it, as the table shows it: `nat IPv4 known`
+    #[arg(long, value_name = "SUBSTRING")]
+    case: Option<String>,
+    /// Fewer rounds, and not the largest number of flows: five minutes at most
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON list for scripts
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    /// Whether a case is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.case.as_ref().is_none_or(|part| name.contains(part))
+    }
+
+    /// Says on standard error what goes on; results go to standard output.
+    fn say(&self, line: &str) {
+        if !self.json {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Measures.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "the benchmarks load BPF programs, which needs root: run `sudo -E cargo xtask bench`"
+        );
+    }
+    stale::remove_dead_worlds()?;
+    arguments.say(&format!("the shipped packet path, sha256 {}", sha256()?));
+    let benches = if arguments.benches.is_empty() { &Bench::ALL[..] } else { &arguments.benches };
+    let mut rows = Vec::new();
+    for bench in benches {
+        rows.extend(bench.run(arguments)?);
+    }
+    if rows.is_empty() {
+        bail!("no case has {:?} in its name", arguments.case.as_deref().unwrap_or_default());
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string(&rows).context("write the results")?);
+    } else {
+        print!("{}", show::table(&rows));
+    }
+    Ok(())
+}
+
+/// The hash of the object that is measured.
+fn sha256() -> Result<String> {
+    let output =
+        lb_tests::command::run_with_bytes(&mut std::process::Command::new("sha256sum"), OBJECT)?;
+    Ok(output.split_whitespace().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,88 @@
+//! The loaded programs of the bench: they feed packets, or are what is compared with.
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{Array, MapData, ProgramArray};
+use aya::programs::{ProgramFd, TestRun, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::bench::Feed;
+
+use super::feed::Family;
+
+/// The programs as the repository keeps them built.
+const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../lb-ebpf/object/bench.bpf.o"
+));
+
+/// Harness and floors.
+pub(crate) struct Harness {
+    loaded: Ebpf,
+    feed: Array<MapData, Feed>,
+    target: ProgramArray<MapData>,
+}
+
+/// How a run went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ran {
+    /// Nanoseconds for each packet, the harness included.
+    pub(crate) nanoseconds: f64,
+    /// See [`Feed::missed`].
+    pub(crate) missed: u64,
+}
+
+impl Harness {
+    /// Loads the programs, with floors that remember this many flows.
+    pub(crate) fn load(max_flows: u32) -> Result<Self> {
+        let mut loader = EbpfLoader::new();
+        for map in ["LRU_V4", "LRU_V6"] {
+            loader.map_max_entries(map, max_flows);
+        }
+        let mut loaded = loader.load(OBJECT).context("load the programs of the bench")?;
+        let feed = loaded.take_map("FEED").context("find the feed")?.try_into()?;
+        let target = loaded.take_map("TARGET").context("find the target")?.try_into()?;
+        for (name, program) in loaded.programs_mut() {
+            let program: &mut Xdp = program.try_into()?;
+            program.load().with_context(|| format!("load {name}"))?;
+        }
+        Ok(Self { loaded, feed, target })
+    }
+
+    /// The program under test, by its name among the floors.
+    pub(crate) fn floor(&self, name: &str) -> Result<ProgramFd> {
+        Ok(self.program(name)?.fd()?.try_clone()?)
+    }
+
+    fn program(&self, name: &str) -> Result<&Xdp> {
+        let program = self.loaded.program(name).with_context(|| format!("find {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Feeds `packets` packets that come in by an interface to a program.
+    pub(crate) fn run(
+        &mut self,
+        (feeder, family): (&str, Family),
+        target: &ProgramFd,
+        feed: Feed,
+        (packets, interface): (u32, u32),
+    ) -> Result<Ran> {
+        self.target.set(0, target, 0).context("set the program under test")?;
+        self.feed.set(0, feed, 0).context("set the feed")?;
+        let frame = vec![0; family.length()];
+        let end = u32::try_from(frame.len())?;
+        // `struct xdp_md` of linux/bpf.h.
+        let context: Vec<u8> =
+            [0, end, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+        let program = self.program(&format!("{feeder}_{}", family.suffix()))?;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(&frame),
+            ctx_in: Some(&context),
+            repeat: packets,
+            ..TestRunOptions::default()
+        });
+        let result = result.with_context(|| format!("run {feeder} {packets} times"))?;
+        let missed = self.feed.get(&0, 0).context("read the feed")?.missed;
+        ensure!(missed < u64::from(packets).max(2), "the program under test was never called");
+        let nanoseconds = f64::from(u32::try_from(result.duration.as_nanos())?);
+        Ok(Ran { nanoseconds, missed })
+    }
+}

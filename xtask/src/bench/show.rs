@@ -1,0 +1,63 @@
+//! Results as a table with bars.
+
+use std::fmt::Write;
+
+use super::row::Row;
+
+/// Length of the longest bar.
+const WIDTH: u32 = 24;
+
+/// The table; bars are as long as values, within a benchmark and its unit.
+pub(crate) fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let mut last = "";
+    for row in rows {
+        if row.bench != last {
+            let [case, flows, value] = ["CASE", "FLOWS", "VALUE"];
+            writeln!(text, "\n{:<8}{case:<34}{flows:>10}{value:>12}  RATIO", row.bench).ok();
+            last = row.bench;
+        }
+        let same = rows.iter().filter(|other| (other.bench, other.unit) == (row.bench, row.unit));
+        let most = same.map(|other| other.value).fold(0.0, f64::max);
+        line(&mut text, row, most);
+    }
+    text
+}
+
+fn line(text: &mut String, row: &Row, most: f64) {
+    let Row { case, family, flows, value, unit, spread, .. } = row;
+    let value = format!("{value:.0} {unit}");
+    let ratio = match (&row.floor, row.ratio) {
+        (Some(floor), Some(ratio)) => format!("{ratio:.2} of {} ({:.0})", floor.name, floor.value),
+        _ => String::new(),
+    };
+    let bar = bar(row.value, most);
+    let spread = format!("{:.0}-{:.0}", spread.low, spread.high);
+    // Writing to a string cannot fail.
+    writeln!(
+        text,
+        "  {family:<6}{case:<34}{flows:>10}{value:>12}  {spread:>11}  {bar:<24}  {ratio}"
+    )
+    .ok();
+}
+
+fn bar(value: f64, most: f64) -> String {
+    (1..=WIDTH)
+        .filter(|part| f64::from(*part) <= value / most * f64::from(WIDTH))
+        .map(|_| '█')
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_value_has_the_longest_bar() {
+        let rows =
+            [10.0, 40.0].map(|value| Row::of("packet", "known", ("IPv4", 1), "ns", &[value]));
+        let table = table(&rows);
+        assert!(table.contains(&format!(" {} ", "█".repeat(24))), "{table}");
+        assert!(table.contains(&format!(" {} ", "█".repeat(6))), "{table}");
+    }
+}
