@@ -3,6 +3,9 @@
 //! Machines differ, and so do their hours: what counts are ratios. Contenders take turns in rounds, and a
 //! median of rounds is shown with its spread.
 
+mod director;
+mod feed;
+mod harness;
 mod packet;
 mod row;
 mod show;
@@ -12,6 +15,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lb_agent::io::datapath::OBJECT;
 use lb_tests::stale;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
 use row::Row;
 
@@ -93,4 +98,11 @@ fn sha256() -> Result<String> {
     let output =
         lb_tests::command::run_with_bytes(&mut std::process::Command::new("sha256sum"), OBJECT)?;
     Ok(output.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// Counters and caches of another CPU are not measured.
+fn stay_on_one_cpu() -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(1).context("choose a CPU")?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).context("stay on a CPU")
 }

@@ -7,7 +7,7 @@ use lb_common::verdict::Verdict;
 use super::super::Arguments;
 use lb_common::bench::Feed;
 
-use super::feed::{CLOSED_PORT, Family, Flags, feed};
+use super::super::feed::{CLOSED_PORT, Family, Flags, feed};
 
 /// A way of forwarding.
 #[derive(Clone, Copy, Debug)]

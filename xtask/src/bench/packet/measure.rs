@@ -8,11 +8,11 @@ use lb_tests::clock::pause;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
+use super::super::director::Director;
+use super::super::feed::Family;
+use super::super::harness::{Harness, Ran};
 use super::super::row::Row;
 use super::cases::{Case, Group, Kind};
-use super::director::Director;
-use super::feed::{Family, Flags, feed};
-use super::harness::{Harness, Ran};
 
 /// Numbers of flows from which new ones are taken; established ones have less.
 const FIRST_NEW: u32 = 1 << 23;
@@ -56,13 +56,9 @@ impl Bench<'_> {
         if flows == 0 {
             return Ok(());
         }
-        let mode = self.group.mode;
-        let mut feed = feed(self.family(), self.director.mac, self.family().vip(), Flags::Ack);
-        feed.end = u32::MAX;
-        feed.one_way = u32::from(!mode.replies);
-        let steps = if mode.replies { 3 } else { 2 };
-        let ours = self.ours.try_clone()?;
-        self.feed("open", &ours, feed, steps * flows)?;
+        let (family, replies) = (self.family(), self.group.mode.replies);
+        self.director.open_connections(&mut self.harness, family, (flows, replies))?;
+        let mut feed = Case { kind: Kind::Known, flows }.feed(family, self.director.mac);
         feed.end = flows;
         let insert = self.floor("lru_insert")?;
         self.feed("feed", &insert, feed, flows)?;
@@ -145,13 +141,7 @@ impl Bench<'_> {
             let before = self.director.packets(case.kind.verdict())?;
             let nanoseconds = self.run(case, ours, feed, packets)?;
             let met = self.director.packets(case.kind.verdict())? - before;
-            let warm = if warms(case) { case.flows } else { 0 };
-            ensure!(
-                met == u64::from(packets + warm),
-                "{met} of {} packets ended as {}",
-                packets + warm,
-                case.kind.verdict().name()
-            );
+            expect_nearly_all(case, packets + if warms(case) { case.flows } else { 0 }, met)?;
             if tick()? == began_in || matches!(case.kind, Kind::New | Kind::NewWhereFull) {
                 return Ok(nanoseconds);
             }
@@ -181,6 +171,15 @@ impl Bench<'_> {
         self.feed("feed", &insert, feed, packets)?;
         Ok(())
     }
+}
+
+/// A full table may have no place for a flow: one in a thousand is forgiven, and none elsewhere.
+fn expect_nearly_all(case: Case, packets: u32, met: u64) -> Result<()> {
+    let forgiven = if case.kind == Kind::NewWhereFull { packets / 1_000 } else { 0 };
+    let verdict = case.kind.verdict().name();
+    let expected = u64::from(packets - forgiven)..=u64::from(packets);
+    ensure!(expected.contains(&met), "{met} of {packets} packets ended as {verdict}");
+    Ok(())
 }
 
 /// Whether each flow is met once before the measurement.

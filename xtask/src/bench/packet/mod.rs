@@ -1,22 +1,17 @@
 //! Nanoseconds for a packet, by `BPF_PROG_TEST_RUN`, net of the harness.
 
 mod cases;
-mod director;
-mod feed;
-mod harness;
 mod measure;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lb_tests::bpf_fs::ensure_mounted;
 use lb_tests::namespace::Namespace;
 use lb_tests::stale;
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
 
 use super::Arguments;
+use super::director::NIC;
 use super::row::Row;
 use cases::{Group, groups};
-use director::NIC;
 use measure::measure;
 
 /// Measures all cases that are asked for.
@@ -36,14 +31,7 @@ fn measure_in_a_namespace(arguments: &Arguments, group: &Group) -> Result<Vec<Ro
         "link add {NIC} type veth peer name peer\nlink set {NIC} up\nlink set peer up"
     ))?;
     namespace.enter(|| {
-        stay_on_one_cpu()?;
+        super::stay_on_one_cpu()?;
         measure(namespace.name(), group, arguments.quick)
     })?
-}
-
-/// Counters and caches of another CPU are not measured.
-fn stay_on_one_cpu() -> Result<()> {
-    let mut cpus = CpuSet::new();
-    cpus.set(1).context("choose a CPU")?;
-    sched_setaffinity(Pid::from_raw(0), &cpus).context("stay on a CPU")
 }

@@ -19,7 +19,8 @@ use lb_agent::model::tables::NextHop;
 use lb_common::verdict::Verdict;
 use lb_tests::bpf_fs::BPF_FS;
 
-use super::feed::{FIRST_SERVICE, Family, SERVICES};
+use super::feed::{FIRST_SERVICE, Family, Flags, SERVICES, feed};
+use super::harness::Harness;
 
 /// Backends of a service.
 const BACKENDS: u8 = 8;
@@ -58,6 +59,21 @@ impl Director {
     /// The program.
     pub(crate) fn program(&self) -> Result<ProgramFd> {
         Ok(self.program.try_clone()?)
+    }
+
+    /// Opens connections through the program, by the harness; with the backends' answers where they pass here.
+    pub(crate) fn open_connections(
+        &self,
+        harness: &mut Harness,
+        family: Family,
+        (flows, replies): (u32, bool),
+    ) -> Result<()> {
+        let mut feed = feed(family, self.mac, family.vip(), Flags::Ack);
+        feed.end = u32::MAX;
+        feed.one_way = u32::from(!replies);
+        let steps = if replies { 3 } else { 2 };
+        harness.run(("open", family), &self.program, feed, (steps * flows, self.interface))?;
+        Ok(())
     }
 
     /// Packets that ended in a verdict.
