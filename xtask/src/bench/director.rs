@@ -25,7 +25,7 @@ use super::harness::Harness;
 /// Backends of a service.
 const BACKENDS: u8 = 8;
 /// MAC address of them all.
-const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// The director's interface.
 pub(crate) const NIC: &str = "nic";
 
@@ -113,13 +113,21 @@ fn configuration(pins: &Path, forward: &str, max_flows: u32) -> String {
             format!("listen = [\"{v4}:{port}\", \"[{v6}]:{port}\"]\nforward = \"{forward}\"");
         // Writing to a string cannot fail.
         writeln!(text, "[[service]]\nname = \"s{number}\"\n{listen}").ok();
-        for backend in 1..=BACKENDS {
-            let [high, low] = number.to_be_bytes();
-            let v4 = Ipv4Addr::new(10, high, low, backend);
-            let v6 = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, number, backend.into());
+        let [v4, v6] = Family::ALL.map(|family| backends(number, family));
+        for (backend, (v4, v6)) in v4.into_iter().zip(v6).enumerate() {
             let address = format!("address = [\"{v4}:8080\", \"[{v6}]:8080\"]");
             writeln!(text, "[[service.backend]]\nname = \"b{backend}\"\n{address}").ok();
         }
     }
     text
+}
+
+/// The backends of a service, by its number.
+pub(crate) fn backends(service: u16, family: Family) -> Vec<IpAddr> {
+    let [high, low] = service.to_be_bytes();
+    let address = |backend: u8| match family {
+        Family::V4 => Ipv4Addr::new(10, high, low, backend).into(),
+        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, service, backend.into()).into(),
+    };
+    (1..=BACKENDS).map(address).collect()
 }

@@ -10,6 +10,7 @@ mod packet;
 mod row;
 mod show;
 mod statistics;
+mod wire;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -25,14 +26,17 @@ use row::Row;
 enum Bench {
     /// Nanoseconds that the program takes for a packet, attached to nothing
     Packet,
+    /// Packets a second on one core, over a wire
+    Wire,
 }
 
 impl Bench {
-    const ALL: [Self; 1] = [Self::Packet];
+    const ALL: [Self; 2] = [Self::Packet, Self::Wire];
 
     fn run(self, arguments: &Arguments) -> Result<Vec<Row>> {
         match self {
             Self::Packet => packet::run(arguments),
+            Self::Wire => wire::run(arguments),
         }
     }
 }
@@ -100,9 +104,12 @@ fn sha256() -> Result<String> {
     Ok(output.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
+/// Where measurements run.
+const CPU: usize = 1;
+
 /// Counters and caches of another CPU are not measured.
 fn stay_on_one_cpu() -> Result<()> {
     let mut cpus = CpuSet::new();
-    cpus.set(1).context("choose a CPU")?;
+    cpus.set(CPU).context("choose a CPU")?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("stay on a CPU")
 }

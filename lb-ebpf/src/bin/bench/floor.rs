@@ -2,7 +2,8 @@
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_TX};
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
-use aya_ebpf::macros::xdp;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
 
 use crate::family::{Family, V4, V6};
@@ -17,6 +18,20 @@ pub fn floor_nothing(_context: XdpContext) -> u32 {
 /// Drops.
 #[xdp]
 pub fn floor_drop(_context: XdpContext) -> u32 {
+    XDP_DROP
+}
+
+/// Packets that have arrived at a sink.
+#[map]
+static ARRIVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// The end of a wire: counts and drops.
+#[xdp]
+pub fn sink(_context: XdpContext) -> u32 {
+    if let Some(arrived) = ARRIVED.get_ptr_mut(0) {
+        // SAFETY: memory of this CPU, which lives as long as the program.
+        unsafe { *arrived += 1 };
+    }
     XDP_DROP
 }
 
@@ -78,4 +93,10 @@ programs! {
     floor_lru_ipip_v6: lru_ipip of V6;
     floor_lru_insert_v4: lru_insert of V4;
     floor_lru_insert_v6: lru_insert of V6;
+}
+
+/// Sends every frame back, whatever it is.
+#[xdp]
+pub fn transmit_all(context: XdpContext) -> u32 {
+    sent(V4::bounce(&context))
 }

@@ -73,7 +73,13 @@ impl Bench<'_> {
         self.harness.floor(&name)
     }
 
-    fn feed(&mut self, feeder: &str, target: &ProgramFd, feed: Feed, packets: u32) -> Result<Ran> {
+    fn feed(
+        &mut self,
+        feeder: &'static str,
+        target: &ProgramFd,
+        feed: Feed,
+        packets: u32,
+    ) -> Result<Ran> {
         let place = (packets, self.director.interface);
         self.harness.run((feeder, self.family()), target, feed, place)
     }
