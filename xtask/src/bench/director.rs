@@ -6,9 +6,9 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use aya::programs::{ProgramFd, ProgramInfo};
-use lb_agent::io::clock::now;
+use lb_agent::io::clock::{now, tick};
 use lb_agent::io::datapath::{Datapath, OBJECT, detach};
 use lb_agent::io::netlink::links;
 use lb_agent::model::config::{Config, parse};
@@ -16,6 +16,7 @@ use lb_agent::model::desired::desired;
 use lb_agent::model::health::{Checks, Health};
 use lb_agent::model::plan::plan;
 use lb_agent::model::tables::NextHop;
+use lb_common::cell::State;
 use lb_common::verdict::Verdict;
 use lb_tests::bpf_fs::BPF_FS;
 
@@ -26,6 +27,8 @@ use super::harness::Harness;
 const BACKENDS: u8 = 8;
 /// MAC address of them all.
 pub(crate) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Flows of which more is looked at than that they are there.
+const LOOKED_AT: usize = 100_000;
 /// The director's interface.
 pub(crate) const NIC: &str = "nic";
 
@@ -73,6 +76,23 @@ impl Director {
         feed.one_way = u32::from(!replies);
         let steps = if replies { 3 } else { 2 };
         harness.run(("open", family), &self.program, feed, (steps * flows, self.interface))?;
+        Ok(())
+    }
+
+    /// Fails unless the flow table holds this many flows, all different and established.
+    pub(crate) fn expect_flows(&self, expected: u32) -> Result<()> {
+        let (found, listed) =
+            self.datapath.flows().list(tick(), LOOKED_AT, |_| true, |_, _| true)?;
+        let established = listed.iter().filter(|flow| flow.state == State::Established);
+        let ends = established.map(|flow| (flow.detail.source, flow.detail.source_port));
+        let different: BTreeSet<_> = ends.collect();
+        ensure!(
+            found == u64::from(expected) && different.len() == listed.len(),
+            "{found} flows are in the table, not {expected}; of {} that were looked at, {} are \
+             different and established",
+            listed.len(),
+            different.len()
+        );
         Ok(())
     }
 

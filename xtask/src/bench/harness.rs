@@ -56,8 +56,8 @@ impl Harness {
         Ok(Self { loaded, feed, target, arrived })
     }
 
-    /// The program under test, by its name among the floors.
-    pub(crate) fn floor(&self, name: &str) -> Result<ProgramFd> {
+    /// A program to be put to the test, by its name.
+    pub(crate) fn program_fd(&self, name: &str) -> Result<ProgramFd> {
         Ok(self.program(name)?.fd()?.try_clone()?)
     }
 
@@ -93,7 +93,7 @@ impl Harness {
         feed: Feed,
         (packets, interface): (u32, u32),
     ) -> Result<()> {
-        let transmit = self.floor("floor_nothing")?;
+        let transmit = self.program_fd("floor_nothing")?;
         self.target.set(0, &transmit, 0).context("set the program that sends")?;
         self.feed.set(0, feed, 0).context("set the feed")?;
         let run = Run { program: ("feed", family), packets, interface };

@@ -6,6 +6,7 @@
 mod director;
 mod feed;
 mod harness;
+mod http;
 mod packet;
 mod row;
 mod show;
@@ -28,15 +29,18 @@ enum Bench {
     Packet,
     /// Packets a second on one core, over a wire
     Wire,
+    /// HTTP requests a second, their time and their CPU
+    Http,
 }
 
 impl Bench {
-    const ALL: [Self; 2] = [Self::Packet, Self::Wire];
+    const ALL: [Self; 3] = [Self::Packet, Self::Wire, Self::Http];
 
     fn run(self, arguments: &Arguments) -> Result<Vec<Row>> {
         match self {
             Self::Packet => packet::run(arguments),
             Self::Wire => wire::run(arguments),
+            Self::Http => http::run(arguments),
         }
     }
 }

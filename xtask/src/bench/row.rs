@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::statistics::Spread;
 
+/// Nanoseconds below which a floor is shown, but nothing is divided by it.
+const SMALLEST_NS: f64 = 5.0;
+
 /// What a floor came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Floor {
@@ -53,8 +56,10 @@ impl Row {
     /// Compared with a floor of the same rounds.
     pub(crate) fn beside(self, name: &str, values: &[f64], floors: &[f64]) -> Self {
         let value = Spread::of(floors.iter().copied()).median;
-        let ratio = Spread::of_ratios(values, floors).median;
-        Self { floor: Some(Floor { name: name.to_owned(), value }), ratio: Some(ratio), ..self }
+        // The kernel tells whole nanoseconds.
+        let is_too_small = self.unit == "ns" && value < SMALLEST_NS;
+        let ratio = (!is_too_small).then(|| Spread::of_ratios(values, floors).median);
+        Self { floor: Some(Floor { name: name.to_owned(), value }), ratio, ..self }
     }
 }
 

@@ -26,19 +26,28 @@ pub(crate) fn table(rows: &[Row]) -> String {
 
 fn line(text: &mut String, row: &Row, most: f64) {
     let Row { case, family, flows, value, unit, spread, .. } = row;
-    let value = format!("{value:.0} {unit}");
-    let ratio = match (&row.floor, row.ratio) {
-        (Some(floor), Some(ratio)) => format!("{ratio:.2} of {} ({:.0})", floor.name, floor.value),
-        _ => String::new(),
+    let value = format!("{} {unit}", number(*value));
+    let ratio = match &row.floor {
+        Some(floor) => {
+            let ratio =
+                row.ratio.map_or_else(|| "beside".to_owned(), |ratio| format!("{ratio:.2} of"));
+            format!("{ratio} {} ({})", floor.name, number(floor.value))
+        }
+        None => String::new(),
     };
     let bar = bar(row.value, most);
-    let spread = format!("{:.0}-{:.0}", spread.low, spread.high);
+    let spread = format!("{}-{}", number(spread.low), number(spread.high));
     // Writing to a string cannot fail.
     writeln!(
         text,
         "  {family:<6}{case:<34}{flows:>10}{value:>12}  {spread:>11}  {bar:<24}  {ratio}"
     )
     .ok();
+}
+
+/// Three digits are enough.
+fn number(value: f64) -> String {
+    if value.abs() < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
 fn bar(value: f64, most: f64) -> String {

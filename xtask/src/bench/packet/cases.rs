@@ -14,14 +14,35 @@ use super::super::feed::{CLOSED_PORT, Family, Flags, feed};
 pub(crate) struct Mode {
     /// `forward` of the configuration.
     pub(crate) name: &'static str,
-    /// The floor that does the same to a packet.
-    pub(crate) floor: &'static str,
+    /// The floors for packets of known flows; the first does the same to a packet.
+    floors: &'static [Floor],
     /// Whether replies pass the director; else a handshake has none.
     pub(crate) replies: bool,
 }
 
 /// All modes.
-const MODES: [Mode; 1] = [Mode { name: "nat", floor: "lru_nat", replies: true }];
+const MODES: [Mode; 1] = [Mode { name: "nat", floors: &[LRU_NAT, LRU_IPIP], replies: true }];
+
+/// What is compared with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Floor {
+    /// As results name it.
+    pub(crate) name: &'static str,
+    /// The name of its program; that of the family is added where it has one for each.
+    pub(crate) program: &'static str,
+    /// Whether there is one program for each family.
+    pub(crate) by_family: bool,
+}
+
+const LRU_NAT: Floor = Floor { name: "LRU hash, NAT", program: "floor_lru_nat", by_family: true };
+const LRU_IPIP: Floor =
+    Floor { name: "LRU hash, IPIP", program: "floor_lru_ipip", by_family: true };
+/// Puts each flow that it meets into the table of the floors.
+pub(crate) const LRU_INSERT: Floor =
+    Floor { name: "LRU insert", program: "floor_lru_insert", by_family: true };
+const TRANSMIT: Floor =
+    Floor { name: "parse, send back", program: "floor_transmit", by_family: true };
+const DROP: Floor = Floor { name: "drop", program: "floor_drop", by_family: false };
 
 /// The largest number of flows but with four million.
 pub(crate) const MANY: u32 = 1 << 19;
@@ -45,7 +66,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    /// As results name it.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Known => "known",
             Self::FirstOfTick => "known, first of a tick",
@@ -92,6 +114,16 @@ impl Case {
     /// As results name it.
     pub(crate) fn name(self, mode: Mode) -> String {
         format!("{} {}", mode.name, self.kind.name())
+    }
+
+    /// What it is compared with.
+    pub(crate) fn floors(self, mode: Mode) -> &'static [Floor] {
+        match self.kind {
+            Kind::Known | Kind::FirstOfTick => mode.floors,
+            Kind::New | Kind::NewWhereFull => &[LRU_INSERT],
+            Kind::NotOurs => &[TRANSMIT],
+            Kind::Closed => &[DROP],
+        }
     }
 
     /// The packets.

@@ -1,18 +1,18 @@
 //! Rounds in which the packet path and its floor take turns.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use aya::programs::ProgramFd;
+use lb_agent::io::clock::tick;
 use lb_common::bench::Feed;
-use lb_common::cell::TICK_SHIFT;
-use lb_tests::clock::pause;
-use nix::time::{ClockId, clock_gettime};
-use std::time::Duration;
+use lb_tests::clock::wait_until;
 
 use super::super::director::Director;
 use super::super::feed::Family;
 use super::super::harness::{Harness, Ran};
 use super::super::row::Row;
-use super::cases::{Case, Group, Kind};
+use super::cases::{Case, Floor, Group, Kind, LRU_INSERT};
 
 /// Numbers of flows from which new ones are taken; established ones have less.
 const FIRST_NEW: u32 = 1 << 23;
@@ -37,11 +37,15 @@ pub(crate) fn measure(name: &str, group: &Group, quick: bool) -> Result<Vec<Row>
     let director = Director::start(name, group.mode.name, group.max_flows)?;
     let harness = Harness::load(group.max_flows)?;
     let ours = director.program()?;
-    let nothing = harness.floor("floor_nothing")?;
+    let nothing = harness.program_fd("floor_nothing")?;
     let rounds = if quick { 5 } else { 15 };
     let mut bench = Bench { group, director, harness, ours, nothing, next_new: FIRST_NEW, rounds };
     bench.open_connections()?;
-    group.cases.iter().map(|case| bench.case(*case)).collect()
+    let mut rows = Vec::new();
+    for case in &group.cases {
+        rows.extend(bench.case(*case)?);
+    }
+    Ok(rows)
 }
 
 impl Bench<'_> {
@@ -58,19 +62,21 @@ impl Bench<'_> {
         }
         let (family, replies) = (self.family(), self.group.mode.replies);
         self.director.open_connections(&mut self.harness, family, (flows, replies))?;
+        self.director.expect_flows(flows)?;
         let mut feed = Case { kind: Kind::Known, flows }.feed(family, self.director.mac);
         feed.end = flows;
-        let insert = self.floor("lru_insert")?;
+        let insert = self.floor(LRU_INSERT)?;
         self.feed("feed", &insert, feed, flows)?;
         Ok(())
     }
 
-    fn floor(&self, name: &str) -> Result<ProgramFd> {
-        let name = match name {
-            "drop" => "floor_drop".to_owned(),
-            name => format!("floor_{name}_{}", self.family().suffix()),
-        };
-        self.harness.floor(&name)
+    fn floor(&self, floor: Floor) -> Result<ProgramFd> {
+        let family = if floor.by_family { self.family().suffix() } else { "" };
+        self.harness.program_fd(&[floor.program, family].join(if floor.by_family {
+            "_"
+        } else {
+            ""
+        }))
     }
 
     fn feed(
@@ -84,71 +90,60 @@ impl Bench<'_> {
         self.harness.run((feeder, self.family()), target, feed, place)
     }
 
-    fn case(&mut self, case: Case) -> Result<Row> {
+    /// A row for each floor.
+    fn case(&mut self, case: Case) -> Result<Vec<Row>> {
         if case.kind == Kind::NewWhereFull {
             self.fill_table()?;
         }
-        let name = match case.kind {
-            Kind::Known | Kind::FirstOfTick => self.group.mode.floor,
-            Kind::New | Kind::NewWhereFull => "lru_insert",
-            Kind::NotOurs => "transmit",
-            Kind::Closed => "drop",
-        };
-        let floor = self.floor(name)?;
-        let (mut ours, mut floors) = (Vec::new(), Vec::new());
+        let floors = case.floors(self.group.mode);
+        let programs: Vec<_> =
+            floors.iter().map(|floor| self.floor(*floor)).collect::<Result<_>>()?;
+        let mut ours = Vec::new();
+        let mut others = vec![Vec::new(); floors.len()];
         for round in 1..=self.rounds {
-            let [nothing, own, other] = self.round(case, &floor, round)?;
-            ours.push(own - nothing);
-            floors.push(other - nothing);
+            let (feed, packets) = self.next_feed(case, round);
+            let nothing = self.nothing.try_clone()?;
+            let nothing = self.run(case, &nothing, feed, packets)?;
+            ours.push(self.run_ours(case, feed, packets)? - nothing);
+            for (program, values) in programs.iter().zip(&mut others) {
+                values.push(self.run(case, program, feed, packets)? - nothing);
+            }
         }
         let place = (self.family().name(), case.flows);
         let row = Row::of("packet", &case.name(self.group.mode), place, "ns", &ours);
-        Ok(row.beside(name, &ours, &floors))
+        let rows = floors.iter().zip(&others);
+        Ok(rows.map(|(floor, values)| row.clone().beside(floor.name, &ours, values)).collect())
     }
 
-    /// The harness alone, the packet path and the floor, with the same packets.
-    fn round(&mut self, case: Case, floor: &ProgramFd, round: u32) -> Result<[f64; 3]> {
-        let packets = match case.kind {
-            Kind::New | Kind::NewWhereFull => NEW_PACKETS,
-            Kind::FirstOfTick => case.flows,
-            Kind::Known | Kind::NotOurs | Kind::Closed => PACKETS,
-        };
-        let mut feed = case.feed(self.family(), self.director.mac);
+    /// What is fed in a round, and how many packets.
+    fn next_feed(&mut self, case: Case, round: u32) -> (Feed, u32) {
+        let feed = case.feed(self.family(), self.director.mac);
         match case.kind {
             Kind::New | Kind::NewWhereFull => {
-                feed.next = self.next_new;
-                feed.end = u32::MAX;
-                self.next_new += packets;
+                let next = self.next_new;
+                self.next_new += NEW_PACKETS;
+                (Feed { next, end: u32::MAX, ..feed }, NEW_PACKETS)
             }
-            Kind::FirstOfTick => {}
+            Kind::FirstOfTick => (feed, case.flows),
             Kind::Known | Kind::NotOurs | Kind::Closed => {
-                feed.random_mask = case.flows - 1;
-                feed.random = round;
+                (Feed { random_mask: case.flows - 1, random: round, ..feed }, PACKETS)
             }
         }
-        let (ours, nothing) = (self.ours.try_clone()?, self.nothing.try_clone()?);
-        Ok([
-            self.run(case, &nothing, feed, packets)?,
-            self.run_ours(case, &ours, feed, packets)?,
-            self.run(case, floor, feed, packets)?,
-        ])
     }
 
     /// Within a tick, so that no cell is written but those that the case is about.
-    fn run_ours(&mut self, case: Case, ours: &ProgramFd, feed: Feed, packets: u32) -> Result<f64> {
+    fn run_ours(&mut self, case: Case, feed: Feed, packets: u32) -> Result<f64> {
+        let ours = self.ours.try_clone()?;
         for _ in 0..8 {
             if case.kind == Kind::FirstOfTick {
-                let before = tick()?;
-                while tick()? == before {
-                    pause(Duration::from_millis(1));
-                }
+                wait_for_tick()?;
             }
-            let began_in = tick()?;
+            let began_in = tick();
             let before = self.director.packets(case.kind.verdict())?;
-            let nanoseconds = self.run(case, ours, feed, packets)?;
+            let nanoseconds = self.run(case, &ours, feed, packets)?;
             let met = self.director.packets(case.kind.verdict())? - before;
             expect_nearly_all(case, packets + if warms(case) { case.flows } else { 0 }, met)?;
-            if tick()? == began_in || matches!(case.kind, Kind::New | Kind::NewWhereFull) {
+            if tick() == began_in || matches!(case.kind, Kind::New | Kind::NewWhereFull) {
                 return Ok(nanoseconds);
             }
         }
@@ -173,7 +168,7 @@ impl Bench<'_> {
         self.next_new += packets;
         let ours = self.ours.try_clone()?;
         self.feed("feed", &ours, feed, packets)?;
-        let insert = self.floor("lru_insert")?;
+        let insert = self.floor(LRU_INSERT)?;
         self.feed("feed", &insert, feed, packets)?;
         Ok(())
     }
@@ -193,9 +188,7 @@ fn warms(case: Case) -> bool {
     matches!(case.kind, Kind::Known)
 }
 
-/// The clock of the packet path.
-fn tick() -> Result<u64> {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).context("read the clock")?;
-    let nanoseconds = Duration::from(time).as_nanos();
-    Ok(u64::try_from(nanoseconds)? >> TICK_SHIFT)
+fn wait_for_tick() -> Result<()> {
+    let before = tick();
+    wait_until("the next tick", Duration::from_secs(10), || Ok(tick() != before))
 }

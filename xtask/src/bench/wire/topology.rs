@@ -192,7 +192,9 @@ fn rules() -> String {
             let backends = backends(number, family);
             let map: Vec<_> = (0..).zip(&backends).map(|(n, at)| format!("{n} : {at}")).collect();
             let (n, map) = (backends.len(), map.join(", "));
-            let rule = format!("meta l4proto tcp dnat {protocol} to numgen inc mod {n} map {{ {map} }} : 8080");
+            let rule = format!(
+                "meta l4proto tcp dnat {protocol} to numgen inc mod {n} map {{ {map} }} : 8080"
+            );
             // Writing to a string cannot fail.
             writeln!(chains, "chain {chain} {{\n{rule}\n}}").ok();
             write!(jumps, "{port} : goto {chain}, ").ok();
