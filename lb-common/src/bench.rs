@@ -56,6 +56,6 @@ mod tests {
     #[test]
     fn the_longest_frame_fits() {
         assert_eq!(size_of::<[u64; 10]>(), LENGTH_V6);
-        assert!(LENGTH_V4 < LENGTH_V6);
+        const { assert!(LENGTH_V4 < LENGTH_V6) };
     }
 }

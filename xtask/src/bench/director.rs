@@ -124,8 +124,9 @@ fn install(datapath: &mut Datapath, config: &Config, hop: NextHop) -> Result<()>
 
 fn configuration(pins: &Path, forward: &str, max_flows: u32) -> String {
     let mut text = format!(
-        "version = 1\n[datapath]\ninterfaces = [\"{NIC}\"]\npin_path = {pins:?}\nmanage_addresses = true\n\
-         max_flows = {max_flows}\n[datapath.timeouts]\ntcp_syn = \"2h\"\n"
+        "version = 1\n[datapath]\ninterfaces = [\"{NIC}\"]\npin_path = \"{}\"\nmanage_addresses = true\n\
+         max_flows = {max_flows}\n[datapath.timeouts]\ntcp_syn = \"2h\"\n",
+        pins.display()
     );
     let [v4, v6] = Family::ALL.map(Family::vip);
     for (number, port) in (0..SERVICES).zip(FIRST_SERVICE..) {

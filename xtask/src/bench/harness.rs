@@ -41,11 +41,11 @@ pub(crate) struct Ran {
 impl Harness {
     /// Loads the programs, with floors that remember this many flows.
     pub(crate) fn load(max_flows: u32) -> Result<Self> {
-        let mut loader = EbpfLoader::new();
+        let mut preparation = EbpfLoader::new();
         for map in ["LRU_V4", "LRU_V6"] {
-            loader.map_max_entries(map, max_flows);
+            preparation.map_max_entries(map, max_flows);
         }
-        let mut loaded = loader.load(OBJECT).context("load the programs of the bench")?;
+        let mut loaded = preparation.load(OBJECT).context("load the programs of the bench")?;
         let feed = loaded.take_map("FEED").context("find the feed")?.try_into()?;
         let target = loaded.take_map("TARGET").context("find the target")?.try_into()?;
         let arrived = loaded.take_map("ARRIVED").context("find the sink's counter")?.try_into()?;
@@ -135,6 +135,7 @@ impl Harness {
 }
 
 /// A feeder, how often it runs, and the interface that it runs at.
+#[derive(Clone, Copy)]
 struct Run {
     program: (&'static str, Family),
     packets: u32,

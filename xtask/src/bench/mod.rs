@@ -4,6 +4,7 @@
 //! median of rounds is shown with its spread.
 
 mod director;
+mod document;
 mod feed;
 mod harness;
 mod http;
@@ -60,6 +61,9 @@ pub(crate) struct Arguments {
     /// Print one JSON list for scripts
     #[arg(long)]
     json: bool,
+    /// Put the results into docs/benchmarks.md, with the machine and the date
+    #[arg(long)]
+    write: bool,
 }
 
 impl Arguments {
@@ -84,7 +88,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         );
     }
     stale::remove_dead_worlds()?;
-    arguments.say(&format!("the shipped packet path, sha256 {}", sha256()?));
+    let sha256 = sha256()?;
+    arguments.say(&format!("the shipped packet path, sha256 {sha256}"));
     let benches = if arguments.benches.is_empty() { &Bench::ALL[..] } else { &arguments.benches };
     let mut rows = Vec::new();
     for bench in benches {
@@ -92,6 +97,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if rows.is_empty() {
         bail!("no case has {:?} in its name", arguments.case.as_deref().unwrap_or_default());
+    }
+    if arguments.write {
+        document::write(&rows, &sha256, arguments.quick)?;
     }
     if arguments.json {
         println!("{}", serde_json::to_string(&rows).context("write the results")?);
@@ -116,4 +124,35 @@ fn stay_on_one_cpu() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(CPU).context("choose a CPU")?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("stay on a CPU")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Cli::try_parse_from([&["bench"], words].concat()).map(|cli| cli.arguments)
+    }
+
+    #[test]
+    fn a_case_is_chosen_by_a_part_of_its_name() {
+        let arguments = parse(&["packet", "--case", "IPv4 nat"]).unwrap();
+        assert_eq!(arguments.benches, [Bench::Packet]);
+        assert!(arguments.wants("IPv4 nat known 1") && !arguments.wants("IPv6 nat known 1"));
+        assert!(parse(&[]).unwrap().wants("anything"));
+    }
+
+    #[test]
+    fn an_unknown_benchmark_is_refused_with_those_that_there_are() {
+        let error = parse(&["paket"]).unwrap_err().to_string();
+        assert!(error.contains("packet") && error.contains("wire"), "{error}");
+    }
 }

@@ -63,7 +63,7 @@ pub(crate) struct Running<'w> {
     contender: Contender,
     world: &'w World,
     /// They end with this value.
-    _processes: Vec<Process>,
+    processes: Vec<Process>,
     _agent: Option<Agent<'w>>,
 }
 
@@ -89,7 +89,7 @@ impl<'w> Running<'w> {
             }
             Contender::Nftables => translate(world)?,
         }
-        let running = Self { contender, world, _processes: processes, _agent: agent };
+        let running = Self { contender, world, processes, _agent: agent };
         running.wait()?;
         Ok(running)
     }
@@ -98,7 +98,9 @@ impl<'w> Running<'w> {
         let address = self.socket();
         let answers = || Ok(get(address, "/", START_WITHIN).is_ok_and(|it| it.status == 200));
         let what = format!("{} to answer", self.contender.name());
-        self.client().enter(|| wait_until(&what, START_WITHIN, answers))?
+        let waited = self.client().enter(|| wait_until(&what, START_WITHIN, answers))?;
+        let logs = || self.processes.iter().map(Process::log).collect::<Vec<_>>().join("\n");
+        waited.with_context(|| format!("its processes said:\n{}", logs()))
     }
 
     /// Where requests come from.
@@ -162,7 +164,7 @@ fn haproxy(world: &World) -> Result<Process> {
         format!(" server {name} {v4}:{PORT} check inter 2s\n")
     });
     let config = format!(
-        "global\n maxconn 20000\n nbthread 2\ndefaults\n mode tcp\n timeout connect 5s\n \
+        "global\n maxconn 4000\n nbthread 2\ndefaults\n mode tcp\n timeout connect 5s\n \
          timeout client 30s\n timeout server 30s\nlisten shop\n bind {VIP_V4}:{PORT}\n \
          balance roundrobin\n{servers}"
     );

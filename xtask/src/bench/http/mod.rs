@@ -55,7 +55,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
 fn measure(running: &Running<'_>, connections: Connections, time: Duration) -> Result<Sample> {
     let (machine, own) = (cpu::machine()?, running.own_time()?);
     let report = load(running.client(), &running.address(), connections, time)?;
-    let (machine, own) = (cpu::machine()? - machine, running.own_time()? - own);
+    let machine = cpu::machine()?.saturating_sub(machine);
+    let own = running.own_time()?.saturating_sub(own);
     let each = |time: Duration| time.as_secs_f64() * 1_000_000.0 / report.requests;
     let (rate, p50, p99) = (report.rate, report.p50, report.p99);
     Ok(Sample { rate, p50, p99, machine: each(machine), own: each(own) })

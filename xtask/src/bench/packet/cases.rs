@@ -130,10 +130,9 @@ impl Case {
     pub(crate) fn feed(self, family: Family, mac: [u8; 6]) -> Feed {
         let to_vip = |flags| feed(family, mac, family.vip(), flags);
         let mut feed = match self.kind {
-            Kind::Known | Kind::FirstOfTick => to_vip(Flags::Ack),
+            Kind::Known | Kind::FirstOfTick | Kind::Closed => to_vip(Flags::Ack),
             Kind::New | Kind::NewWhereFull => to_vip(Flags::Syn),
             Kind::NotOurs => feed(family, mac, family.elsewhere(), Flags::Ack),
-            Kind::Closed => to_vip(Flags::Ack),
         };
         if self.kind == Kind::Closed {
             feed.first_service = CLOSED_PORT;

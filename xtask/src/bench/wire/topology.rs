@@ -123,7 +123,7 @@ impl Topology {
             stay_on_one_cpu()?;
             let (before, spent) = (harness.arrived()?, meter.read()?);
             harness.send(family, feed, (packets, interface))?;
-            let busy = meter.read()? - spent;
+            let busy = meter.read()?.saturating_sub(spent);
             Ok(Sent { arrived: harness.arrived()? - before, busy })
         })?
     }
