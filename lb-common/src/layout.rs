@@ -249,6 +249,8 @@ macro_rules! plain_data {
     )+};
 }
 
+pub(crate) use plain_data;
+
 plain_data!(
     Settings,
     ListenerKeyV4,
