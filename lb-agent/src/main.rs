@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use lb_agent::io::causes::with_causes;
+use lb_agent::io::run::decap::{self, DecapArgs};
 use lb_agent::io::run::{self, ReadError, StartError};
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +32,8 @@ enum Command {
         /// The file, instead of that of --config.
         file: Option<PathBuf>,
     },
+    /// On a backend: take off what a director with `forward = "ipip"` or `"gue"` has put before clients' packets.
+    Decap(DecapArgs),
     /// Remove programs, pins and managed addresses that a stopped agent has left; open flows end.
     Detach,
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         None => runtime.block_on(run::run(&args.config)),
         Some(Command::Check { file }) => check(file.as_ref().unwrap_or(&args.config)),
+        Some(Command::Decap(args)) => runtime.block_on(decap::run(args)),
         Some(Command::Detach) => runtime.block_on(detach(&args.config)),
     };
     match done {

@@ -81,3 +81,25 @@ fn a_log_filter_that_cannot_be_is_a_matter_of_usage() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--log a=b=c"));
 }
+
+#[test]
+fn decap_names_what_is_wrong_with_its_arguments_and_how_to_mend_it() {
+    let usual = ["decap", "--interface", "eth0", "--vip", "203.0.113.10"];
+    for (more, named) in [
+        (["--vip", "203.0.113.10:80"], ["'203.0.113.10:80' for '--vip <ADDRESS>'", "without port"]),
+        (["--vip", "ff02::1"], ["--vip", "a multicast address; give a unicast address"]),
+        (["--from", "director"], ["'director' for '--from <PREFIX>'", "such as 192.0.2.0/24"]),
+        (["--mss", "100"], ["'100' for '--mss <SIZE>'", "bytes from 536"]),
+        (["--gue-port", "65536"], ["--gue-port <PORT>", "0..=65535"]),
+        (["--xdp-mode", "fast"], ["--xdp-mode <MODE>", "auto, native, generic"]),
+    ] {
+        let arguments = [&usual[..], &more].concat();
+        let output = lb_agent(&arguments, Path::new("/no/such/lb.toml"));
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        let said = stderr(&output);
+        assert!(named.iter().all(|words| said.contains(words)), "{named:?} are not in\n{said}");
+    }
+    let output = lb_agent(&["decap"], Path::new("/no/such/lb.toml"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--interface <NAME>"), "{}", stderr(&output));
+}

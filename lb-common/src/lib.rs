@@ -13,6 +13,7 @@ pub mod bench;
 pub mod cell;
 #[cfg(feature = "api")]
 pub mod config_file;
+pub mod decap;
 pub mod layout;
 pub mod verdict;
 

@@ -27,16 +27,18 @@ impl Kind {
 }
 
 macro_rules! verdicts {
-    ($($number:literal $variant:ident $name:literal $kind:ident $help:literal;)+) => {
-        /// What happened to a packet.
-        #[expect(clippy::doc_markdown, reason = "the texts are for operators, too")]
+    (
+        $(#[$about:meta])* $verdict:ident:
+        $($number:literal $variant:ident $name:literal $kind:ident $help:literal;)+
+    ) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
-        pub enum Verdict {
+        pub enum $verdict {
             $(#[doc = $help] $variant = $number,)+
         }
 
-        impl Verdict {
+        impl $verdict {
             /// All verdicts, by number.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
@@ -64,11 +66,24 @@ macro_rules! verdicts {
             pub const fn help(self) -> &'static str {
                 match self { $(Self::$variant => $help,)+ }
             }
+
+            /// Number of the verdict: index of its counter.
+            #[must_use]
+            #[inline(always)]
+            #[expect(clippy::as_conversions, reason = "the number of a variant")]
+            pub const fn number(self) -> u32 {
+                self as u32
+            }
         }
     };
 }
 
+pub(crate) use verdicts;
+
 verdicts! {
+    /// What happened to a packet.
+    #[expect(clippy::doc_markdown, reason = "the texts are for operators, too")]
+    Verdict:
     1 ToBackend "to_backend" Forwarded "A client's packet went to a backend.";
     2 ToClient "to_client" Forwarded "A backend's reply went to its client.";
     4 ErrorToBackend "error_to_backend" Forwarded "An ICMP error about a reply went to the flow's backend.";
@@ -99,37 +114,28 @@ verdicts! {
 /// Entries of the array of counters: one more than the highest verdict number, with room to grow.
 pub const MAX_VERDICTS: u32 = 64;
 
-impl Verdict {
-    /// Number of the verdict: index of its counter.
-    #[must_use]
-    #[inline(always)]
-    #[expect(clippy::as_conversions, reason = "the number of a variant")]
-    pub const fn number(self) -> u32 {
-        self as u32
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    #[test]
-    fn numbers_rise_and_fit_the_counters() {
-        assert!(Verdict::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
-        for verdict in Verdict::ALL {
-            assert!(verdict.number() < MAX_VERDICTS);
-            let number = verdict.number().try_into().unwrap();
-            assert_eq!(Verdict::from_number(number), Some(*verdict));
+    /// Number, name and help of the verdicts of a list: numbers rise and fit the counters, names are labels.
+    pub(crate) fn check_list(rows: &[(u32, &str, &str)]) {
+        assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        for (index, (number, name, help)) in rows.iter().enumerate() {
+            assert!(*number < MAX_VERDICTS, "{name}");
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
+            assert!(rows[..index].iter().all(|other| other.1 != *name), "{name}");
+            assert!(help.ends_with('.'), "{name}");
         }
     }
 
     #[test]
-    fn every_name_is_a_label_of_its_own() {
-        for (index, verdict) in Verdict::ALL.iter().enumerate() {
-            let name = verdict.name();
-            assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
-            assert!(Verdict::ALL[..index].iter().all(|other| other.name() != name), "{name}");
-            assert!(verdict.help().ends_with('.'), "{name}");
+    fn numbers_rise_and_every_name_is_a_label_of_its_own() {
+        let rows = Verdict::ALL.iter().map(|row| (row.number(), row.name(), row.help()));
+        check_list(&rows.collect::<Vec<_>>());
+        for verdict in Verdict::ALL {
+            let number = verdict.number().try_into().unwrap();
+            assert_eq!(Verdict::from_number(number), Some(*verdict));
         }
     }
 }

@@ -25,6 +25,7 @@
 )]
 
 pub mod checksum;
+pub mod decap;
 pub mod ethernet;
 pub mod family;
 pub mod flight;

@@ -11,6 +11,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod kernel;
+#[cfg(target_arch = "bpf")]
+mod program;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -44,6 +44,12 @@ impl<F: Frame> Packet<F> {
         self.frame
     }
 
+    /// The frame itself; windows do not outlive a look at it.
+    #[inline(always)]
+    pub fn frame_mut(&mut self) -> &mut F {
+        &mut self.frame
+    }
+
     /// Length in bytes.
     #[inline(always)]
     pub fn length(&self) -> usize {

@@ -183,6 +183,11 @@ impl World {
         End { namespace: &self.director, interface: "front" }
     }
 
+    /// A port of the switch, where frames are seen as they are on the wire.
+    pub fn port<'w>(&'w self, name: &'w str) -> End<'w> {
+        End { namespace: &self.switch, interface: name }
+    }
+
     /// Pulls a backend's cable out of the switch.
     pub fn unplug(&self, port: &str) -> Result<()> {
         self.switch.ip(&format!("link set {port} down"))
@@ -192,8 +197,7 @@ impl World {
     pub fn tag(&self, port: &str) -> Result<()> {
         // Else the tag would travel beside the frame, where XDP does not see it.
         run(self.switch.command("ethtool").args(["-K", "director", "txvlan", "off"]))?;
-        let end = End { namespace: &self.switch, interface: port };
-        xdp::attach(xdp::TAG, end, &self.link_path())
+        xdp::attach(xdp::TAG, self.port(port), &self.link_path())
     }
 
     /// Puts the cable in again.
@@ -223,7 +227,7 @@ impl World {
             Arms::One => {
                 self.plug(client, "client")?;
                 self.plug(front, "director")?;
-                self.wake(End { namespace: &self.switch, interface: "director" })?;
+                self.wake(self.port("director"))?;
                 "front"
             }
             Arms::Two => {
@@ -231,7 +235,7 @@ impl World {
                 self.wake(client)?;
                 let back = End { namespace: &self.director, interface: "back" };
                 self.plug(back, "director")?;
-                self.wake(End { namespace: &self.switch, interface: "director" })?;
+                self.wake(self.port("director"))?;
                 "back"
             }
         };
@@ -250,7 +254,7 @@ impl World {
 
     /// Joins an end to the switch, at the port with this name.
     fn plug(&self, end: End<'_>, port: &str) -> Result<()> {
-        join(end, End { namespace: &self.switch, interface: port })?;
+        join(end, self.port(port))?;
         self.switch.ip(&format!("link set {port} master bridge"))
     }
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use lb_agent::model::config::parse;
-use lb_common::verdict::Verdict;
+use lb_common::decap;
+use lb_common::verdict::{Kind, Verdict};
 
 const MOST_LINES: usize = 350;
 
@@ -115,6 +116,11 @@ fn no_test_is_ignored() {
     assert!(ignored.is_empty(), "{ignored:#?}");
 }
 
+/// A row of a table of verdicts.
+fn row(number: u32, name: &str, kind: Kind, help: &str) -> String {
+    format!("| {number} | `{name}` | {} | {help} |\n", kind.name())
+}
+
 /// The page of verdicts as the code has them.
 fn verdicts_page() -> String {
     let mut page = String::from(
@@ -122,10 +128,11 @@ fn verdicts_page() -> String {
          `lb_packets_total` and rows of `lb-ctl drops`.\nThis page is generated from the code: \
          `UPDATE_DOCS=1 cargo test -p lb-tests --test tidy`.\n\n| number | verdict | kind | meaning |\n|---|---|---|---|\n",
     );
-    page.extend(Verdict::ALL.iter().map(|verdict| {
-        let (number, name, kind) = (verdict.number(), verdict.name(), verdict.kind().name());
-        format!("| {number} | `{name}` | {kind} | {} |\n", verdict.help())
-    }));
+    page.extend(
+        Verdict::ALL
+            .iter()
+            .map(|verdict| row(verdict.number(), verdict.name(), verdict.kind(), verdict.help())),
+    );
     page
 }
 
@@ -137,6 +144,23 @@ fn every_verdict_is_documented() {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(kept, verdicts_page(), "docs/verdicts.md is not what the code says");
+}
+
+#[test]
+fn every_verdict_of_decapsulation_is_documented() {
+    let path = root().join("docs/decap.md");
+    let kept = page("docs/decap.md");
+    let (text, _) = kept.split_once("|---|---|---|---|\n").unwrap();
+    let mut wanted = format!("{text}|---|---|---|---|\n");
+    wanted.extend(
+        decap::Verdict::ALL
+            .iter()
+            .map(|verdict| row(verdict.number(), verdict.name(), verdict.kind(), verdict.help())),
+    );
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    assert_eq!(page("docs/decap.md"), wanted, "docs/decap.md is not what the code says");
 }
 
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]

@@ -32,7 +32,9 @@ pub enum StoreError {
         source: io::Error,
     },
     /// Nothing can be kept.
-    #[error("[agent] state_dir = {path:?} must be a folder that the agent may write to")]
+    #[error(
+        "[agent] state_dir = {path:?} (on a backend: --state-dir) must be a folder that the agent may write to"
+    )]
     StateDir {
         /// The folder.
         path: PathBuf,

@@ -9,6 +9,7 @@ pub mod agent;
 #[cfg(test)]
 mod cast;
 pub mod config;
+pub mod decap;
 pub mod desired;
 pub mod health;
 pub mod overlay;

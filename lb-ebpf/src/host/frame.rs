@@ -4,6 +4,7 @@ use core::cell::Cell;
 
 use network_types::eth::EthHdr;
 
+use crate::checksum::Sum;
 use crate::packet::Frame;
 
 /// Bytes before a frame that it may grow into, as XDP has them.
@@ -48,6 +49,14 @@ impl HostFrame {
     /// The bytes as they are now.
     pub fn bytes(&self) -> Vec<u8> {
         self.buffer[self.start..self.end].iter().map(Cell::get).collect()
+    }
+
+    /// Updates the checksum at an offset for a word that has changed.
+    pub fn update_checksum(&mut self, at: usize, old: u16, new: u16) {
+        let field = &self.buffer[self.start + at..][..2];
+        let checksum = u16::from_ne_bytes([field[0].get(), field[1].get()]);
+        let changed = Sum::default().change(old, new).applied_to(checksum).to_ne_bytes();
+        field.iter().zip(changed).for_each(|(cell, byte)| cell.set(byte));
     }
 
     /// The address of a position; the pointer is good for the whole buffer.

@@ -16,6 +16,7 @@ use lb_ebpf::flight::{Flight, Scratch};
 use lb_ebpf::tables::{Entry, Tables};
 
 use super::parts;
+use crate::program::entry;
 
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
@@ -88,14 +89,6 @@ pub static REPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// The maps above.
 pub struct KernelTables;
-
-macro_rules! entry {
-    ($map:ident, $index:expr) => {{
-        let value = $map.get_ptr_mut($index)?;
-        // SAFETY: a value of an array lives as long as the program.
-        Some(unsafe { Entry::new(value) })
-    }};
-}
 
 impl Tables for KernelTables {
     #[inline(always)]

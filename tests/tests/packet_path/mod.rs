@@ -120,13 +120,18 @@ impl PacketPath {
 
     /// What all CPUs counted of a verdict.
     pub fn verdict(&self, number: u32) -> Count {
-        let mut sum = Count::default();
-        for count in self.verdicts.get(&number, 0).unwrap().iter() {
-            sum.packets += count.packets;
-            sum.bytes += count.bytes;
-        }
-        sum
+        counted(&self.verdicts, number)
     }
+}
+
+/// What all CPUs counted at a number.
+pub fn counted(of: &PerCpuArray<MapData, Count>, number: u32) -> Count {
+    let mut sum = Count::default();
+    for count in of.get(&number, 0).unwrap().iter() {
+        sum.packets += count.packets;
+        sum.bytes += count.bytes;
+    }
+    sum
 }
 
 /// All cells of the flow table.
@@ -155,7 +160,8 @@ pub fn pin_to_cpu(cpu: usize) {
     sched_setaffinity(Pid::from_raw(0), &cpus).unwrap();
 }
 
-fn take<M: TryFrom<Map>>(loaded: &mut Ebpf, name: &str) -> M {
+/// Takes a map out of an object.
+pub fn take<M: TryFrom<Map>>(loaded: &mut Ebpf, name: &str) -> M {
     let map = loaded.take_map(name).unwrap();
     M::try_from(map).ok().unwrap()
 }
@@ -168,7 +174,8 @@ fn context(length: usize, interface: u32) -> Vec<u8> {
     [start, end, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
-fn run(program: &Xdp, frame: &[u8], interface: u32) -> Ran {
+/// Runs a program on a frame that comes in by an interface of this network namespace.
+pub fn run(program: &Xdp, frame: &[u8], interface: u32) -> Ran {
     let input = [&BEFORE, frame].concat();
     let context = context(input.len(), interface);
     let mut output = vec![0; input.len() + 64];

@@ -29,6 +29,10 @@ const BACKENDS: u8 = 8;
 pub(crate) const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 0, 1];
 /// Flows of which more is looked at than that they are there.
 const LOOKED_AT: usize = 100_000;
+/// Sources of full NAT: with eight backends behind each VIP there are enough ports for four million flows.
+const FULL_NAT_SOURCES: &str = "\"192.0.2.1\", \"192.0.2.2\", \"192.0.2.3\", \"192.0.2.4\", \"2001:db8:9::1\", \"2001:db8:9::2\", \"2001:db8:9::3\", \"2001:db8:9::4\"";
+/// Sources of tunnels, with bits that vary.
+const TUNNEL_SOURCES: &str = "\"172.16.0.0/16\", \"2001:db8:9::/96\"";
 /// The director's interface.
 pub(crate) const NIC: &str = "nic";
 
@@ -53,7 +57,7 @@ impl Director {
         let nic = nic.context("find the interface")?;
         let mac = nic.mac.context("find its MAC address")?;
         let mut datapath = Datapath::open(&config.datapath, OBJECT)?;
-        let hop = NextHop { interface: nic.index, neighbour: NEIGHBOUR, source: mac };
+        let hop = NextHop { interface: nic.index, neighbour: NEIGHBOUR, source: mac, mtu: 1_500 };
         install(&mut datapath, &config, hop)?;
         let program = ProgramInfo::from_pin(pins.join("program"))?.fd()?;
         Ok(Self { datapath, program, pins, interface: nic.index, mac })
@@ -82,9 +86,9 @@ impl Director {
     /// Fails unless the flow table holds this many flows, all different and established.
     pub(crate) fn expect_flows(&self, expected: u32) -> Result<()> {
         let (found, listed) =
-            self.datapath.flows().list(tick(), LOOKED_AT, |_| true, |_, _| true)?;
+            self.datapath.flows().list(tick(), LOOKED_AT, |_| true, |_, _, _| true)?;
         let established = listed.iter().filter(|flow| flow.state == State::Established);
-        let ends = established.map(|flow| (flow.detail.source, flow.detail.source_port));
+        let ends = established.map(|flow| (flow.detail.client, flow.detail.client_port));
         let different: BTreeSet<_> = ends.collect();
         ensure!(
             found == u64::from(expected) && different.len() == listed.len(),
@@ -125,9 +129,12 @@ fn install(datapath: &mut Datapath, config: &Config, hop: NextHop) -> Result<()>
 fn configuration(pins: &Path, forward: &str, max_flows: u32) -> String {
     let mut text = format!(
         "version = 1\n[datapath]\ninterfaces = [\"{NIC}\"]\npin_path = \"{}\"\nmanage_addresses = true\n\
-         max_flows = {max_flows}\n[datapath.timeouts]\ntcp_syn = \"2h\"\n",
+         max_flows = {max_flows}\n[datapath.timeouts]\ntcp_syn = \"2h\"\n\
+         [datapath.full_nat]\nsources = [{FULL_NAT_SOURCES}]\nports = \"1024-65535\"\n\
+         [datapath.tunnel]\nsources = [{TUNNEL_SOURCES}]\n",
         pins.display()
     );
+    let rewrites_ports = matches!(forward, "nat" | "full-nat");
     let [v4, v6] = Family::ALL.map(Family::vip);
     for (number, port) in (0..SERVICES).zip(FIRST_SERVICE..) {
         let listen =
@@ -136,7 +143,8 @@ fn configuration(pins: &Path, forward: &str, max_flows: u32) -> String {
         writeln!(text, "[[service]]\nname = \"s{number}\"\n{listen}").ok();
         let [v4, v6] = Family::ALL.map(|family| backends(number, family));
         for (backend, (v4, v6)) in v4.into_iter().zip(v6).enumerate() {
-            let address = format!("address = [\"{v4}:8080\", \"[{v6}]:8080\"]");
+            let port = if rewrites_ports { 8080 } else { port };
+            let address = format!("address = [\"{v4}:{port}\", \"[{v6}]:{port}\"]");
             writeln!(text, "[[service.backend]]\nname = \"b{backend}\"\n{address}").ok();
         }
     }

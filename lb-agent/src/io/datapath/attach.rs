@@ -129,7 +129,7 @@ pub(super) fn attach_again(
 }
 
 /// A pin of that name is of an interface that is gone.
-fn pin_link(link: FdLink, interface: &str, pins: &Pins) -> Result<()> {
+pub(super) fn pin_link(link: FdLink, interface: &str, pins: &Pins) -> Result<()> {
     let path = pins.link(interface);
     remove(&path)?;
     link.pin(&path).map(drop).map_err(|error| pin_error("pin the link", &path, error))

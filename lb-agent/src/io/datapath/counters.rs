@@ -46,7 +46,7 @@ impl Maps {
     }
 }
 
-fn sum<V: Pod + Default>(
+pub(super) fn sum<V: Pod + Default>(
     of: &PerCpuArray<MapData, V>,
     name: &'static str,
     id: u32,
@@ -56,7 +56,7 @@ fn sum<V: Pod + Default>(
     Ok(per_cpu.iter().copied().fold(V::default(), add))
 }
 
-fn add_count(a: Count, b: Count) -> Count {
+pub(super) fn add_count(a: Count, b: Count) -> Count {
     Count { packets: a.packets.wrapping_add(b.packets), bytes: a.bytes.wrapping_add(b.bytes) }
 }
 

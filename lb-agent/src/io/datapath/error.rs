@@ -12,7 +12,7 @@ pub enum DatapathError {
     /// The pin folder cannot hold pins.
     #[error(
         "{} is not on a BPF file system; `mount -t bpf bpf /sys/fs/bpf` makes one, and \
-         `[datapath] pin_path` must lie on it",
+         `[datapath] pin_path` (on a backend: --pin-path) must lie on it",
         path.display()
     )]
     NotBpffs {
@@ -22,7 +22,7 @@ pub enum DatapathError {
     /// Somebody else's pins.
     #[error(
         "another lb-agent uses the pins in {}; stop it first, or give this one another \
-         `[datapath] pin_path`",
+         `[datapath] pin_path` (on a backend: --pin-path)",
         path.display()
     )]
     InUse {
@@ -96,7 +96,8 @@ pub enum DatapathError {
     /// The interface is attached in a mode that the configuration rules out.
     #[error(
         "{interface} is attached in {found} mode and the configuration wants {wanted}; \
-         `lb-agent detach` first, or set xdp_mode = \"auto\""
+         `lb-agent detach` (of a backend: stop `lb-agent decap` without --keep) first, or let the \
+         mode be `auto`"
     )]
     OtherMode {
         /// The interface.
@@ -113,6 +114,16 @@ pub enum DatapathError {
         interface: String,
         /// The mode that was tried last.
         mode: &'static str,
+        /// Why not.
+        source: Source,
+    },
+    /// The kernel refused the program of a backend for what goes out.
+    #[error(
+        "attach to what leaves {interface}; `--mss off` does without, and leaves the MSS as it is"
+    )]
+    Clamp {
+        /// The interface.
+        interface: String,
         /// Why not.
         source: Source,
     },

@@ -2,7 +2,7 @@
 
 use super::attach::{attach_again, foreign};
 use super::error::{DatapathError, Result};
-use super::{Datapath, program};
+use super::{Datapath, PROGRAM, program};
 use crate::io::netlink::{Link, links};
 
 impl Datapath {
@@ -45,7 +45,7 @@ impl Datapath {
 
     /// Attaches to an interface that was made anew under its old name.
     fn attach_again(&mut self, link: &Link) -> Result<()> {
-        attach_again(program(&mut self.loaded)?, link, self.mode, &self.pins)?;
+        attach_again(program(&mut self.loaded, PROGRAM)?, link, self.mode, &self.pins)?;
         tracing::info!("attached to {} again", link.name);
         Ok(())
     }

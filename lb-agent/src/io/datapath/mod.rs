@@ -6,7 +6,9 @@
 
 mod attach;
 mod backends;
+mod clamp;
 mod counters;
+mod decap;
 mod error;
 mod flow_table;
 mod follow;
@@ -28,7 +30,9 @@ use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::{api, map};
 
+pub use clamp::Hook;
 pub use counters::Counters;
+pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
 pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
 pub use lock::Lock;
@@ -99,7 +103,7 @@ impl Datapath {
         check_pinned(pins, geometry)?;
         let mut loaded = load(object, pins, geometry)?;
         check_pinned(pins, geometry)?;
-        let program = verify(&mut loaded)?;
+        let program = verify(&mut loaded, PROGRAM)?;
         let program_id = program.info().map_err(load_error)?.id();
         let mut maps = Maps::open(pins)?;
         let flows = Arc::new(FlowTable::open(pins, geometry)?);
@@ -141,18 +145,23 @@ impl Datapath {
 
     /// The configured interfaces that run a program now.
     pub fn interfaces(&self) -> Result<Vec<api::Interface>> {
-        let links = links().map_err(DatapathError::Interfaces)?;
-        Ok(links
-            .into_iter()
-            .filter(|link| self.interfaces.contains(&link.name))
-            .filter_map(|link| {
-                let attached = link.xdp?;
-                let mode = if attached.native { "native" } else { "generic" };
-                let (name, mode) = (link.name, mode.to_owned());
-                Some(api::Interface { name, mode, program_id: attached.program_id })
-            })
-            .collect())
+        attached_interfaces(&self.interfaces)
     }
+}
+
+/// Those of these interfaces that run a program now.
+fn attached_interfaces(names: &[String]) -> Result<Vec<api::Interface>> {
+    let links = links().map_err(DatapathError::Interfaces)?;
+    Ok(links
+        .into_iter()
+        .filter(|link| names.contains(&link.name))
+        .filter_map(|link| {
+            let attached = link.xdp?;
+            let mode = if attached.native { "native" } else { "generic" };
+            let (name, mode) = (link.name, mode.to_owned());
+            Some(api::Interface { name, mode, program_id: attached.program_id })
+        })
+        .collect())
 }
 
 /// Both may be moved to, and the flow table used from, any thread.
@@ -199,14 +208,14 @@ fn load_error(error: ProgramError) -> DatapathError {
     DatapathError::Load(format!("{io_error}; the verifier's log ends with\n  {lines}").into())
 }
 
-/// Has the kernel verify the program.
-fn verify(loaded: &mut Ebpf) -> Result<&mut Xdp> {
-    let program = program(loaded)?;
+/// Has the kernel verify a program.
+fn verify<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = program(loaded, name)?;
     program.load().map_err(load_error)?;
     Ok(program)
 }
 
-fn program(loaded: &mut Ebpf) -> Result<&mut Xdp> {
-    let no_program = || DatapathError::Load(format!("it has no program {PROGRAM}").into());
-    loaded.program_mut(PROGRAM).ok_or_else(no_program)?.try_into().map_err(load_error)
+fn program<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let no_program = || DatapathError::Load(format!("it has no program {name}").into());
+    loaded.program_mut(name).ok_or_else(no_program)?.try_into().map_err(load_error)
 }

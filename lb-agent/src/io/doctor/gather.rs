@@ -116,7 +116,8 @@ async fn features(interface: &str) -> Option<BTreeSet<String>> {
     active
 }
 
-fn addresses() -> BTreeSet<IpAddr> {
+/// Addresses that the host has.
+pub fn addresses() -> BTreeSet<IpAddr> {
     let found = getifaddrs().into_iter().flatten().filter_map(|entry| entry.address);
     found
         .filter_map(|address| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
@@ -147,7 +148,8 @@ fn read(key: &str) -> Option<String> {
     fs::read_to_string(Path::new("/proc/sys/net").join(key)).ok()
 }
 
-fn sysctl<T: FromStr>(key: &str) -> Option<T> {
+/// A value under /proc/sys/net.
+pub fn sysctl<T: FromStr>(key: &str) -> Option<T> {
     read(key)?.trim().parse().ok()
 }
 

@@ -16,7 +16,7 @@ use lb_common::api::Check;
 
 use crate::model::agent::detour_remedy;
 
-pub use gather::gather;
+pub use gather::{addresses, gather, sysctl};
 
 /// What was found on the host.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! Tells when an interface has changed; what it is like now is read anew by whoever is told.
+//! Tells when an interface or an address has changed; what it is like now is read anew by whoever is told.
 
 use std::io;
 use std::time::Duration;
@@ -18,7 +18,24 @@ pub fn follow_links<T: Send + 'static>(
     told: mpsc::Sender<T>,
     news: impl Fn() -> T + Send + 'static,
 ) -> io::Result<()> {
-    let (connection, handle, mut messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+    follow(&[MulticastGroup::Link], told, news)
+}
+
+/// The same after every change of an interface or an address.
+pub fn follow_addresses<T: Send + 'static>(
+    told: mpsc::Sender<T>,
+    news: impl Fn() -> T + Send + 'static,
+) -> io::Result<()> {
+    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    follow(&groups, told, news)
+}
+
+fn follow<T: Send + 'static>(
+    groups: &[MulticastGroup],
+    told: mpsc::Sender<T>,
+    news: impl Fn() -> T + Send + 'static,
+) -> io::Result<()> {
+    let (connection, handle, mut messages) = new_multicast_connection(groups)?;
     tokio::spawn(connection);
     tokio::spawn(async move {
         while messages.next().await.is_some() {

@@ -12,5 +12,5 @@ mod resolver;
 
 pub use address::{AddressError, Addresses};
 pub use link::{Attached, Link, links};
-pub use link_news::follow_links;
+pub use link_news::{follow_addresses, follow_links};
 pub use resolver::Resolver;

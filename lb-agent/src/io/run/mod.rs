@@ -7,6 +7,7 @@
 mod answers;
 mod capabilities;
 mod changes;
+pub mod decap;
 mod descriptors;
 mod faults;
 mod flows;

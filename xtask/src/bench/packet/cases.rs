@@ -21,7 +21,13 @@ pub(crate) struct Mode {
 }
 
 /// All modes.
-const MODES: [Mode; 1] = [Mode { name: "nat", floors: &[LRU_NAT, LRU_IPIP], replies: true }];
+const MODES: [Mode; 5] = [
+    Mode { name: "nat", floors: &[LRU_NAT, LRU_IPIP], replies: true },
+    Mode { name: "ipip", floors: &[LRU_IPIP], replies: false },
+    Mode { name: "gue", floors: &[LRU_IPIP], replies: false },
+    Mode { name: "dsr", floors: &[LRU_NAT], replies: false },
+    Mode { name: "full-nat", floors: &[LRU_NAT], replies: true },
+];
 
 /// What is compared with.
 #[derive(Clone, Copy, Debug)]
