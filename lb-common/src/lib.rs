@@ -9,6 +9,7 @@
 
 #[cfg(feature = "api")]
 pub mod api;
+pub mod bench;
 pub mod cell;
 #[cfg(feature = "api")]
 pub mod config_file;

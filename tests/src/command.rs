@@ -16,6 +16,11 @@ pub fn run(command: &mut Command) -> Result<String> {
 
 /// Runs `command` with `input` on its standard input and returns what it printed.
 pub fn run_with_input(command: &mut Command, input: &str) -> Result<String> {
+    run_with_bytes(command, input.as_bytes()).with_context(|| format!("input was:\n{input}"))
+}
+
+/// The same for input that is no text.
+pub fn run_with_bytes(command: &mut Command, input: &[u8]) -> Result<String> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -23,10 +28,10 @@ pub fn run_with_input(command: &mut Command, input: &str) -> Result<String> {
         .spawn()
         .with_context(|| format!("start {}", show(command)))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).with_context(|| format!("write to {}", show(command)))?;
+        stdin.write_all(input).with_context(|| format!("write to {}", show(command)))?;
     }
     let output = child.wait_with_output().with_context(|| format!("wait for {}", show(command)))?;
-    expect_success(command, &output).with_context(|| format!("input was:\n{input}"))
+    expect_success(command, &output)
 }
 
 fn expect_success(command: &Command, output: &Output) -> Result<String> {

@@ -14,7 +14,8 @@ use crate::setup;
 const TARGET: &str = "bpfel-unknown-none";
 
 /// The objects that are kept: the binary of `lb-ebpf` that each is built from, and its file.
-const OBJECTS: [(&str, &str); 2] = [("lb-ebpf", "sluice.bpf.o"), ("lb-decap", "decap.bpf.o")];
+const OBJECTS: [(&str, &str); 3] =
+    [("lb-ebpf", "sluice.bpf.o"), ("lb-decap", "decap.bpf.o"), ("lb-bench", "bench.bpf.o")];
 
 /// Builds the objects and puts them where they are embedded.
 pub(crate) fn build() -> Result<()> {

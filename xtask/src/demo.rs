@@ -97,7 +97,8 @@ fn tell(arguments: &Arguments, story: Story) -> Result<Report> {
     Ok(report)
 }
 
-fn build() -> Result<Binaries> {
+/// Builds the release that is shown and measured.
+pub(crate) fn build() -> Result<Binaries> {
     let packages = ["--package", "lb-agent", "--package", "lb-ctl"];
     // Standard output belongs to the report.
     run_command(

@@ -1,5 +1,6 @@
 //! `cargo xtask`: builds, sets up, tests and shows Sluice. No part of the product is in here.
 
+mod bench;
 mod bpf;
 mod cargo;
 mod check;
@@ -29,6 +30,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Run every test at all levels, those that need root included, and sum them up (needs root)
     Test,
+    /// Measure what a packet, a wire and a request cost, beside what they cost at least (needs root)
+    Bench(bench::Arguments),
     /// Check formatting, lints, style and that the BPF object is what its source gives; what CI runs
     Check,
     /// Build the BPF object from lb-ebpf into lb-ebpf/object
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Demo(arguments) => return demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments)?,
         Task::Test => return test::run_all(),
         Task::Check => check::run_all()?,
         Task::Bpf { check: false } => bpf::build()?,

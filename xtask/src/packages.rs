@@ -20,6 +20,15 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
 ];
 
+/// What the benchmarks of HTTP need besides.
+const FOR_THE_BENCH: &[(&str, &str)] = &[
+    ("nginx", "nginx-light"),
+    ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
+    ("nft", "nftables"),
+    ("haproxy", "haproxy"),
+    ("wrk", "wrk"),
+];
+
 /// Installs what the demo needs, where it is missing.
 pub(crate) fn ensure_for_demo() -> Result<()> {
     ensure(FOR_THE_DEMO)
@@ -28,6 +37,11 @@ pub(crate) fn ensure_for_demo() -> Result<()> {
 /// Installs what the tests need, where it is missing.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     ensure(&[FOR_THE_DEMO, FOR_TESTS].concat())
+}
+
+/// Installs what the benchmarks need, where it is missing.
+pub(crate) fn ensure_for_bench() -> Result<()> {
+    ensure(&[FOR_THE_DEMO, FOR_THE_BENCH].concat())
 }
 
 fn ensure(programs: &[(&str, &str)]) -> Result<()> {

@@ -1,0 +1,105 @@
+//! Results in docs/benchmarks.md: each benchmark has a section of its own, between marks.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use lb_tests::command::run;
+
+use super::row::Row;
+use super::show;
+use crate::cargo::root;
+
+/// Puts results in place of older ones of the same benchmarks.
+pub(crate) fn write(rows: &[Row], sha256: &str, quick: bool) -> Result<()> {
+    let path = path()?;
+    let mut page = std::fs::read_to_string(&path).context("read docs/benchmarks.md")?;
+    let head = format!("{}; the object's sha256 is `{sha256}`", machine()?);
+    let head = if quick { format!("{head}; `--quick`") } else { head };
+    for bench in benches(rows) {
+        let of_bench: Vec<_> = rows.iter().filter(|row| row.bench == bench).cloned().collect();
+        let section = format!("{head}.\n\n{}", table(&of_bench));
+        page = replaced(&page, bench, &section)
+            .with_context(|| format!("find the marks of {bench} in docs/benchmarks.md"))?;
+    }
+    std::fs::write(&path, page).context("write docs/benchmarks.md")?;
+    eprintln!("the results are in docs/benchmarks.md");
+    Ok(())
+}
+
+fn path() -> Result<PathBuf> {
+    Ok(root()?.join("docs/benchmarks.md"))
+}
+
+fn benches(rows: &[Row]) -> Vec<&'static str> {
+    let mut benches: Vec<_> = rows.iter().map(|row| row.bench).collect();
+    benches.dedup();
+    benches
+}
+
+/// Date, CPU, kernel and number of CPUs.
+fn machine() -> Result<String> {
+    let date = run(Command::new("date").args(["--utc", "+%F"]))?;
+    let kernel = run(Command::new("uname").args(["--kernel-release", "--machine"]))?;
+    let info = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let model = model.map_or("unknown CPU", |(_, name)| name.trim());
+    let n_cpus = std::thread::available_parallelism().context("count the CPUs")?;
+    Ok(format!("{}: {model}, {n_cpus} CPUs, Linux {}", date.trim(), kernel.trim()))
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "| case | family | flows | median | half of the rounds | beside | its median | ratio |\n\
+         |---|---|--:|--:|--:|---|--:|--:|\n",
+    );
+    for Row { case, family, flows, value, unit, floor, ratio, spread, .. } in rows {
+        let number = show::number;
+        let spread = format!("{} to {}", number(spread.low), number(spread.high));
+        let (name, of_floor) =
+            floor.as_ref().map_or(("", String::new()), |it| (&it.name, number(it.value)));
+        let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
+        let value = format!("{} {unit}", number(*value));
+        // Writing to a string cannot fail.
+        writeln!(
+            text,
+            "| {case} | {family} | {flows} | {value} | {spread} | {name} | {of_floor} | {ratio} |"
+        )
+        .ok();
+    }
+    text
+}
+
+/// The page with another section between the marks of a benchmark; `None` where they are missing.
+fn replaced(page: &str, bench: &str, section: &str) -> Option<String> {
+    let (begin, end) = (format!("<!-- {bench} -->\n"), format!("<!-- end of {bench} -->"));
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}{section}{end}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum;
+
+    use super::super::Bench;
+    use super::*;
+
+    #[test]
+    fn results_take_the_place_of_older_ones_and_of_nothing_else() {
+        let page = "a\n<!-- wire -->\nold\n<!-- end of wire -->\nb\n";
+        let new = replaced(page, "wire", "new\n").unwrap();
+        assert_eq!(new, "a\n<!-- wire -->\nnew\n<!-- end of wire -->\nb\n");
+        assert_eq!(replaced(page, "packet", "new\n"), None);
+    }
+
+    #[test]
+    fn the_page_has_a_place_for_every_benchmark() {
+        let page = std::fs::read_to_string(path().unwrap()).unwrap();
+        for bench in Bench::ALL {
+            let name = bench.to_possible_value().unwrap();
+            assert!(replaced(&page, name.get_name(), "").is_some(), "{}", name.get_name());
+        }
+    }
+}

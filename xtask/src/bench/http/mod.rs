@@ -1,0 +1,63 @@
+//! Requests a second, their time and their CPU, through each balancer and through none.
+//!
+//! Every contender has a world of its own, laid out alike; those whose turn it is not are idle.
+
+mod compare;
+mod contender;
+mod cpu;
+mod wrk;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use aya::sys::{Stats, enable_stats};
+
+use super::Arguments;
+use super::row::Row;
+use crate::{demo, packages};
+use compare::{Sample, compare};
+use contender::{Contender, Running};
+use wrk::{Connections, load};
+
+/// Measures all cases that are asked for.
+pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
+    let cases = Connections::ALL.into_iter().filter(|case| arguments.wants(case.name()));
+    let cases: Vec<_> = cases.collect();
+    if cases.is_empty() {
+        return Ok(Vec::new());
+    }
+    packages::ensure_for_bench()?;
+    let binaries = demo::build()?;
+    arguments.say("http: five worlds with a client, a director and two backends each");
+    let worlds = Contender::ALL.into_iter().map(contender::world).collect::<Result<Vec<_>>>()?;
+    let all = Contender::ALL.into_iter().zip(&worlds);
+    let running = all
+        .map(|(contender, world)| Running::start(contender, world, &binaries))
+        .collect::<Result<Vec<_>>>()?;
+    let _stats = enable_stats(Stats::RunTime).context("have programs timed")?;
+    let (rounds, seconds) = if arguments.quick { (3, 2) } else { (7, 4) };
+    let mut rows = Vec::new();
+    for connections in cases {
+        arguments.say(&format!("http: {}", connections.name()));
+        let mut samples: Vec<_> =
+            Contender::ALL.into_iter().map(|contender| (contender, Vec::new())).collect();
+        for _ in 0..rounds {
+            for (running, (_, samples)) in running.iter().zip(&mut samples) {
+                samples.push(measure(running, connections, Duration::from_secs(seconds))?);
+            }
+        }
+        rows.extend(compare(connections, &samples));
+    }
+    Ok(rows)
+}
+
+fn measure(running: &Running<'_>, connections: Connections, time: Duration) -> Result<Sample> {
+    let (machine, own) = (cpu::machine()?, running.own_time()?);
+    let report = load(running.client(), &running.address(), connections, time)?;
+    let machine = cpu::machine()?.saturating_sub(machine);
+    let own = running.own_time()?.saturating_sub(own);
+    let each = |time: Duration| time.as_secs_f64() * 1_000_000.0 / report.requests;
+    let (rate, p50, p99) = (report.rate, report.p50, report.p99);
+    Ok(Sample { rate, p50, p99, machine: each(machine), own: each(own) })
+}

@@ -1,0 +1,158 @@
+//! `cargo xtask bench`: what the shipped packet path costs, beside what is compared with it in the same run.
+//!
+//! Machines differ, and so do their hours: what counts are ratios. Contenders take turns in rounds, and a
+//! median of rounds is shown with its spread.
+
+mod director;
+mod document;
+mod feed;
+mod harness;
+mod http;
+mod packet;
+mod row;
+mod show;
+mod statistics;
+mod wire;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use lb_agent::io::datapath::OBJECT;
+use lb_tests::stale;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use row::Row;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Bench {
+    /// Nanoseconds that the program takes for a packet, attached to nothing
+    Packet,
+    /// Packets a second on one core, over a wire
+    Wire,
+    /// HTTP requests a second, their time and their CPU
+    Http,
+}
+
+impl Bench {
+    const ALL: [Self; 3] = [Self::Packet, Self::Wire, Self::Http];
+
+    fn run(self, arguments: &Arguments) -> Result<Vec<Row>> {
+        match self {
+            Self::Packet => packet::run(arguments),
+            Self::Wire => wire::run(arguments),
+            Self::Http => http::run(arguments),
+        }
+    }
+}
+
+/// What to measure, and how to show it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Arguments {
+    /// What to measure; all if none is named
+    #[arg(value_enum)]
+    benches: Vec<Bench>,
+    /// Only cases whose name has this in it, as the table shows it: `nat IPv4 known`
+    #[arg(long, value_name = "SUBSTRING")]
+    case: Option<String>,
+    /// Fewer rounds, and not the largest number of flows: five minutes at most
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON list for scripts
+    #[arg(long)]
+    json: bool,
+    /// Put the results into docs/benchmarks.md, with the machine and the date
+    #[arg(long)]
+    write: bool,
+}
+
+impl Arguments {
+    /// Whether a case is asked for.
+    fn wants(&self, name: &str) -> bool {
+        self.case.as_ref().is_none_or(|part| name.contains(part))
+    }
+
+    /// Says on standard error what goes on; results go to standard output.
+    fn say(&self, line: &str) {
+        if !self.json {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Measures.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "the benchmarks load BPF programs, which needs root: run `sudo -E cargo xtask bench`"
+        );
+    }
+    stale::remove_dead_worlds()?;
+    let sha256 = sha256()?;
+    arguments.say(&format!("the shipped packet path, sha256 {sha256}"));
+    let benches = if arguments.benches.is_empty() { &Bench::ALL[..] } else { &arguments.benches };
+    let mut rows = Vec::new();
+    for bench in benches {
+        rows.extend(bench.run(arguments)?);
+    }
+    if rows.is_empty() {
+        bail!("no case has {:?} in its name", arguments.case.as_deref().unwrap_or_default());
+    }
+    if arguments.write {
+        document::write(&rows, &sha256, arguments.quick)?;
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string(&rows).context("write the results")?);
+    } else {
+        print!("{}", show::table(&rows));
+    }
+    Ok(())
+}
+
+/// The hash of the object that is measured.
+fn sha256() -> Result<String> {
+    let output =
+        lb_tests::command::run_with_bytes(&mut std::process::Command::new("sha256sum"), OBJECT)?;
+    Ok(output.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// Where measurements run.
+const CPU: usize = 1;
+
+/// Counters and caches of another CPU are not measured.
+fn stay_on_one_cpu() -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(CPU).context("choose a CPU")?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).context("stay on a CPU")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
+        Cli::try_parse_from([&["bench"], words].concat()).map(|cli| cli.arguments)
+    }
+
+    #[test]
+    fn a_case_is_chosen_by_a_part_of_its_name() {
+        let arguments = parse(&["packet", "--case", "IPv4 nat"]).unwrap();
+        assert_eq!(arguments.benches, [Bench::Packet]);
+        assert!(arguments.wants("IPv4 nat known 1") && !arguments.wants("IPv6 nat known 1"));
+        assert!(parse(&[]).unwrap().wants("anything"));
+    }
+
+    #[test]
+    fn an_unknown_benchmark_is_refused_with_those_that_there_are() {
+        let error = parse(&["paket"]).unwrap_err().to_string();
+        assert!(error.contains("packet") && error.contains("wire"), "{error}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Rounds in which the packet path and its floor take turns.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aya::programs::ProgramFd;
+use lb_agent::io::clock::tick;
+use lb_common::bench::Feed;
+use lb_tests::clock::wait_until;
+
+use super::super::director::Director;
+use super::super::feed::Family;
+use super::super::harness::{Harness, Ran};
+use super::super::row::Row;
+use super::cases::{Case, Floor, Group, Kind, LRU_INSERT};
+
+/// Numbers of flows from which new ones are taken; established ones have less.
+const FIRST_NEW: u32 = 1 << 23;
+
+/// Packets of a run; of new flows fewer, so that the table stays half empty.
+const PACKETS: u32 = 1_000_000;
+const NEW_PACKETS: u32 = 25_000;
+
+/// The director, what is compared with it, and what they are fed.
+struct Bench<'g> {
+    group: &'g Group,
+    director: Director,
+    harness: Harness,
+    ours: ProgramFd,
+    nothing: ProgramFd,
+    next_new: u32,
+    rounds: u32,
+}
+
+/// Measures the cases of a group, in the namespace `name` with its interface.
+pub(crate) fn measure(name: &str, group: &Group, quick: bool) -> Result<Vec<Row>> {
+    let director = Director::start(name, group.mode.name, group.max_flows)?;
+    let harness = Harness::load(group.max_flows)?;
+    let ours = director.program()?;
+    let nothing = harness.program_fd("floor_nothing")?;
+    let rounds = if quick { 5 } else { 15 };
+    let mut bench = Bench { group, director, harness, ours, nothing, next_new: FIRST_NEW, rounds };
+    bench.open_connections()?;
+    let mut rows = Vec::new();
+    for case in &group.cases {
+        rows.extend(bench.case(*case)?);
+    }
+    Ok(rows)
+}
+
+impl Bench<'_> {
+    fn family(&self) -> Family {
+        self.group.family
+    }
+
+    /// As many as the largest case needs, through the program and into the floor's table.
+    fn open_connections(&mut self) -> Result<()> {
+        let known = self.group.cases.iter().filter(|case| case.kind != Kind::NotOurs);
+        let flows = known.map(|case| case.flows).max().unwrap_or(0);
+        if flows == 0 {
+            return Ok(());
+        }
+        let (family, replies) = (self.family(), self.group.mode.replies);
+        self.director.open_connections(&mut self.harness, family, (flows, replies))?;
+        self.director.expect_flows(flows)?;
+        let mut feed = Case { kind: Kind::Known, flows }.feed(family, self.director.mac);
+        feed.end = flows;
+        let insert = self.floor(LRU_INSERT)?;
+        self.feed("feed", &insert, feed, flows)?;
+        Ok(())
+    }
+
+    fn floor(&self, floor: Floor) -> Result<ProgramFd> {
+        let family = if floor.by_family { self.family().suffix() } else { "" };
+        self.harness.program_fd(&[floor.program, family].join(if floor.by_family {
+            "_"
+        } else {
+            ""
+        }))
+    }
+
+    fn feed(
+        &mut self,
+        feeder: &'static str,
+        target: &ProgramFd,
+        feed: Feed,
+        packets: u32,
+    ) -> Result<Ran> {
+        let place = (packets, self.director.interface);
+        self.harness.run((feeder, self.family()), target, feed, place)
+    }
+
+    /// A row for each floor.
+    fn case(&mut self, case: Case) -> Result<Vec<Row>> {
+        if case.kind == Kind::NewWhereFull {
+            self.fill_table()?;
+        }
+        let floors = case.floors(self.group.mode);
+        let programs: Vec<_> =
+            floors.iter().map(|floor| self.floor(*floor)).collect::<Result<_>>()?;
+        let mut ours = Vec::new();
+        let mut others = vec![Vec::new(); floors.len()];
+        for round in 1..=self.rounds {
+            let (feed, packets) = self.next_feed(case, round);
+            let nothing = self.nothing.try_clone()?;
+            let nothing = self.run(case, &nothing, feed, packets)?;
+            ours.push(self.run_ours(case, feed, packets)? - nothing);
+            for (program, values) in programs.iter().zip(&mut others) {
+                values.push(self.run(case, program, feed, packets)? - nothing);
+            }
+        }
+        let place = (self.family().name(), case.flows);
+        let row = Row::of("packet", &case.name(self.group.mode), place, "ns", &ours);
+        let rows = floors.iter().zip(&others);
+        Ok(rows.map(|(floor, values)| row.clone().beside(floor.name, &ours, values)).collect())
+    }
+
+    /// What is fed in a round, and how many packets.
+    fn next_feed(&mut self, case: Case, round: u32) -> (Feed, u32) {
+        let feed = case.feed(self.family(), self.director.mac);
+        match case.kind {
+            Kind::New | Kind::NewWhereFull => {
+                let next = self.next_new;
+                self.next_new += NEW_PACKETS;
+                (Feed { next, end: u32::MAX, ..feed }, NEW_PACKETS)
+            }
+            Kind::FirstOfTick => (feed, case.flows),
+            Kind::Known | Kind::NotOurs | Kind::Closed => {
+                (Feed { random_mask: case.flows - 1, random: round, ..feed }, PACKETS)
+            }
+        }
+    }
+
+    /// Within a tick, so that no cell is written but those that the case is about.
+    fn run_ours(&mut self, case: Case, feed: Feed, packets: u32) -> Result<f64> {
+        let ours = self.ours.try_clone()?;
+        for _ in 0..8 {
+            if case.kind == Kind::FirstOfTick {
+                wait_for_tick()?;
+            }
+            let began_in = tick();
+            let before = self.director.packets(case.kind.verdict())?;
+            let nanoseconds = self.run(case, &ours, feed, packets)?;
+            let met = self.director.packets(case.kind.verdict())? - before;
+            expect_nearly_all(case, packets + if warms(case) { case.flows } else { 0 }, met)?;
+            if tick() == began_in || matches!(case.kind, Kind::New | Kind::NewWhereFull) {
+                return Ok(nanoseconds);
+            }
+        }
+        None.context("find a tick that is long enough")
+    }
+
+    fn run(&mut self, case: Case, target: &ProgramFd, feed: Feed, packets: u32) -> Result<f64> {
+        if warms(case) {
+            let all = Feed { random_mask: 0, end: case.flows, next: 0, ..feed };
+            self.feed("feed", target, all, case.flows)?;
+        }
+        let ran = self.feed("feed", target, feed, packets)?;
+        ensure!(ran.missed * 50 < u64::from(packets), "{} flows are not in the floor", ran.missed);
+        Ok(ran.nanoseconds)
+    }
+
+    fn fill_table(&mut self) -> Result<()> {
+        let mut feed = Case { kind: Kind::New, flows: 0 }.feed(self.family(), self.director.mac);
+        feed.next = self.next_new;
+        feed.end = u32::MAX;
+        let packets = 4 * self.group.max_flows;
+        self.next_new += packets;
+        let ours = self.ours.try_clone()?;
+        self.feed("feed", &ours, feed, packets)?;
+        let insert = self.floor(LRU_INSERT)?;
+        self.feed("feed", &insert, feed, packets)?;
+        Ok(())
+    }
+}
+
+/// A full table may have no place for a flow: one in a thousand is forgiven, and none elsewhere.
+fn expect_nearly_all(case: Case, packets: u32, met: u64) -> Result<()> {
+    let forgiven = if case.kind == Kind::NewWhereFull { packets / 1_000 } else { 0 };
+    let verdict = case.kind.verdict().name();
+    let expected = u64::from(packets - forgiven)..=u64::from(packets);
+    ensure!(expected.contains(&met), "{met} of {packets} packets ended as {verdict}");
+    Ok(())
+}
+
+/// Whether each flow is met once before the measurement.
+fn warms(case: Case) -> bool {
+    matches!(case.kind, Kind::Known)
+}
+
+fn wait_for_tick() -> Result<()> {
+    let before = tick();
+    wait_until("the next tick", Duration::from_secs(10), || Ok(tick() != before))
+}
