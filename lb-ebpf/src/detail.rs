@@ -74,7 +74,7 @@ pub(crate) fn read_way_back<A: Family, T: Tables>(
         flight.peer_port = detail.client_port;
         flight.hop.interface = detail.hop_interface;
         flight.hop.destination = detail.hop_neighbour.into();
-        flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type };
+        flight.hop.tags = Tags { control: detail.hop_tags, kind: detail.hop_tag_type, reserved: 0 };
         A::same(A::from_words(&detail.source), flight.reply.destination)
             && is_port(&flight.ip, detail.source_port, flight.reply.destination_port)
     });

@@ -12,19 +12,21 @@ pub const IPV6: u16 = EtherType::Ipv6 as u16;
 const CUSTOMER_TAG: u16 = EtherType::Ieee8021q as u16;
 const SERVICE_TAG: u16 = EtherType::Ieee8021ad as u16;
 
-/// VLAN tags of a frame, all in network order.
+/// VLAN tags of a frame, all in network order. A whole word, so that clearing them is one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Tags {
     /// Tag control information, outer tag first; 0 where there is none.
     pub control: [u16; 2],
     /// EtherType of the outer tag.
     pub kind: u16,
+    /// Zero.
+    pub reserved: u16,
 }
 
 impl Tags {
     /// No tag at all.
-    pub const NONE: Self = Self { control: [0; 2], kind: 0 };
+    pub const NONE: Self = Self { control: [0; 2], kind: 0, reserved: 0 };
 
     /// Adds the next tag; one of VLAN 0 and priority 0 says nothing and counts as none.
     #[inline(always)]
@@ -80,9 +82,9 @@ pub struct Hop {
     /// Where what is kept of the frame begins.
     pub start: usize,
     /// Where it ends; 0: where it ends now.
-    pub end: usize,
+    pub end: u32,
     /// Bytes to leave free between the Ethernet header and what is kept.
-    pub room: usize,
+    pub room: u32,
 }
 
 /// Parses the header; `None` where the frame is too short for it.
@@ -112,7 +114,7 @@ pub fn parse<F: Frame>(packet: &Packet<F>, ethernet: &mut Ethernet) -> Option<()
 #[inline(always)]
 pub fn write<F: Frame>(packet: &mut Packet<F>, hop: &Hop) -> Option<usize> {
     let length = EthHdr::LEN + hop.tags.bytes();
-    let growth = (length + hop.room) as i32 - hop.start as i32;
+    let growth = length as i32 + hop.room as i32 - hop.start as i32;
     if growth != 0 && !packet.grow(growth) {
         return None;
     }

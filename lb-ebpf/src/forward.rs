@@ -8,9 +8,9 @@ use crate::detail;
 use crate::family::Family;
 use crate::flight::{Flight, Next};
 use crate::flow::Found;
-use crate::lookup::{find_flow, find_reply, reply_tuple};
+use crate::lookup::{find_flow_quickly, find_reply, reply_tuple};
 use crate::packet::{Frame, Packet};
-use crate::send::{count, is_full_nat, refuse, send};
+use crate::send::{count, is_full_nat, refuse, send, send_here};
 use crate::tables::Tables;
 use crate::transport::{ACK, FIN, RST, SYN, Transport};
 use crate::{World, reset};
@@ -20,7 +20,7 @@ use crate::{World, reset};
 pub(crate) fn find<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Next {
     flight.hash = flight.tuple().hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    flight.found = find_flow(&flows, flight.hash, flight.listener);
+    flight.found = find_flow_quickly(&flows, flight.hash, flight.listener);
     flight.backend = flight.found.cell.backend();
     match world.tables.backend(flight.backend) {
         Some(backend) if stays(&flight.found, backend, &flight.transport) => Next::TO_BACKEND,
@@ -47,6 +47,21 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
         return reset::answer(packet, world.link, flight);
     }
     send(packet, world, flight, backend)
+}
+
+/// The same, if nothing new is to be noted of the flow.
+#[inline(always)]
+pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+) -> Option<Verdict> {
+    let backend = world.tables.backend(flight.backend)?;
+    let is_news = is_news(&flight.found, flight, backend);
+    if is_full_nat(backend) || is_news || resets(backend, &flight.transport) {
+        return None;
+    }
+    Some(send_here(packet, world, flight, backend))
 }
 
 /// Sends a packet to a backend that is chosen now.

@@ -10,7 +10,7 @@ use crate::tables::Tables;
 use crate::{forward, reply, send, transport};
 
 /// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<T>,
@@ -72,7 +72,7 @@ fn whose<A: Family, T: Tables>(world: &World<T>, flight: &mut Flight<A>) -> Resu
 
 /// Whether the frame was sent to this interface. A switch also floods frames for others, and another director
 /// may be among those.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn is_for_us<T: Tables>(world: &World<T>, interface: u32) -> bool {
     let ours = world.tables.interface(interface);
     ours.is_some_and(|ours| Mac::from(ours.mac) == world.link.destination)

@@ -11,13 +11,31 @@ use lb_ebpf::Exit;
 use lb_ebpf::packet::Packet;
 
 use crate::program::XdpFrame;
-use maps::KernelTables;
+use maps::{KernelTables, STAGES};
 
-/// The program.
+/// The program that is attached.
 #[xdp]
 pub fn sluice(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    match lb_ebpf::process(&mut packet, &KernelTables).exit {
+    if let Some(outcome) = lb_ebpf::first(&mut packet, &KernelTables) {
+        return action(outcome.exit);
+    }
+    // Comes back only where the agent has not set it up.
+    // SAFETY: a tail call with the program's own context.
+    unsafe { STAGES.tail_call(&context, 0) };
+    xdp_action::XDP_ABORTED
+}
+
+/// The program that goes on where the first one has not finished: its stack is its own.
+#[xdp]
+pub fn sluice_second(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    action(lb_ebpf::second(&mut packet, &KernelTables).exit)
+}
+
+#[inline(always)]
+fn action(exit: Exit) -> u32 {
+    match exit {
         Exit::Pass => xdp_action::XDP_PASS,
         Exit::Drop => xdp_action::XDP_DROP,
         Exit::Transmit => xdp_action::XDP_TX,

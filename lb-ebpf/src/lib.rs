@@ -35,6 +35,7 @@ pub mod host;
 pub mod icmp;
 mod lookup;
 pub mod packet;
+mod quick;
 pub mod tables;
 pub mod transport;
 pub mod v4;
@@ -64,8 +65,6 @@ use crate::family::{Family, Shape};
 use crate::flight::{Facts, Flight, Next, Scratch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
-use crate::v4::V4;
-use crate::v6::V6;
 
 /// What happened to a packet, and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,38 +96,65 @@ pub struct World<'t, T> {
 }
 
 /// Decides on a packet, rewrites it and counts it.
-#[inline(always)]
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
+    match first(packet, tables) {
+        Some(outcome) => outcome,
+        None => second(packet, tables),
+    }
+}
+
+/// Finds out what a packet is, and deals with it if that is done quickly: it is of a flow of which nothing new
+/// is to be noted, or none of ours. `None`: [`second`] goes on, with what the scratch memory tells.
+///
+/// Nothing is called from here, for calls cost as much as work does.
+#[inline(always)]
+pub fn first<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
     let bytes = packet.length() as u64;
     let outcome = match (tables.settings(), tables.scratch()) {
         (Some(settings), Some(scratch)) => {
-            scratch.update(|scratch| dispatch(packet, tables, settings, scratch))
+            scratch.update(|scratch| quick::quick(packet, tables, settings, scratch))?
         }
         // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
-    if let Some(count) = tables.verdict_count(outcome.verdict.number()) {
-        count.update(|count| count.add(bytes));
-    }
+    count(tables, outcome.verdict, bytes);
+    Some(outcome)
+}
+
+/// Does what [`first`] has found out that is to be done with a packet.
+#[inline(always)]
+pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
+    let bytes = packet.length() as u64;
+    let outcome = match (tables.settings(), tables.scratch()) {
+        (Some(settings), Some(scratch)) => {
+            scratch.update(|scratch| go_on(packet, tables, settings, scratch))
+        }
+        _ => rest(Verdict::NotIp),
+    };
+    count(tables, outcome.verdict, bytes);
     outcome
 }
 
 #[inline(always)]
-fn dispatch<F: Frame, T: Tables>(
+fn count<T: Tables>(tables: &T, verdict: Verdict, bytes: u64) {
+    if let Some(count) = tables.verdict_count(verdict.number()) {
+        count.update(|count| count.add(bytes));
+    }
+}
+
+#[inline(always)]
+fn go_on<F: Frame, T: Tables>(
     packet: &mut Packet<F>,
     tables: &T,
     settings: &Settings,
     scratch: &mut Scratch,
 ) -> Outcome {
-    if ethernet::parse(packet, &mut scratch.link).is_none() {
-        return rest(Verdict::NotIp);
-    }
     let Scratch { link, v4, v6 } = &mut *scratch;
     let world = World { tables, settings, link };
-    let (outcome, has_relay) = match world.link.kind {
-        ethernet::IPV4 => (balance::<V4, F, T>(packet, &world, v4), v4.flight.relay.start != 0),
-        ethernet::IPV6 => (balance::<V6, F, T>(packet, &world, v6), v6.flight.relay.start != 0),
-        _ => return rest(Verdict::NotIp),
+    let (outcome, has_relay) = if world.link.kind == ethernet::IPV4 {
+        (balance(packet, &world, v4), v4.flight.relay.start != 0)
+    } else {
+        (balance(packet, &world, v6), v6.flight.relay.start != 0)
     };
     if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome }
 }
@@ -150,22 +176,17 @@ fn balance<A: Family, F: Frame, T: Tables>(
     world: &World<T>,
     facts: &mut Facts<A>,
 ) -> Outcome {
-    begin(packet, world, &mut facts.flight);
-    let mut verdict = identify::identify(packet, world, &mut facts.flight);
     let flight = &mut facts.flight;
-    match flight.next {
-        Next::ICMP => verdict = icmp::decide(packet, world, flight, &mut facts.quote),
-        Next::FRAGMENT => {
-            verdict = match fragment::follow(packet, world, flight) {
-                Some(verdict) => verdict,
-                None => identify::unbalanced(world.tables, &flight.ip),
-            }
-        }
-        Next::TO_BACKEND => verdict = forward::go_on(packet, world, flight),
-        Next::TO_ANY_BACKEND => verdict = forward::begin(packet, world, flight),
-        Next::TO_CLIENT => verdict = reply::go_on(packet, world, flight),
-        _ => {}
-    }
+    let mut verdict = match flight.next {
+        Next::ICMP => icmp::decide(packet, world, flight, &mut facts.quote),
+        Next::FRAGMENT => match fragment::follow(packet, world, flight) {
+            Some(verdict) => verdict,
+            None => identify::unbalanced(world.tables, &flight.ip),
+        },
+        Next::TO_BACKEND => forward::go_on(packet, world, flight),
+        Next::TO_ANY_BACKEND => forward::begin(packet, world, flight),
+        _ => reply::go_on(packet, world, flight),
+    };
     if flight.ip.shape == Shape::FIRST_FRAGMENT {
         fragment::remember(world, flight, verdict);
     }

@@ -1,6 +1,6 @@
 //! Remembering a new flow: its cell, and that of its replies where they pass the director.
 
-use lb_common::cell::State;
+use lb_common::cell::{Cell, State};
 use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
@@ -22,7 +22,7 @@ pub(crate) fn remember<A: Family, T: Tables>(
     takes_over: bool,
 ) -> Verdict {
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
-    flight.partner = Found::NONE;
+    flight.partner.cell = Cell::EMPTY;
     if !is_full_nat(backend) {
         detail::keep_source(flight);
     }

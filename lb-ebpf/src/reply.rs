@@ -12,7 +12,7 @@ use crate::flight::{Flight, Next};
 use crate::flow::{Found, Tuple};
 use crate::forward::{closed_state, closes, partner_state};
 use crate::identify::is_for_us;
-use crate::lookup::{find_flow, find_reply};
+use crate::lookup::{find_flow, find_reply_quickly};
 use crate::packet::{Frame, Packet};
 use crate::send::{count, is_full_nat};
 use crate::tables::Tables;
@@ -27,7 +27,7 @@ pub(crate) fn find<A: Family, T: Tables>(
     flight.reply = flight.tuple();
     flight.hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    let found = find_reply(&flows, &flight.reply, flight.hash);
+    let found = find_reply_quickly(&flows, &flight.reply, flight.hash);
     if found.is_none() || !is_for_us(world, flight.interface) {
         return Err(Verdict::NotOurs);
     }
@@ -63,9 +63,36 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     deliver(packet, world, flight, cell, backend)
 }
 
-/// Rewrites the packet for the client of the cell with this index.
+/// The same, if nothing new is to be noted of the flow.
+#[inline(always)]
+pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+) -> Option<Verdict> {
+    let backend = world.tables.backend(flight.backend)?;
+    if is_full_nat(backend) || is_news(&flight.found, flight) {
+        return None;
+    }
+    let cell = flight.found.place.index();
+    Some(deliver_here(packet, world, flight, cell, backend))
+}
+
+/// [`deliver_here`] as a function of its own.
 #[inline(never)]
 pub(crate) fn deliver<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    cell: u32,
+    backend: &Backend,
+) -> Verdict {
+    deliver_here(packet, world, flight, cell, backend)
+}
+
+/// Rewrites the packet for the client of the cell with this index.
+#[inline(always)]
+fn deliver_here<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,

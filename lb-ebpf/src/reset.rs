@@ -50,7 +50,7 @@ pub fn answer<A: Family, F: Frame>(
         destination: link.source,
         source: link.destination,
         tags: link.tags,
-        end,
+        end: end as u32,
         ..flight.hop
     };
     Verdict::ResetSent

@@ -13,9 +13,20 @@ use crate::tables::Tables;
 use crate::too_big;
 use crate::transport::{self, Port};
 
-/// Sends the packet on. It is rewritten here; what grows it is written when it leaves.
+/// [`send_here`] as a function of its own.
 #[inline(never)]
 pub(crate) fn send<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    backend: &Backend,
+) -> Verdict {
+    send_here(packet, world, flight, backend)
+}
+
+/// Sends the packet on. It is rewritten here; what grows it is written when it leaves.
+#[inline(always)]
+pub(crate) fn send_here<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,

@@ -71,8 +71,8 @@ pub(crate) fn prepare<A: Family>(kind: u16, flight: &mut Flight<A>, mtu: usize) 
     flight.report = Report { source: ip.destination, destination: ip.source, mtu: mtu as u32 };
     flight.hop.kind = kind;
     flight.hop.start = ip.start;
-    flight.hop.end = ip.start + (quoted & !3);
-    flight.hop.room = A::LENGTH + HEADER;
+    flight.hop.end = (ip.start + (quoted & !3)) as u32;
+    flight.hop.room = (A::LENGTH + HEADER) as u32;
 }
 
 /// Writes the headers at `at`, where the room for them is.
@@ -83,7 +83,7 @@ pub(crate) fn write<A: Family, F: Frame>(
     flight: &Flight<A>,
 ) -> Option<()> {
     let report = &flight.report;
-    let length = HEADER + flight.hop.end - flight.hop.start;
+    let length = HEADER + flight.hop.end as usize - flight.hop.start;
     A::write(
         A::header(packet, at)?,
         &NewHeader {

@@ -41,8 +41,9 @@ pub(crate) fn choose<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> us
     flight.tunnel.udp = if is_gue { 0 } else { NO_UDP };
     flight.hop.kind = if is_v4 { ethernet::IPV4 } else { ethernet::IPV6 };
     let header = if is_v4 { V4::LENGTH } else { V6::LENGTH };
-    flight.hop.room = if is_gue { header + UdpHdr::LEN } else { header };
-    flight.hop.room
+    let room = if is_gue { header + UdpHdr::LEN } else { header };
+    flight.hop.room = room as u32;
+    room
 }
 
 /// Writes the headers at `at`, where the room for them is.
@@ -67,7 +68,7 @@ fn write_header<O: Family, A: Family, F: Frame>(
     settings: &Settings,
     flight: &Flight<A>,
 ) -> Option<()> {
-    let inner = A::header(packet, at + flight.hop.room)?;
+    let inner = A::header(packet, at + flight.hop.room as usize)?;
     let outer = O::header(packet, at)?;
     let length = flight.ip.end - flight.ip.start;
     let is_gue = flight.tunnel.udp != NO_UDP;

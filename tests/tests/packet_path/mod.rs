@@ -2,10 +2,10 @@
 
 pub mod frames;
 
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_agent::io::datapath::OBJECT;
+use lb_agent::io::datapath::{OBJECT, set_stages};
 use lb_common::cell::Cell;
 use lb_common::layout::{
     Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4,
@@ -23,6 +23,8 @@ const BEFORE: [u8; 8] = [0xa5; 8];
 /// The program and its maps.
 pub struct PacketPath {
     loaded: Ebpf,
+    /// Held, for else the kernel empties it.
+    _stages: ProgramArray<MapData>,
     pub settings: Array<MapData, Settings>,
     pub listeners_v4: HashMap<MapData, ListenerKeyV4, u32>,
     pub listeners_v6: HashMap<MapData, ListenerKeyV6, u32>,
@@ -57,6 +59,7 @@ impl PacketPath {
         preparation.map_max_entries(map::FLOWS, entries(n_buckets));
         preparation.map_max_entries(map::DETAILS, entries(n_buckets * CELLS_PER_BUCKET));
         let mut loaded = preparation.load(OBJECT).expect("these tests need root");
+        let stages = set_stages(&mut loaded).unwrap();
         let program: &mut Xdp = loaded.program_mut("sluice").unwrap().try_into().unwrap();
         program.load().unwrap();
         Self {
@@ -76,6 +79,7 @@ impl PacketPath {
             listener_traffic: take(&mut loaded, map::LISTENER_TRAFFIC),
             backend_traffic: take(&mut loaded, map::BACKEND_TRAFFIC),
             loaded,
+            _stages: stages,
         }
     }
 

@@ -18,6 +18,7 @@ mod maps;
 mod pins;
 mod prepare;
 mod shape;
+mod stages;
 mod sweep;
 mod tables;
 mod wire;
@@ -37,6 +38,7 @@ pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use stages::set_stages;
 pub use sweep::FlowCounts;
 
 use crate::io::netlink::links;
@@ -103,6 +105,7 @@ impl Datapath {
         check_pinned(pins, geometry)?;
         let mut loaded = load(object, pins, geometry)?;
         check_pinned(pins, geometry)?;
+        let second = set_stages(&mut loaded)?;
         let program = verify(&mut loaded, PROGRAM)?;
         let program_id = program.info().map_err(load_error)?.id();
         let mut maps = Maps::open(pins)?;
@@ -110,8 +113,10 @@ impl Datapath {
         maps.prepare(geometry)?;
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
+        stages::pin(second, pins, program_id)?;
         attach_all(program, targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
+        stages::drop_others(pins, program_id)?;
         maps.keep_interfaces(&attached)?;
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
         let pins = pins.clone();

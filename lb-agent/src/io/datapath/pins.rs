@@ -14,6 +14,7 @@ use super::error::{DatapathError, Result};
 
 const MOUNT_POINT: &str = "/sys/fs/bpf";
 const LINK_PREFIX: &str = "link-";
+const STAGES_PREFIX: &str = "stages-";
 
 /// A folder on a BPF file system.
 #[derive(Clone, Debug)]
@@ -63,25 +64,39 @@ impl Pins {
         self.0.join(format!("{LINK_PREFIX}{}", escape(interface)))
     }
 
+    /// The array of programs that the one with this id goes on in.
+    pub(super) fn stages(&self, program_id: u32) -> PathBuf {
+        self.0.join(format!("{STAGES_PREFIX}{program_id}"))
+    }
+
+    /// All such arrays.
+    pub(super) fn all_stages(&self) -> Result<Vec<PathBuf>> {
+        self.with_prefix(STAGES_PREFIX)
+    }
+
     /// The links of all interfaces.
     pub(super) fn links(&self) -> Result<Vec<PathBuf>> {
+        self.with_prefix(LINK_PREFIX)
+    }
+
+    fn with_prefix(&self, prefix: &str) -> Result<Vec<PathBuf>> {
         let read = || {
-            let mut links = Vec::new();
+            let mut found = Vec::new();
             for entry in fs::read_dir(&self.0)? {
                 let entry = entry?;
-                if entry.file_name().to_string_lossy().starts_with(LINK_PREFIX) {
-                    links.push(entry.path());
+                if entry.file_name().to_string_lossy().starts_with(prefix) {
+                    found.push(entry.path());
                 }
             }
-            Ok(links)
+            Ok(found)
         };
         read().map_err(|error: io::Error| pin_error("read", &self.0, error))
     }
 
     /// Removes every pin, the links first, and the folder unless something else is in it.
     pub(super) fn remove_all(&self) -> Result<()> {
-        for link in self.links()? {
-            remove(&link)?;
+        for pin in self.links()?.into_iter().chain(self.all_stages()?) {
+            remove(&pin)?;
         }
         remove(&self.program())?;
         remove(&self.new_program())?;

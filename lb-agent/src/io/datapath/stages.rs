@@ -1,0 +1,42 @@
+//! The program that the attached one goes on in, by a tail call through an array of programs.
+//!
+//! Both share memory of one load of the object, so each load has an array of its own. The kernel empties an
+//! array that nobody holds (`prog_array_map_clear` in kernel/bpf/arraymap.c), so it is pinned, under the id of
+//! the program that is attached.
+
+use aya::Ebpf;
+use aya::maps::{MapData, ProgramArray};
+
+use super::error::{OnMap, Result};
+use super::pins::{Pins, pin_error, remove};
+use super::{program, verify};
+
+/// Name of the array in the object.
+const STAGES: &str = "STAGES";
+
+/// Name of the program in the object.
+const SECOND: &str = "sluice_second";
+
+/// Sets the array up. It must be kept as long as the program runs.
+pub fn set_stages(loaded: &mut Ebpf) -> Result<ProgramArray<MapData>> {
+    verify(loaded, SECOND)?;
+    let second = program(loaded, SECOND)?.fd().on("find the second program of", STAGES)?;
+    let second = second.try_clone().on("hold the second program of", STAGES)?;
+    let map = loaded.take_map(STAGES).ok_or("the object has no such map").on("find", STAGES)?;
+    let mut stages = ProgramArray::try_from(map).on("open", STAGES)?;
+    stages.set(0, &second, 0).on("write", STAGES)?;
+    Ok(stages)
+}
+
+/// Keeps the array beyond the agent's life.
+pub(super) fn pin(stages: ProgramArray<MapData>, pins: &Pins, program_id: u32) -> Result<()> {
+    let path = pins.stages(program_id);
+    stages.pin(&path).map_err(|error| pin_error("pin", &path, error))
+}
+
+/// Lets go of the arrays of programs that are attached no more.
+pub(super) fn drop_others(pins: &Pins, program_id: u32) -> Result<()> {
+    let ours = pins.stages(program_id);
+    let others = pins.all_stages()?.into_iter().filter(|path| *path != ours);
+    others.into_iter().try_for_each(|path| remove(&path))
+}
