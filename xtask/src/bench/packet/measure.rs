@@ -19,6 +19,7 @@ const FIRST_NEW: u32 = 1 << 23;
 
 /// Packets of a run; of new flows fewer, so that the table stays half empty.
 const PACKETS: u32 = 1_000_000;
+const QUICK_PACKETS: u32 = 300_000;
 const NEW_PACKETS: u32 = 25_000;
 
 /// The director, what is compared with it, and what they are fed.
@@ -30,6 +31,7 @@ struct Bench<'g> {
     nothing: ProgramFd,
     next_new: u32,
     rounds: u32,
+    packets: u32,
 }
 
 /// Measures the cases of a group, in the namespace `name` with its interface.
@@ -38,8 +40,9 @@ pub(crate) fn measure(name: &str, group: &Group, quick: bool) -> Result<Vec<Row>
     let harness = Harness::load(&[(group.family, 2 * group.max_flows)])?;
     let ours = director.program()?;
     let nothing = harness.program_fd("floor_nothing")?;
-    let rounds = if quick { 5 } else { 15 };
-    let mut bench = Bench { group, director, harness, ours, nothing, next_new: FIRST_NEW, rounds };
+    let (rounds, packets) = if quick { (5, QUICK_PACKETS) } else { (15, PACKETS) };
+    let mut bench =
+        Bench { group, director, harness, ours, nothing, next_new: FIRST_NEW, rounds, packets };
     bench.open_connections()?;
     let mut rows = Vec::new();
     for case in &group.cases {
@@ -126,7 +129,7 @@ impl Bench<'_> {
             }
             Kind::FirstOfTick => (feed, case.flows),
             Kind::Known | Kind::NotOurs | Kind::Closed => {
-                (Feed { random_mask: case.flows - 1, random: round, ..feed }, PACKETS)
+                (Feed { random_mask: case.flows - 1, random: round, ..feed }, self.packets)
             }
         }
     }
