@@ -39,11 +39,15 @@ pub(crate) struct Ran {
 }
 
 impl Harness {
-    /// Loads the programs, with floors that remember this many flows.
-    pub(crate) fn load(max_flows: u32) -> Result<Self> {
+    /// Loads the programs, with floors that remember this many flows of each family.
+    pub(crate) fn load(flows: &[(Family, u32)]) -> Result<Self> {
         let mut preparation = EbpfLoader::new();
-        for map in ["LRU_V4", "LRU_V6"] {
-            preparation.map_max_entries(map, max_flows);
+        let names: Vec<_> = flows
+            .iter()
+            .map(|(family, _)| format!("LRU_{}", family.suffix().to_uppercase()))
+            .collect();
+        for (name, (_, flows)) in names.iter().zip(flows) {
+            preparation.map_max_entries(name, *flows);
         }
         let mut loaded = preparation.load(OBJECT).context("load the programs of the bench")?;
         let feed = loaded.take_map("FEED").context("find the feed")?.try_into()?;

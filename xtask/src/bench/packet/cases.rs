@@ -122,6 +122,15 @@ impl Case {
         format!("{} {}", mode.name, self.kind.name())
     }
 
+    /// Whether it tells more of a mode than was measured with the first one.
+    fn differs_by_mode(self) -> bool {
+        match self.kind {
+            Kind::Known => matches!(self.flows, 1 | MANY),
+            Kind::New => true,
+            Kind::FirstOfTick | Kind::NewWhereFull | Kind::NotOurs | Kind::Closed => false,
+        }
+    }
+
     /// What it is compared with.
     pub(crate) fn floors(self, mode: Mode) -> &'static [Floor] {
         match self.kind {
@@ -175,7 +184,8 @@ pub(crate) fn groups(arguments: &Arguments) -> Vec<Group> {
     let group = |mode: Mode, family: Family, large: bool| {
         let wanted = |case: &&Case| {
             let name = format!("{} {} {}", family.name(), case.name(mode), case.flows);
-            (case.flows == MOST) == large && arguments.wants(&name)
+            let tells = mode.name == MODES[0].name || case.differs_by_mode();
+            (case.flows == MOST) == large && tells && arguments.wants(&name)
         };
         let cases = CASES.iter().filter(wanted).copied().collect();
         let max_flows = if large { MOST } else { 2 * MANY };

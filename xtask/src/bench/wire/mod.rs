@@ -17,9 +17,6 @@ use topology::{Contender, Topology};
 const FLOWS: [u32; 2] = [1 << 10, 1 << 17];
 /// Packets of a run.
 const PACKETS: u32 = 400_000;
-/// Room in the floors' tables, which are not used here.
-const NO_FLOWS: u32 = 1_024;
-
 /// Measures all cases that are asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let cases: Vec<_> = Family::ALL
@@ -31,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         return Ok(Vec::new());
     }
     arguments.say(&format!("wire: {} cases", cases.len()));
-    let mut topology = Topology::new(&stale::unique_name(), Harness::load(NO_FLOWS)?)?;
+    let mut topology = Topology::new(&stale::unique_name(), Harness::load(&[])?)?;
     let most = cases.iter().map(|(_, flows)| *flows).max().unwrap_or(0);
     for family in Family::ALL {
         topology.open_connections(family, most)?;
