@@ -63,7 +63,8 @@ pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
     }
     flight.fragment = key(&flight.ip);
     flight.way = world.tables.fragment(&flight.fragment)?;
-    if !is_for_us(world, flight.interface) {
+    // IPv6 extension headers are followed into the padding.
+    if !is_for_us(world, flight.interface) || flight.ip.payload > flight.ip.end {
         return None;
     }
     if (flight.tick as u32).wrapping_sub(flight.way.tick) > TICKS || flight.ip.ttl <= 1 {
