@@ -15,14 +15,14 @@ use crate::remember::first_state;
 use crate::tables::Tables;
 use crate::verifier::rolled;
 
-/// Sources that are tried in the CPU's own share, and as many in the others'.
+/// Sources that are tried in the CPU's own share, and twice as many in all shares.
 const TRIES: usize = 4;
 
 /// Finds a source that the backend does not know a flow of, and takes the cell of its replies; says
 /// [`Verdict::ToBackend`] where it could.
 #[inline(always)]
 pub(crate) fn take<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
-    for attempt in rolled(2 * TRIES) {
+    for attempt in rolled(3 * TRIES) {
         let verdict = world.tables.try_source(world, flight, attempt >= TRIES);
         if verdict != Verdict::ReplyConflict {
             return verdict;
