@@ -8,14 +8,10 @@ use lb_tests::world::{Arms, Host, VIP_V4, VIP_V6, World, vips};
 
 use crate::{exchange, shop_by};
 
-/// Gives a backend the VIPs, for which it answers no ARP, and a way to the clients that is not the director's.
+/// Gives a backend the VIPs, and a way to the clients that is not the director's.
 fn prepare(host: &Host) {
-    host.namespace.sysctl("ipv4/conf/all/arp_ignore", "1").unwrap();
-    host.namespace.sysctl("ipv4/conf/all/arp_announce", "2").unwrap();
-    let lines = format!(
-        "route add 198.51.100.0/24 dev eth0\nroute add 2001:db8:1::/64 dev eth0\n\
-         address add {VIP_V4}/32 dev lo\naddress add {VIP_V6}/128 dev lo nodad"
-    );
+    host.answer_directly().unwrap();
+    let lines = format!("address add {VIP_V4}/32 dev lo\naddress add {VIP_V6}/128 dev lo nodad");
     host.namespace.ip(&lines).unwrap();
 }
 

@@ -8,10 +8,10 @@ use lb_tests::world::{Arms, World, vips};
 
 use crate::shop_by;
 
-const DNS: u16 = 53;
+pub const DNS: u16 = 53;
 
 /// A service `dns` by some way, whose backends are held to be healthy.
-fn dns_by(way: &str, world: &World) -> Settings {
+pub fn dns_by(way: &str, world: &World) -> Settings {
     let settings = shop_by(way, world);
     let tables = settings.tables.replace("\"tcp\"", "\"udp\"").replace(":80\"", ":53\"");
     Settings { tables: tables.replace("health_check = \"web\"", ""), ..settings }

@@ -6,6 +6,7 @@ mod direct;
 mod fragments;
 mod full_nat;
 mod path_mtu;
+mod tunnels;
 
 use std::net::SocketAddr;
 
