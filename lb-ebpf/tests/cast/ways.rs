@@ -63,7 +63,8 @@ impl World {
 
     /// Reaches a backend in another way; in front of a tunnel it has an address of the outer family.
     pub fn redirect(&mut self, id: u32, index: usize, forward: Forward) {
-        let listener = self.tables.backends[id as usize].listener;
+        let id = usize::try_from(id).unwrap();
+        let listener = self.tables.backends[id].listener;
         let mut endpoint = tunnel_end(self.cast, forward, index);
         if !matches!(forward, Forward::Nat | Forward::FullNat) {
             endpoint.set_port(self.cast.vip.port());
@@ -71,7 +72,7 @@ impl World {
         let hop = NextHop { interface: BACK, neighbour: SERVERS[index], source: DIRECTOR_BACK };
         self.tables.add_backend_by(forward, listener, endpoint, hop);
         let backend = self.tables.backends.pop().unwrap();
-        self.tables.backends[id as usize] = backend;
+        self.tables.backends[id] = backend;
     }
 
     /// Lets all backends be reached by a way that takes packets up to this length.

@@ -68,10 +68,8 @@ fn fragments_of_a_reply_reach_the_client_from_the_vip() {
                 let world = World::by(cast, protocol, forward);
                 let tags = [(CUSTOMER, 7)];
                 world.front(&opening(protocol, cast.client, cast.vip).tags(&tags));
-                let seen = match forward {
-                    Forward::FullNat => nat_source(cast, FIRST_PORT),
-                    _ => cast.client,
-                };
+                let is_full = forward == Forward::FullNat;
+                let seen = if is_full { nat_source(cast, FIRST_PORT) } else { cast.client };
                 let (first, later) = split(&answer(protocol, cast.backends[0], seen), protocol);
                 for (packet, verdict) in [(first, Verdict::ToClient)]
                     .into_iter()

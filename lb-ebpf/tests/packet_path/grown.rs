@@ -67,7 +67,9 @@ fn each(test: impl Fn(&World, &Sample)) {
                 world.narrow(MTU);
                 let mut samples = of_client(&cast, protocol);
                 samples.extend(from_back(&world, forward));
-                samples.iter().for_each(|sample| test(&world, sample));
+                for sample in &samples {
+                    test(&world, sample);
+                }
             }
         }
     }

@@ -38,7 +38,9 @@ fn source(sent: &Sent) -> SocketAddr {
     let port = match packet.transport.unwrap() {
         TransportSlice::Tcp(tcp) => tcp.source_port(),
         TransportSlice::Udp(udp) => udp.source_port(),
-        other => panic!("{other:?}"),
+        TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_) | TransportSlice::Igmp(_) => {
+            panic!("neither TCP nor UDP")
+        }
     };
     SocketAddr::new(address, port)
 }

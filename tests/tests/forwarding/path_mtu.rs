@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lb_tests::agent::{Settings, shop};
+use lb_tests::agent::Settings;
 use lb_tests::clock::wait_until;
 use lb_tests::command::run;
 use lb_tests::far;
@@ -17,14 +17,14 @@ use lb_tests::world::{Arms, Host, World, vips};
 use crate::SOURCES;
 
 /// The shop of the far backend, by some way; all backends are held to be healthy.
-fn far_shop(world: &World, far: &Host, way: &str, protocol: &str) -> Settings {
+fn far_shop(far: &Host, way: &str, protocol: &str) -> Settings {
     let listen = vips(PORT).map(|vip| vip.to_string());
     let addresses = far.at(PORT).map(|address| address.to_string());
     let tables = format!(
         "[[service]]\nname = \"shop\"\nlisten = {listen:?}\nforward = {way:?}\nprotocol = {protocol:?}\n\
          [[service.backend]]\nname = \"far\"\naddress = {addresses:?}\n"
     );
-    Settings { datapath: SOURCES.to_owned(), tables, ..shop(world) }
+    Settings { datapath: SOURCES.to_owned(), tables }
 }
 
 /// Whether the client's kernel takes packets of this length for the longest on the way to a VIP.
@@ -39,7 +39,7 @@ fn a_narrow_way_to_a_backend_narrows_the_client_s_segments() {
     for way in ["nat", "full-nat"] {
         let world = World::new(Arms::Two, 1).unwrap();
         let far = far::behind_a_backend(&world, 1_280).unwrap();
-        let stage = Stage::set(&world, &far_shop(&world, &far, way, "tcp")).unwrap();
+        let stage = Stage::set(&world, &far_shop(&far, way, "tcp")).unwrap();
         let _web = Web::start(&world, &far, &stage.binaries).unwrap();
         let body = pattern(1_000_000);
         for vip in vips(PORT) {
@@ -69,7 +69,7 @@ fn the_client_of_a_tunnel_learns_from_the_director_and_from_routers_what_fits_in
     for (way, overhead) in [("ipip", [20, 40]), ("gue", [28, 48])] {
         let world = World::new(Arms::Two, 1).unwrap();
         let far = far::behind_a_backend(&world, 1_340).unwrap();
-        let stage = Stage::set(&world, &far_shop(&world, &far, way, "udp")).unwrap();
+        let stage = Stage::set(&world, &far_shop(&far, way, "udp")).unwrap();
         for (vip, overhead) in vips(PORT).into_iter().zip(overhead) {
             // A packet of 1,500 bytes does not leave the director, and one that does not pass the narrow hop.
             let headers = if vip.is_ipv4() { 28 } else { 48 };
