@@ -85,3 +85,22 @@ fn the_way_changes_by_reload_and_open_connections_end_where_they_are_not_kept() 
     assert!(stage.packets("reset_sent").unwrap() >= 2);
     assert_eq!(stage.answers(10).unwrap().len(), 1);
 }
+
+#[test]
+fn ports_that_health_checks_may_take_are_found_by_the_doctor() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let mut settings = shop_by("full-nat", &world);
+    let stage = Stage::set(&world, &settings).unwrap();
+    let doctor = || {
+        let output = stage.agent.ctl(&["doctor"]).unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (_, said) = doctor();
+    assert!(said.contains("full NAT 192.0.2.1") && !said.contains("health checks"), "{said}");
+    settings.datapath = settings.datapath.replace("20000-29999", "20000-60999");
+    stage.agent.write_config(&settings).unwrap();
+    stage.agent.ctl_ok(&["reload"]).unwrap();
+    let (code, said) = doctor();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("or ports outside of 32768-60999"), "{said}");
+}
