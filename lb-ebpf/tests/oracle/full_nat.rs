@@ -10,6 +10,7 @@ use crate::cast::ways::{FIRST_PORT, alone, nat_source};
 use crate::cast::{
     BACK, Cast, FAMILIES, FRONT, PROTOCOLS, TCP, UDP, V4, World, answer, assert_frame, opening,
 };
+use crate::nat::payload_with_zero_sum;
 use crate::{at_backend, at_client};
 
 /// A world whose first flow gets the first source.
@@ -107,6 +108,22 @@ fn udp_without_a_checksum_gets_none() {
     assert_frame(&world.front(&packet).bytes, &to_backend(&world, &packet));
     let reply = answer(UDP, V4.backends[0], source(&V4)).without_checksum();
     assert_frame(&world.back(&reply).bytes, &to_client(&world, &reply));
+}
+
+#[test]
+fn a_udp_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
+    for cast in FAMILIES {
+        let world = begun(cast, UDP);
+        let packet = |payload: &[u8]| udp(cast.client, cast.vip).payload(payload);
+        let payload = payload_with_zero_sum(|payload| to_backend(&world, &packet(payload)));
+        let sent = world.front(&packet(&payload));
+        assert_frame(&sent.bytes, &to_backend(&world, &packet(&payload)));
+
+        let reply = |payload: &[u8]| answer(UDP, cast.backends[0], source(&cast)).payload(payload);
+        let payload = payload_with_zero_sum(|payload| to_client(&world, &reply(payload)));
+        let sent = world.back(&reply(&payload));
+        assert_frame(&sent.bytes, &to_client(&world, &reply(&payload)));
+    }
 }
 
 #[test]

@@ -163,3 +163,19 @@ fn an_error_to_a_vip_that_quotes_a_tunnel_is_dropped_like_any_other_there() {
         }
     }
 }
+
+#[test]
+fn an_error_is_relayed_only_as_often_as_errors_may_be_sent() {
+    for cast in FAMILIES {
+        for forward in TUNNELS {
+            let world = World::by(cast, 6, forward);
+            let packet = opening(6, cast.client, cast.vip).payload(&[0x4d; 60]);
+            let message = too_long(forward, 1_400);
+            let error = error_about(&world, forward, &packet, message, |it| it.ip_bytes().len());
+            world.tables.set_may_report(false);
+            let sent = world.back(&error);
+            assert_eq!((sent.verdict, sent.exit), (Verdict::NotOurs, Exit::Pass));
+            assert_frame(&sent.bytes, &error);
+        }
+    }
+}
