@@ -70,6 +70,13 @@ pub mod map {
     /// Per CPU [`Traffic`](crate::layout::Traffic) by backend id.
     pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
 
+    /// [`FragmentWay`](crate::layout::FragmentWay) by [`FragmentKey`](crate::layout::FragmentKey); not pinned.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Per CPU, how often a source of full NAT was tried; not pinned.
+    pub const SOURCES_DRAWN: &str = "SOURCES_DRAWN";
+    /// Per CPU, errors that may still be sent, and when some were last given in milliseconds; not pinned.
+    pub const REPORTS: &str = "REPORTS";
+
     /// Every map that is pinned.
     pub const ALL: [&str; 15] = [
         SETTINGS,

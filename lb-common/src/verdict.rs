@@ -105,7 +105,7 @@ verdicts! {
     26 TtlExceeded "ttl_exceeded" Dropped "The packet's TTL or hop limit was used up; traffic that loops shows here.";
     27 NoNextHop "no_next_hop" Dropped "The way to the backend is not known: no route, one by an interface that is not in `[datapath] interfaces`, or its neighbour does not answer ARP or neighbour discovery.";
     28 FlowTableFull "flow_table_full" Dropped "No place in the flow table for a new flow; raise max_flows or lower the timeouts.";
-    29 ReplyConflict "reply_conflict" Dropped "The client's address and port already talk to every backend tried through another VIP, so replies could not be told apart.";
+    29 ReplyConflict "reply_conflict" Dropped "The client's address and port already talk to every backend tried through another VIP, or another flow was given the flow's source of full NAT, so replies could not be told apart.";
     30 ErrorWithoutFlow "error_without_flow" Dropped "An ICMP error to a VIP about a flow that is not known.";
     31 TooBig "too_big" Dropped "A packet was longer than the way to its backend takes, and its sender was not told: too many were just now.";
     32 SourcesUsedUp "sources_used_up" Dropped "Full NAT found no free source port for a new flow; add sources or ports.";

@@ -61,6 +61,20 @@ pub(crate) fn read_own_source<A: Family, T: Tables>(
     read_source(world, flight, index, client)
 }
 
+/// Whether a cell is of a flow of the packet's sender.
+#[inline(always)]
+pub(crate) fn is_of_client<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &Flight<A>,
+    index: u32,
+) -> bool {
+    let Some(entry) = world.tables.detail(index) else { return false };
+    let (address, port) = flight.client();
+    entry.update(|detail| {
+        A::same(A::from_words(&detail.client), address) && detail.client_port == port
+    })
+}
+
 /// Reads the client of a reply's flow, and the way that its last packet came; says whether it is known.
 #[inline(always)]
 pub(crate) fn read_way_back<A: Family, T: Tables>(

@@ -40,8 +40,8 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     if is_full_nat(backend) && !detail::read_own_source(world, flight, cell) {
         return refuse(world, flight, Verdict::NoNextHop);
     }
-    if is_news(&flight.found, flight, backend) {
-        follow(world, flight, backend);
+    if is_news(&flight.found, flight, backend) && !follow(world, flight, backend) {
+        return refuse(world, flight, Verdict::ReplyConflict);
     }
     if resets(backend, &flight.transport) {
         return reset::answer(packet, world.link, flight);
@@ -144,16 +144,21 @@ fn is_news<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> b
         || found.cell.idle_ticks(flight.tick) != 0
 }
 
-/// Keeps the cells of a known flow up to date.
+/// Keeps the cells of a known flow up to date; says whether its replies are still its own.
 #[inline(always)]
-fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, backend: &Backend) {
+fn follow<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    backend: &Backend,
+) -> bool {
     if !is_full_nat(backend) {
         detail::keep_source(flight);
     }
     if backend.is_nat() {
-        follow_both(world, flight, backend);
+        follow_both(world, flight, backend)
     } else {
         follow_alone(world, flight, backend);
+        true
     }
 }
 
@@ -182,14 +187,22 @@ fn follow_both<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
     backend: &Backend,
-) {
+) -> bool {
     flight.reply = reply_tuple(flight, backend);
     let found = &flight.found;
-    let Some(old) = found.cell.state() else { return };
+    let Some(old) = found.cell.state() else { return true };
     let flows = flight.flows(world.tables, world.settings);
     let hash = flight.reply.hash(&world.settings.hash_key);
     let partner = find_reply(&flows, &flight.reply, hash);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
+    // The cell of its replies may have made room, and the source have been given to another flow since.
+    if is_full_nat(backend)
+        && !partner.is_none()
+        && !detail::is_of_client(world, flight, partner.place.index())
+    {
+        flows.remove(found);
+        return false;
+    }
     let theirs = if is_ours { partner.cell.state() } else { None };
     let new = if is_reset(found, flight, backend) {
         State::Closing
@@ -210,6 +223,7 @@ fn follow_both<A: Family, T: Tables>(
             detail::write(world, flight, partner.place.index());
         }
     }
+    true
 }
 
 /// The state of the other direction's cell: only these two are decided for both, and never backwards.

@@ -41,6 +41,7 @@ pub(crate) fn remember<A: Family, T: Tables>(
     if is_sent {
         flight.fragment = key(&flight.ip);
         flight.way = FragmentWay {
+            hash: flight.hash,
             backend: flight.backend,
             cell: flight.found.place.index(),
             tick: flight.tick as u32,
@@ -62,7 +63,8 @@ pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
     }
     flight.fragment = key(&flight.ip);
     flight.way = world.tables.fragment(&flight.fragment)?;
-    if !is_for_us(world, flight.interface) {
+    // IPv6 extension headers are followed into the padding.
+    if !is_for_us(world, flight.interface) || flight.ip.payload > flight.ip.end {
         return None;
     }
     if (flight.tick as u32).wrapping_sub(flight.way.tick) > TICKS || flight.ip.ttl <= 1 {
@@ -71,6 +73,7 @@ pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
     let (id, cell) = (flight.way.backend, flight.way.cell);
     let backend = world.tables.backend(id)?;
     flight.backend = id;
+    flight.hash = flight.way.hash;
     let verdict = if flight.way.is_reply != 0 {
         flight.reply.destination = flight.ip.destination;
         if !A::same(A::from_words(&backend.address), flight.ip.source) {

@@ -249,6 +249,16 @@ impl HostTables {
         self.cursors[cursor as usize].set(drawn);
     }
 
+    /// Number of sources of full NAT that were tried.
+    pub fn sources_drawn(&self) -> u64 {
+        self.sources_drawn.get()
+    }
+
+    /// Where the first fragments of packets went.
+    pub fn fragments(&self) -> HashMap<FragmentKey, FragmentWay> {
+        self.fragments.borrow().clone()
+    }
+
     /// All cells of the flow table; a cell's position is the index of its detail.
     pub fn cells(&self) -> Vec<Cell> {
         self.buckets.iter().flat_map(|bucket| bucket.get().map(Cell)).collect()

@@ -68,7 +68,9 @@ pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
     } else {
         None
     };
-    if message == Message::Error && translated.is_none() {
+    // Tunnels begin at an address of the host's own.
+    let is_hosts = vip.is_none_or(|vip| vip.closed == 0);
+    if message == Message::Error && translated.is_none() && is_hosts {
         relay::note(packet, world.settings, flight, quote);
     }
     match (translated, vip) {

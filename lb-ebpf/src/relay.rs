@@ -8,7 +8,7 @@ use lb_common::layout::{Address, Settings};
 use lb_common::verdict::Verdict;
 use network_types::udp::UdpHdr;
 
-use crate::family::{Family, ICMP, UDP};
+use crate::family::{Family, ICMP, Shape, UDP};
 use crate::flight::{Facts, Flight, Scratch};
 use crate::icmp::{HEADER, Quote};
 use crate::lookup::find_flow;
@@ -61,12 +61,16 @@ pub(crate) fn note<A: Family, F: Frame>(
         _ => return None,
     };
     let version = packet.window::<1>(start)?.u8_at::<0>() >> 4;
-    let overhead = (start - quote.ip.start) as u32;
+    let mtu = mtu.saturating_sub((start - quote.ip.start) as u32);
+    // RFC 1191 section 5: a router that knows of no MTU says zero, which tells the sender inside nothing.
+    if mtu == 0 {
+        return None;
+    }
     flight.relay = Relay {
         start,
         end: ip.end,
         kind: if version == 4 { ethernet::IPV4 } else { ethernet::IPV6 },
-        mtu: mtu.saturating_sub(overhead) as u16,
+        mtu: mtu as u16,
         destination: A::to_words(quote.ip.destination),
     };
     Some(())
@@ -116,6 +120,10 @@ fn find<A: Family, F: Frame, T: Tables>(
     begin(packet, world, flight);
     A::parse(packet, relay.start, true, &mut flight.ip).ok()?;
     flight.ip.end = relay.end;
+    let has_ports = matches!(flight.ip.shape, Shape::WHOLE | Shape::FIRST_FRAGMENT);
+    if !has_ports || flight.ip.payload + UdpHdr::LEN > relay.end {
+        return None;
+    }
     let ports = packet.window::<{ UdpHdr::LEN }>(flight.ip.payload)?;
     flight.transport = Transport {
         source_port: ports.u16_at::<0>(),

@@ -8,21 +8,21 @@ use lb_common::layout::Settings;
 use lb_common::verdict::Verdict;
 
 use crate::World;
-use crate::family::Family;
+use crate::family::{Family, mix};
 use crate::flight::Flight;
 use crate::lookup::{find_other_reply, find_reply, reply_tuple};
 use crate::remember::first_state;
 use crate::tables::Tables;
 use crate::verifier::rolled;
 
-/// Sources that are tried in the CPU's own share, and as many in the others'.
+/// Sources that are tried in the CPU's own share, and twice as many in all shares.
 const TRIES: usize = 4;
 
 /// Finds a source that the backend does not know a flow of, and takes the cell of its replies; says
 /// [`Verdict::ToBackend`] where it could.
 #[inline(always)]
 pub(crate) fn take<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
-    for attempt in rolled(2 * TRIES) {
+    for attempt in rolled(3 * TRIES) {
         let verdict = world.tables.try_source(world, flight, attempt >= TRIES);
         if verdict != Verdict::ReplyConflict {
             return verdict;
@@ -77,8 +77,13 @@ fn choose<A: Family, T: Tables>(
     if share == 0 {
         return false;
     }
-    let drawn = tables.draw_source();
-    let cpu = u64::from(tables.cpu()) + if in_any_share { drawn } else { 0 };
+    let mut drawn = tables.draw_source();
+    let mut cpu = u64::from(tables.cpu());
+    // At random, for flows that are refused draw at a steady pace and would meet the same few over and over.
+    if in_any_share {
+        drawn = mix(drawn);
+        cpu += drawn >> 40;
+    }
     let port = (cpu % cpus) * share + (drawn / sources) % share;
     flight.peer = A::nat_source(settings, (drawn % sources) as usize);
     flight.peer_port = settings.nat_first_port.wrapping_add(port as u16).to_be();

@@ -199,6 +199,7 @@ fn follow_extensions<F: Frame>(packet: &Packet<F>, ip: &mut Ip<V6>) -> Result<()
                 ip.identification = header.u32_at::<4>();
                 if offset & 0xfff8 != 0 {
                     ip.shape = Shape::LATER_FRAGMENT;
+                    ip.payload += 8;
                     return Ok(());
                 }
                 if offset & 1 != 0 {

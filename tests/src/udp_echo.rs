@@ -24,8 +24,13 @@ pub struct UdpEcho {
 impl UdpEcho {
     /// Starts to serve on `port`.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
+        Self::start_on(host, &host.at(port))
+    }
+
+    /// The same at other addresses of the host.
+    pub fn start_on(host: &Host, listen: &[SocketAddr]) -> Result<Self> {
         let mut echo = Self { stop: Arc::default(), threads: Vec::new() };
-        for address in host.at(port) {
+        for address in listen {
             let socket = host.namespace.enter(|| UdpSocket::bind(address))?;
             let socket = socket.with_context(|| format!("bind to {address}"))?;
             let (stop, name) = (Arc::clone(&echo.stop), host.name.clone());

@@ -67,6 +67,14 @@ impl Host {
         [SocketAddr::new(self.v4.into(), port), SocketAddr::new(self.v6.into(), port)]
     }
 
+    /// Lets a backend's replies go to the client directly ([`Arms::One`]), and leaves ARP for the VIP to the director.
+    pub fn answer_directly(&self) -> Result<()> {
+        self.namespace
+            .ip("route add 198.51.100.0/24 dev eth0\nroute add 2001:db8:1::/64 dev eth0")?;
+        self.namespace.sysctl("ipv4/conf/all/arp_ignore", "1")?;
+        self.namespace.sysctl("ipv4/conf/all/arp_announce", "2")
+    }
+
     fn create(world: &str, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
         let namespace = Namespace::create(&format!("{world}-{name}"))?;
         Ok(Self { name: name.to_owned(), namespace, v4, v6 })

@@ -13,7 +13,7 @@ use lb_tests::decap::{Backend, DIRECTORS, answers_seen, exchange, segments_heard
 use lb_tests::http_client::ask_name;
 use lb_tests::load::TIMEOUT;
 use lb_tests::web::{PORT, Web};
-use lb_tests::world::{Arms, Host, World, vips};
+use lb_tests::world::{Arms, World, vips};
 
 /// The configuration of a director that reaches the backend at these addresses.
 fn settings(way: &str, backend: &str) -> Settings {
@@ -25,15 +25,6 @@ fn settings(way: &str, backend: &str) -> Settings {
              health_check = \"web\"\n[[service.backend]]\nname = \"web1\"\naddress = {backend}\n"
         ),
     }
-}
-
-/// Lets a backend's replies go to the client directly, and leaves ARP for the VIP to the director.
-fn set_up(host: &Host) {
-    host.namespace
-        .ip("route add 198.51.100.0/24 dev eth0\nroute add 2001:db8:1::/64 dev eth0")
-        .unwrap();
-    host.namespace.sysctl("ipv4/conf/all/arp_ignore", "1").unwrap();
-    host.namespace.sysctl("ipv4/conf/all/arp_announce", "2").unwrap();
 }
 
 /// Requests and a large upload through both VIPs, from a director that is set up like this.
@@ -62,7 +53,7 @@ fn a_director_s_tunnels_of_every_kind_end_at_the_backend() {
     let world = World::new(Arms::One, 1).unwrap();
     let binaries = Binaries::of_this_profile().unwrap();
     let host = &world.backends[0];
-    set_up(host);
+    host.answer_directly().unwrap();
     let backend = Backend::start(&world, &binaries, &DIRECTORS).unwrap();
     assert!(!backend.process.log().contains("WARN"), "{}", backend.process.log());
     let listen = [host.at(PORT), vips(PORT)].concat();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lb_tests::capture::Capture;
-use lb_tests::far::Far;
+use lb_tests::far;
 use lb_tests::http_client::Connection;
 use lb_tests::http_server::pattern;
 use lb_tests::link::End;
@@ -26,7 +26,7 @@ fn a_vip_answers_ping() {
 #[test]
 fn a_narrow_hop_behind_the_client_narrows_the_backends_packets() {
     let world = World::new(Arms::Two, 1).unwrap();
-    let far = Far::behind_the_client(&world, 1_300).unwrap();
+    let far = far::behind_the_client(&world, 1_300).unwrap();
     let stage = Stage::shop(&world).unwrap();
     let length = 1_000_000;
     for vip in vips(PORT) {
@@ -47,7 +47,7 @@ fn a_narrow_hop_behind_the_client_narrows_the_backends_packets() {
 #[test]
 fn a_packet_whose_hops_are_used_up_ends_at_the_router_or_by_name_at_the_director() {
     let world = World::new(Arms::Two, 1).unwrap();
-    let far = Far::behind_the_client(&world, 1_500).unwrap();
+    let far = far::behind_the_client(&world, 1_500).unwrap();
     let stage = Stage::shop(&world).unwrap();
     for vip in vips(PORT) {
         let reach = |hops| {

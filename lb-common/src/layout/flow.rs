@@ -59,6 +59,8 @@ pub struct FragmentKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FragmentWay {
+    /// Hash of its 5-tuple, so that all fragments go through the same tunnel.
+    pub hash: u64,
     /// Backend id.
     pub backend: u32,
     /// Index of the cell of its flow.

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use etherparse::{
-    EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpFragOffset,
-    IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader, SingleVlanHeader,
-    UdpHeader,
+    EtherType, Ethernet2Header, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpEcn,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, Ipv6RawExtHeader,
+    SingleVlanHeader, UdpHeader,
 };
 
 use super::packet::{Body, Extension, Packet};
@@ -49,7 +49,9 @@ impl Packet {
             Ipv4Header::new(0, self.ttl, IpNumber(number), source, destination).unwrap();
         header.options = self.options.as_slice().try_into().unwrap();
         header.set_payload_len(body.len()).unwrap();
-        header.identification = 0xbeef;
+        header.identification = self.identification;
+        header.dscp = IpDscp::try_new(self.traffic_class >> 2).unwrap();
+        header.ecn = IpEcn::try_new(self.traffic_class & 3).unwrap();
         if let Some((offset, more)) = self.fragment {
             header.dont_fragment = false;
             header.more_fragments = more;
@@ -70,8 +72,8 @@ impl Packet {
             (next, rest) = (kind, bytes);
         }
         let header = Ipv6Header {
-            traffic_class: 0x12,
-            flow_label: 0x0003_4567_u32.try_into().unwrap(),
+            traffic_class: self.traffic_class,
+            flow_label: self.flow_label.try_into().unwrap(),
             payload_length: rest.len().try_into().unwrap(),
             next_header: IpNumber(next),
             hop_limit: self.ttl,

@@ -4,11 +4,11 @@
 mod build;
 pub mod error;
 pub mod packet;
+pub mod ways;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use lb_common::cell::{Cell, State};
-use lb_common::layout::Forward;
 use lb_common::verdict::Verdict;
 use lb_ebpf::Exit;
 use lb_ebpf::host::{CLOSED, HostFrame, HostTables, NextHop};
@@ -153,15 +153,6 @@ impl World {
             world.backends.push(id);
         }
         world.tables.set_slots(listener, &world.backends);
-        world
-    }
-
-    /// The same service, forwarded to in another way.
-    pub fn by(cast: Cast, protocol: u8, forward: Forward) -> Self {
-        let mut world = Self::new(cast, protocol);
-        for backend in &mut world.tables.backends {
-            backend.forward = forward.number();
-        }
         world
     }
 

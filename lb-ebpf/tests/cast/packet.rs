@@ -45,6 +45,12 @@ pub struct Packet {
     pub source: SocketAddr,
     pub destination: SocketAddr,
     pub ttl: u8,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Of IPv6.
+    pub flow_label: u32,
+    /// Of IPv4.
+    pub identification: u16,
     /// IPv4 options.
     pub options: Vec<u8>,
     /// IPv4: offset in units of eight bytes, and whether more follow.
@@ -64,6 +70,9 @@ pub fn packet(source: SocketAddr, destination: SocketAddr, body: Body) -> Packet
         source,
         destination,
         ttl: 64,
+        traffic_class: if destination.is_ipv4() { 0 } else { 0x12 },
+        flow_label: 0x3_4567,
+        identification: 0xbeef,
         options: Vec::new(),
         fragment: None,
         extensions: Vec::new(),
@@ -156,6 +165,11 @@ impl Packet {
 
     pub fn ttl(mut self, ttl: u8) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    pub fn traffic_class(mut self, bits: u8) -> Self {
+        self.traffic_class = bits;
         self
     }
 

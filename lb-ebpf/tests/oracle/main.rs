@@ -12,11 +12,17 @@
 #[path = "../cast/mod.rs"]
 mod cast;
 
+mod dsr;
+mod fragments;
+mod full_nat;
 mod headers;
 mod icmp_to_backend;
 mod icmp_to_client;
 mod nat;
+mod relay;
 mod reset;
+mod too_big;
+mod tunnel;
 mod vlan;
 
 use cast::packet::Packet;

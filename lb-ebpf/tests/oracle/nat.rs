@@ -87,7 +87,7 @@ fn udp_without_a_checksum_gets_none() {
 }
 
 /// The two payload bytes for which the packet that `rewritten` makes has a checksum of zero.
-fn payload_with_zero_sum(rewritten: impl Fn(&[u8]) -> Packet) -> [u8; 2] {
+pub fn payload_with_zero_sum(rewritten: impl Fn(&[u8]) -> Packet) -> [u8; 2] {
     let checksum = |packet: &Packet| {
         let bytes = packet.ip_bytes();
         [bytes[bytes.len() - 4], bytes[bytes.len() - 3]]

@@ -6,6 +6,7 @@ use lb_common::verdict::Verdict;
 use lb_ebpf::Exit;
 
 use crate::cast::packet::{Body, CUSTOMER, Packet, SERVICE, tcp};
+use crate::cast::ways::WAYS;
 use crate::cast::{Cast, DIRECTOR_FRONT, FAMILIES, ROUTER, TCP, V4, V6, World, assert_frame};
 
 /// A world whose client has a connection to a backend that is dead now.
@@ -78,6 +79,20 @@ fn a_reset_leaves_with_the_tags_of_the_packet() {
         for tags in [vec![(CUSTOMER, 9)], vec![(SERVICE, 9), (CUSTOMER, 8)]] {
             let packet = tcp(cast.client, cast.vip).ack().tags(&tags).payload(b"lost");
             assert_reset(&bereaved(cast), &packet, 0x9abc_def0, None);
+        }
+    }
+}
+
+#[test]
+fn a_client_is_told_the_same_by_every_way() {
+    for cast in FAMILIES {
+        for forward in WAYS {
+            let mut world = World::by(cast, TCP, forward);
+            let index = world.begin(cast.client);
+            world.more(cast.client);
+            world.tables.backends[index].state = BACKEND_DOWN_RESET;
+            let packet = tcp(cast.client, cast.vip).ack().tags(&[(CUSTOMER, 9)]).payload(b"lost");
+            assert_reset(&world, &packet, 0x9abc_def0, None);
         }
     }
 }

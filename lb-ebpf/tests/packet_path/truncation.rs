@@ -31,7 +31,7 @@ fn header_length(packet: &Packet) -> usize {
 }
 
 /// Plain, tagged, with options or extension headers.
-fn dressed(packet: &Packet) -> Vec<Packet> {
+pub fn dressed(packet: &Packet) -> Vec<Packet> {
     let odd = packet.clone();
     vec![
         packet.clone(),
@@ -102,7 +102,7 @@ fn each(test: impl Fn(&World, &Sample)) {
 
 /// Sends the bytes twice, amid other memory each time: the result does not depend on what surrounds the
 /// frame or what was left of another packet, and the memory behind it stays as it is.
-fn send(world: &World, bytes: &[u8], interface: u32) -> Sent {
+pub fn send(world: &World, bytes: &[u8], interface: u32) -> Sent {
     let [first, second] = [0x00, 0xff].map(|byte| {
         world.tables.litter(byte);
         let (outcome, frame) = world.tables.send(HostFrame::new(bytes, interface).amid(byte));
@@ -145,7 +145,7 @@ fn a_frame_that_is_cut_anywhere_goes_nowhere_and_leaves_no_trace() {
 }
 
 /// Writes the length field of the IP header.
-fn set_ip_length(packet: &Packet, bytes: &mut [u8], length: usize) {
+pub fn set_ip_length(packet: &Packet, bytes: &mut [u8], length: usize) {
     let link = link_length(packet);
     let (offset, value) =
         if packet.source.is_ipv4() { (2, length) } else { (4, length.saturating_sub(40)) };

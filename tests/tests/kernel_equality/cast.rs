@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use lb_common::layout::{Forward, Settings, address};
 use lb_ebpf::family::{TCP, UDP};
 use lb_ebpf::host::{CLOSED, HostTables, NextHop, SHARED};
 use nix::net::if_::if_nametoindex;
@@ -20,35 +21,74 @@ pub struct Service {
     pub protocol: u8,
 }
 
-/// VIP, protocol and backends: address, and the interface (0 or 1) on their way, if it is known.
-type Row = (&'static str, u8, &'static [(&'static str, Option<usize>)]);
+/// A backend: its address, and the interface (0 or 1) on its way, if it is known.
+type Server = (&'static str, Option<usize>);
+/// VIP, protocol, the way to the backends with its MTU (0: not known), and the backends.
+type Row = (&'static str, u8, Forward, u16, &'static [Server]);
+
+const NAT: Forward = Forward::Nat;
 
 /// One server has two VIPs, and the same port for TCP and UDP; some services have no backend, or one whose next hop is not known.
-const SERVICES: &[Row] = &[
+const BY_NAT: &[Row] = &[
     (
         "203.0.113.10:80",
         TCP,
+        NAT,
+        0,
         &[("10.0.0.1:8080", Some(0)), ("10.0.0.2:8080", Some(1)), ("10.0.0.3:8080", Some(0))],
     ),
-    ("203.0.113.11:80", TCP, &[("10.0.0.1:8080", Some(0))]),
-    ("203.0.113.10:53", UDP, &[("10.0.0.1:8080", Some(1)), ("10.0.0.2:5353", Some(0))]),
-    ("203.0.113.10:81", TCP, &[]),
-    ("203.0.113.11:81", TCP, &[("10.0.0.4:80", None), ("10.0.0.5:80", Some(1))]),
-    ("203.0.113.20:80", TCP, &[("10.0.0.2:80", Some(1)), ("10.0.0.5:80", Some(0))]),
+    ("203.0.113.11:80", TCP, NAT, 1_500, &[("10.0.0.1:8080", Some(0))]),
+    ("203.0.113.10:53", UDP, NAT, 0, &[("10.0.0.1:8080", Some(1)), ("10.0.0.2:5353", Some(0))]),
+    ("203.0.113.10:81", TCP, NAT, 0, &[]),
+    ("203.0.113.11:81", TCP, NAT, 0, &[("10.0.0.4:80", None), ("10.0.0.5:80", Some(1))]),
+    ("203.0.113.20:80", TCP, NAT, 0, &[("10.0.0.2:80", Some(1)), ("10.0.0.5:80", Some(0))]),
     (
         "[2001:db8::10]:80",
         TCP,
+        NAT,
+        0,
         &[("[2001:db8:1::1]:8080", Some(0)), ("[2001:db8:1::2]:8080", Some(1))],
     ),
-    ("[2001:db8::11]:80", TCP, &[("[2001:db8:1::1]:8080", Some(0))]),
+    ("[2001:db8::11]:80", TCP, NAT, 0, &[("[2001:db8:1::1]:8080", Some(0))]),
     (
         "[2001:db8::10]:53",
         UDP,
+        NAT,
+        1_280,
         &[("[2001:db8:1::1]:8080", Some(1)), ("[2001:db8:1::3]:53", Some(0))],
     ),
-    ("[2001:db8::10]:81", UDP, &[]),
-    ("[2001:db8::20]:80", TCP, &[("[2001:db8:1::4]:80", None), ("[2001:db8:1::5]:80", Some(0))]),
+    ("[2001:db8::10]:81", UDP, NAT, 0, &[]),
+    (
+        "[2001:db8::20]:80",
+        TCP,
+        NAT,
+        0,
+        &[("[2001:db8:1::4]:80", None), ("[2001:db8:1::5]:80", Some(0))],
+    ),
 ];
+
+const V4_SERVERS: &[Server] = &[("10.0.0.6:80", Some(0)), ("10.0.0.7:80", Some(1))];
+const V6_SERVERS: &[Server] = &[("[2001:db8:1::6]:80", Some(0)), ("[2001:db8:1::7]:80", Some(1))];
+
+/// Each other way, with each family inside and outside.
+const BY_OTHERS: &[Row] = &[
+    ("203.0.113.12:80", TCP, Forward::FullNat, 1_500, V4_SERVERS),
+    ("203.0.113.12:80", UDP, Forward::FullNat, 0, V4_SERVERS),
+    ("[2001:db8::12]:80", TCP, Forward::FullNat, 0, V6_SERVERS),
+    ("203.0.113.13:80", TCP, Forward::Dsr, 1_500, V4_SERVERS),
+    ("[2001:db8::13]:80", UDP, Forward::Dsr, 0, V6_SERVERS),
+    ("203.0.113.14:80", TCP, Forward::IpipV4, 1_280, V4_SERVERS),
+    ("203.0.113.14:80", UDP, Forward::IpipV6, 0, V6_SERVERS),
+    ("[2001:db8::14]:80", TCP, Forward::IpipV4, 0, V4_SERVERS),
+    ("[2001:db8::14]:80", UDP, Forward::IpipV6, 1_500, V6_SERVERS),
+    ("203.0.113.15:80", UDP, Forward::GueV4, 0, V4_SERVERS),
+    ("203.0.113.15:80", TCP, Forward::GueV6, 1_280, V6_SERVERS),
+    ("[2001:db8::15]:80", UDP, Forward::GueV4, 1_500, V4_SERVERS),
+    ("[2001:db8::15]:80", TCP, Forward::GueV6, 0, V6_SERVERS),
+];
+
+/// Sources of full NAT; with so few ports that they are used up now and then.
+const NAT_SOURCES: [&str; 4] = ["10.0.0.254", "10.0.0.253", "2001:db8:1::fe", "2001:db8:1::fd"];
 
 /// The address of the host's own in each family.
 pub const HOST: [&str; 2] = ["203.0.113.20", "2001:db8::20"];
@@ -74,10 +114,13 @@ impl Cast {
         for (interface, mac) in interfaces.into_iter().zip(MACS) {
             tables.add_interface(interface, mac);
         }
+        set_sources(&mut tables.settings);
         let mut services = Vec::new();
-        for (vip, protocol, backends) in SERVICES {
+        for (vip, protocol, forward, mtu, backends) in BY_NAT.iter().chain(BY_OTHERS) {
             let vip: SocketAddr = vip.parse().unwrap();
-            services.push(Service { vip, protocol: *protocol });
+            // Clients use NAT more than any other way, for there the most can happen.
+            let weight = if *forward == NAT { 2 } else { 1 };
+            services.extend([Service { vip, protocol: *protocol }].repeat(weight));
             let is_host = HOST.contains(&vip.ip().to_string().as_str());
             tables.add_vip(vip.ip(), if is_host { SHARED } else { CLOSED });
             let listener = tables.add_listener(vip, *protocol);
@@ -85,13 +128,27 @@ impl Cast {
                 .iter()
                 .map(|(address, way)| {
                     let address: SocketAddr = address.parse().unwrap();
-                    tables.add_backend(listener, address, hop(address.ip(), *way, &interfaces))
+                    let hop = hop(address.ip(), *way, &interfaces);
+                    let id = tables.add_backend_by(*forward, listener, address, hop);
+                    tables.backends.last_mut().unwrap().mtu = *mtu;
+                    id
                 })
                 .collect();
             tables.set_slots(listener, &ids);
         }
         Self { tables, services, interfaces }
     }
+}
+
+fn set_sources(settings: &mut Settings) {
+    let [v4, v4_too, v6, v6_too] = NAT_SOURCES.map(|source| address(source.parse().unwrap()).0);
+    (settings.nat_v4[0], settings.nat_v4[1]) = (v4[0], v4_too[0]);
+    (settings.nat_v6[0], settings.nat_v6[1]) = (v6, v6_too);
+    settings.nat_sources = [2, 2];
+    (settings.nat_first_port, settings.nat_ports, settings.cpus) = (20_000, 4, 2);
+    (settings.tunnel_v4, settings.tunnel_v6) = (v4[0] & 0xffff, v6);
+    (settings.tunnel_v4_entropy, settings.tunnel_v6_entropy) = (0xffff_u32.to_be(), 0xff00);
+    settings.gue_port = 6_080_u16.to_be();
 }
 
 fn interfaces() -> [u32; 3] {

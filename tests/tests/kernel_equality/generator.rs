@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use etherparse::NetSlice;
 use lb_common::verdict::Verdict;
 use lb_ebpf::family::TCP;
 
@@ -11,7 +12,7 @@ use crate::mutation::network;
 use crate::packet_path::frames::{
     ACK, Ends, FIN, Link, PSH, RST, SYN, ends, ip_headers, kind, tcp,
 };
-use crate::packets::{icmp, set_udp_checksum, udp, with_extensions, with_options};
+use crate::packets::{as_fragment, icmp, set_udp_checksum, udp, with_extensions, with_options};
 use crate::pair::{Arrival, Sent};
 use crate::random::Random;
 use crate::strays::stray;
@@ -58,12 +59,13 @@ impl Generator {
     /// A valid frame.
     pub fn next(&mut self) -> Arrival {
         let (kind, packet) = match self.random.below(100) {
-            0..30 => self.opening(),
-            30..52 => self.following().unwrap_or_else(|| self.opening()),
-            52..73 => self.answer().unwrap_or_else(|| self.opening()),
-            73..80 => self.error(Verdict::ToBackend).unwrap_or_else(|| self.opening()),
-            80..87 => self.error(Verdict::ToClient).unwrap_or_else(|| self.opening()),
-            87..95 => stray(&mut self.random, &self.services),
+            0..32 => self.opening(),
+            32..50 => self.following().unwrap_or_else(|| self.opening()),
+            50..71 => self.answer().unwrap_or_else(|| self.opening()),
+            71..75 => self.fragment(),
+            75..81 => self.error(Verdict::ToBackend).unwrap_or_else(|| self.opening()),
+            81..88 => self.error(Verdict::ToClient).unwrap_or_else(|| self.opening()),
+            88..95 => stray(&mut self.random, &self.services),
             _ => match self.remembered(Verdict::ToBackend) {
                 Some(sent) => return sent.arrival,
                 None => self.opening(),
@@ -134,12 +136,28 @@ impl Generator {
         Some(self.packet(ends, is_tcp, flags))
     }
 
-    /// What a backend answers.
+    /// What a backend answers, if that passes the director.
     fn answer(&mut self) -> Option<(u16, Vec<u8>)> {
         let sent = self.remembered(Verdict::ToBackend)?;
-        let (ends, is_tcp) = (ends(&sent.frame)?, is_tcp(&sent.frame)?);
+        let (asked, is_tcp) = (ends(&sent.arrival.frame)?, is_tcp(&sent.frame)?);
+        let ends = ends(&sent.frame)?;
+        if ends == asked || sent.frame.len() > sent.arrival.frame.len() {
+            return None;
+        }
         let flags = if self.random.chance(60) { SYN | ACK } else { self.random.pick(&FLAGS) };
         Some(self.packet(ends.turned(), is_tcp, flags))
+    }
+
+    /// One of those, as the first or a later fragment of a packet; all have the same identification, so that
+    /// the later ones follow the first.
+    fn fragment(&mut self) -> (u16, Vec<u8>) {
+        let whole = match self.random.below(3) {
+            0 => self.following(),
+            1 => self.answer(),
+            _ => None,
+        };
+        let (kind, packet) = whole.unwrap_or_else(|| self.opening());
+        (kind, as_fragment(&packet, self.random.pick(&[0, 0, 1, 185])))
     }
 
     fn packet(&mut self, ends: Ends, is_tcp: bool, flags: u8) -> (u16, Vec<u8>) {
@@ -172,20 +190,36 @@ impl Generator {
         }
     }
 
-    /// What a router on the way, or the receiver, reports of a packet that the director forwarded.
+    /// What a router on the way, or the receiver, reports of a packet that the director forwarded; where that
+    /// went through a tunnel, of the packet around it.
     fn error(&mut self, of: Verdict) -> Option<(u16, Vec<u8>)> {
         let sent = self.remembered(of)?;
-        let ends = ends(&sent.frame)?;
         let start = network(&sent.frame)?;
         let quoted = &sent.frame[start..];
         let most = 28 + self.random.below(600);
+        let (source, destination) = addresses(quoted)?;
         let quoted = &quoted[..quoted.len().min(most)];
-        let is_v4 = ends.source.is_ipv4();
+        let is_v4 = source.is_ipv4();
         let router: IpAddr = ELSEWHERE[usize::from(!is_v4)].parse().unwrap();
-        let from = if self.random.chance(50) { router } else { ends.destination.ip() };
+        let from = if self.random.chance(50) { router } else { destination };
         let message = self.random.pick(if is_v4 { &ERRORS_V4 } else { &ERRORS_V6 });
-        let packet = icmp(from, ends.source.ip(), message, quoted);
+        let packet = icmp(from, source, message, quoted);
         Some((kind(from), self.dressed(packet)))
+    }
+}
+
+/// Source and destination of an IP packet.
+fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    match etherparse::SlicedPacket::from_ip(packet).ok()?.net? {
+        NetSlice::Ipv4(ip) => {
+            let header = ip.header();
+            Some((header.source_addr().into(), header.destination_addr().into()))
+        }
+        NetSlice::Ipv6(ip) => {
+            let header = ip.header();
+            Some((header.source_addr().into(), header.destination_addr().into()))
+        }
+        NetSlice::Arp(_) => None,
     }
 }
 

@@ -45,7 +45,9 @@ const FRAMES: u64 = 100_000;
 const ENOUGH: u64 = 100;
 
 /// States of a backend, as often as they stand here.
-const STATES: [u8; 9] = [
+const STATES: [u8; 11] = [
+    BACKEND_UP,
+    BACKEND_UP,
     BACKEND_UP,
     BACKEND_UP,
     BACKEND_UP,
@@ -90,6 +92,7 @@ impl Counts {
     fn at_the_flow_table(&self) -> u64 {
         let behind = [
             Verdict::ToBackend,
+            Verdict::ToBackendUnremembered,
             Verdict::ToClient,
             Verdict::ErrorToBackend,
             Verdict::ErrorToClient,
@@ -98,6 +101,7 @@ impl Counts {
             Verdict::NoNextHop,
             Verdict::FlowTableFull,
             Verdict::ReplyConflict,
+            Verdict::SourcesUsedUp,
         ];
         behind.iter().filter_map(|verdict| self.verdicts.get(verdict)).sum()
     }
@@ -119,7 +123,7 @@ fn run(seed: u64, frames: u64, table: &Table, counts: &mut Counts) {
         for _ in 0..random.pick(&[0, 0, 1, 1, 2]) {
             mutate(random, &mut arrival);
         }
-        if number % 200 == 0 {
+        if number % 40 == 0 {
             pair.set_state(random.below(pair.n_backends()), random.pick(&STATES));
         }
         if number % 400 == 0 {

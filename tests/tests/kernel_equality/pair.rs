@@ -1,7 +1,10 @@
 //! The packet path twice, in the kernel and on the host, with the same tables.
 
+use std::collections::HashMap;
+
+use aya::maps::PerCpuValues;
 use lb_common::cell::{Cell, MAX_TIMEOUT_TICKS, State, TICK_SHIFT};
-use lb_common::layout::{CELLS_PER_BUCKET, Count};
+use lb_common::layout::{CELLS_PER_BUCKET, Count, FragmentKey, FragmentWay};
 use lb_common::verdict::Verdict;
 use lb_ebpf::host::{HostFrame, HostTables};
 use lb_ebpf::{Exit, Outcome};
@@ -58,11 +61,18 @@ fn action(exit: Exit) -> u32 {
     }
 }
 
+/// The same in milliseconds, by which the packet path limits its errors.
+fn milliseconds() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
+    u64::try_from(now.tv_sec() * 1_000 + now.tv_nsec() / 1_000_000).unwrap()
+}
+
 /// What the host does at a tick, with this rubbish in its memory for the packet.
 fn on_host(host: &HostTables, arrival: &Arrival, tick: u64, rubbish: u8) -> (Outcome, Ran) {
     host.set_tick(tick);
     host.litter(rubbish);
-    let (outcome, frame) = host.send(HostFrame::new(&arrival.frame, arrival.interface));
+    let (outcome, frame) =
+        host.send(HostFrame::new(&arrival.frame, arrival.interface).amid(rubbish));
     (outcome, Ran { action: action(outcome.exit), frame: frame.bytes() })
 }
 
@@ -77,7 +87,9 @@ impl Pair {
     /// Sends a frame to both and compares what they do: action, bytes and named verdict.
     pub fn send(&mut self, arrival: Arrival, rubbish: u8) -> Sent {
         let earliest = tick();
+        let given = self.give_reports(u64::from(rubbish & 1));
         let ran = self.kernel.run(&arrival.frame, arrival.interface);
+        self.host.set_may_report(given[0] != 0 || self.reports() != given);
         let tick = self.tick_of(earliest, &arrival, &ran);
         let (outcome, expected) = on_host(&self.host, &arrival, tick, rubbish);
         let verdict = outcome.verdict.number();
@@ -90,6 +102,20 @@ impl Pair {
         Sent { arrival, outcome, frame: ran.frame }
     }
 
+    /// Lets the kernel send so many errors in this millisecond.
+    fn give_reports(&mut self, left: u64) -> [u64; 2] {
+        let given = [left, milliseconds()];
+        let n_cpus = self.kernel.reports.get(&0, 0).unwrap().len();
+        let values = PerCpuValues::try_from(vec![given; n_cpus]).unwrap();
+        self.kernel.reports.set(0, values, 0).unwrap();
+        given
+    }
+
+    /// What the kernel has left of that; something else where a new millisecond has given it more.
+    fn reports(&self) -> [u64; 2] {
+        self.kernel.reports.get(&0, 0).unwrap()[0]
+    }
+
     /// The tick that the kernel saw. Where it changed while the kernel worked, it is the one with which the
     /// host does what the kernel has done, to its counters and its flow table too.
     fn tick_of(&self, earliest: u64, arrival: &Arrival, ran: &Ran) -> u64 {
@@ -99,11 +125,17 @@ impl Pair {
             on_host(&trial, arrival, *tick, 0).1 == *ran
                 && self.other_verdicts(&trial).is_empty()
                 && trial.cells() == cells(&self.kernel)
+                && trial.fragments() == self.fragments()
         };
         if earliest == latest {
             return latest;
         }
         (earliest..=latest).find(is_the_one).unwrap_or(latest)
+    }
+
+    /// What the kernel remembers of first fragments.
+    fn fragments(&self) -> HashMap<FragmentKey, FragmentWay> {
+        self.kernel.fragments.iter().map(Result::unwrap).collect()
     }
 
     /// The verdicts of which the kernel has counted another number than the host.
@@ -183,6 +215,9 @@ impl Pair {
         let details: Vec<_> = self.kernel.details.iter().map(Result::unwrap).collect();
         assert!(details == self.host.details(), "details");
         assert_eq!(self.other_verdicts(&self.host), [], "verdicts");
+        assert_eq!(self.fragments(), self.host.fragments(), "fragments");
+        let drawn = self.kernel.sources_drawn.get(&0, 0).unwrap()[0];
+        assert_eq!(drawn, self.host.sources_drawn(), "sources of full NAT");
         for id in 0..u32::try_from(self.host.listeners.len()).unwrap() {
             let drawn = self.kernel.cursors.get(&id, 0).unwrap().drawn;
             assert_eq!(drawn, self.host.drawn(id), "cursor {id}");

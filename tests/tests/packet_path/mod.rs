@@ -8,8 +8,8 @@ use aya::{Ebpf, EbpfLoader};
 use lb_agent::io::datapath::{OBJECT, set_stages};
 use lb_common::cell::Cell;
 use lb_common::layout::{
-    Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4,
-    ListenerKeyV6, Settings, Traffic, Vip,
+    Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface,
+    Listener, ListenerKeyV4, ListenerKeyV6, Settings, Traffic, Vip,
 };
 use lb_common::map;
 use lb_ebpf::host::HostTables;
@@ -17,8 +17,8 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// What lies before every frame: the kernel moves it along when the start moves, and leaves a copy of it in
-/// bytes that the frame gained and nobody wrote.
-const BEFORE: [u8; 8] = [0xa5; 8];
+/// bytes that the frame gained and nobody wrote. It is longer than what any frame gains.
+const BEFORE: [u8; 64] = [0xa5; 64];
 
 /// The program and its maps.
 pub struct PacketPath {
@@ -40,6 +40,10 @@ pub struct PacketPath {
     pub verdicts: PerCpuArray<MapData, Count>,
     pub listener_traffic: PerCpuArray<MapData, Traffic>,
     pub backend_traffic: PerCpuArray<MapData, Traffic>,
+    pub fragments: HashMap<MapData, FragmentKey, FragmentWay>,
+    pub sources_drawn: PerCpuArray<MapData, u64>,
+    /// Errors that may still be sent, and when some were last given, in milliseconds of the coarse clock.
+    pub reports: PerCpuArray<MapData, [u64; 2]>,
 }
 
 /// What became of a frame.
@@ -78,6 +82,9 @@ impl PacketPath {
             verdicts: take(&mut loaded, map::VERDICTS),
             listener_traffic: take(&mut loaded, map::LISTENER_TRAFFIC),
             backend_traffic: take(&mut loaded, map::BACKEND_TRAFFIC),
+            fragments: take(&mut loaded, map::FRAGMENTS),
+            sources_drawn: take(&mut loaded, map::SOURCES_DRAWN),
+            reports: take(&mut loaded, map::REPORTS),
             loaded,
             _stages: stages,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
@@ -40,6 +40,10 @@ pub async fn gather(
         unresolved,
         elsewhere,
         ephemeral: ephemeral(),
+        replies_pass: config.services.iter().any(|service| service.forward.replies_pass()),
+        full_nat: datapath.full_nat.sources.clone(),
+        full_nat_ports: Some(datapath.full_nat.ports.clone()),
+        own_sources: own_sources(config),
         rp_filter_all: sysctl("ipv4/conf/all/rp_filter"),
         forwarding_v4: sysctl("ipv4/ip_forward"),
         forwarding_v6: sysctl("ipv6/conf/all/forwarding"),
@@ -126,6 +130,18 @@ pub fn addresses() -> BTreeSet<IpAddr> {
             (None, None) => None,
         })
         .collect()
+}
+
+/// What connections to backends have as their source. A UDP socket asks for the route, and sends nothing.
+fn own_sources(config: &Config) -> BTreeSet<IpAddr> {
+    let backends = config.services.iter().flat_map(|service| &service.backends);
+    let source = |backend: &SocketAddr| {
+        let any = if backend.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect(backend).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    backends.flat_map(|backend| &backend.address).filter_map(source).collect()
 }
 
 fn ephemeral() -> Option<Ephemeral> {

@@ -4,6 +4,7 @@
 
 mod gather;
 mod nic;
+mod ports;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use lb_common::api::Check;
 use crate::model::agent::detour_remedy;
 
 pub use gather::{addresses, gather, sysctl};
+pub use ports::Ephemeral;
 
 /// What was found on the host.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +41,14 @@ pub struct Facts {
     pub elsewhere: BTreeMap<IpAddr, String>,
     /// Ports that the host takes for its own connections, without those reserved.
     pub ephemeral: Option<Ephemeral>,
+    /// Whether a service's replies pass the director.
+    pub replies_pass: bool,
+    /// Sources of full NAT.
+    pub full_nat: Vec<IpAddr>,
+    /// Their ports.
+    pub full_nat_ports: Option<RangeInclusive<u16>>,
+    /// What the host's own connections to backends have as their source.
+    pub own_sources: BTreeSet<IpAddr>,
     /// `net.ipv4.conf.all.rp_filter`.
     pub rp_filter_all: Option<u32>,
     /// `net.ipv4.ip_forward`.
@@ -99,21 +109,6 @@ pub struct Peer {
     pub polls: Option<bool>,
 }
 
-/// `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`.
-#[derive(Clone, Debug)]
-pub struct Ephemeral {
-    /// The range.
-    pub range: RangeInclusive<u16>,
-    /// Ports in it that are never taken.
-    pub reserved: Vec<RangeInclusive<u16>>,
-}
-
-impl Ephemeral {
-    fn takes(&self, port: u16) -> bool {
-        self.range.contains(&port) && !self.reserved.iter().any(|range| range.contains(&port))
-    }
-}
-
 /// Judges what was found, in the order in which an operator would set things right.
 pub fn evaluate(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![bpffs(facts), flow_table(facts)];
@@ -125,10 +120,10 @@ pub fn evaluate(facts: &Facts) -> Vec<Check> {
         }
     }
     checks.extend(modes(&facts.interfaces));
-    checks.extend(equal_mtu(&facts.interfaces));
+    checks.extend(equal_mtu(facts));
     checks.extend(vips(facts));
     checks.extend(next_hops(facts));
-    checks.extend(ephemeral(facts));
+    checks.extend(ports::evaluate(facts));
     checks.extend(forwarding(facts));
     checks
 }
@@ -232,16 +227,19 @@ fn modes(interfaces: &[Interface]) -> Option<Check> {
     mixed_modes(&modes).map(|detail| bad("XDP modes", detail, SAME_MODE))
 }
 
-fn equal_mtu(interfaces: &[Interface]) -> Option<Check> {
-    let known: Vec<_> = interfaces.iter().filter_map(|i| Some((&i.name, i.mtu?))).collect();
+/// A packet that is too long for the way to a backend is reported to its sender, a reply is not.
+fn equal_mtu(facts: &Facts) -> Option<Check> {
+    let known = facts.interfaces.iter().filter_map(|i| Some((&i.name, i.mtu?)));
+    let known: Vec<_> = known.collect();
     if known.len() < 2 {
         return None;
     }
     let equal = known.iter().all(|(_, mtu)| known.first().is_some_and(|(_, first)| first == mtu));
     let list: Vec<_> = known.iter().map(|(name, mtu)| format!("{name} {mtu}")).collect();
     let detail = list.join(", ");
-    let remedy = "give all interfaces the same MTU: XDP does not fragment";
-    Some(if equal { good("MTU", detail) } else { bad("MTU", detail, remedy) })
+    let remedy = "give all interfaces the same MTU: XDP does not fragment replies";
+    let is_good = equal || !facts.replies_pass;
+    Some(if is_good { good("MTU", detail) } else { bad("MTU", detail, remedy) })
 }
 
 fn vips(facts: &Facts) -> Vec<Check> {
@@ -284,19 +282,4 @@ fn next_hops(facts: &Facts) -> Vec<Check> {
         bad(check, "not resolved: no route, or no answer to ARP or neighbour discovery", remedy)
     };
     facts.unresolved.iter().map(judge).collect()
-}
-
-/// A connection that the host itself opens from such a port of a VIP would lose its replies to the service.
-fn ephemeral(facts: &Facts) -> Option<Check> {
-    let ephemeral = facts.ephemeral.as_ref()?;
-    let ports: BTreeSet<_> = facts.listens.iter().map(SocketAddr::port).collect();
-    let taken: Vec<_> =
-        ports.iter().filter(|port| ephemeral.takes(**port)).map(u16::to_string).collect();
-    let (name, range) = ("ephemeral ports", &ephemeral.range);
-    if taken.is_empty() {
-        return Some(good(name, format!("{}-{}", range.start(), range.end())));
-    }
-    let taken = taken.join(",");
-    let detail = format!("the host may use {taken} for connections of its own");
-    Some(bad(name, detail, format!("sysctl -w net.ipv4.ip_local_reserved_ports={taken}")))
 }

@@ -33,6 +33,10 @@ fn host_in_order() -> Facts {
         unresolved: BTreeSet::new(),
         elsewhere: BTreeMap::new(),
         ephemeral: Some(Ephemeral { range: 32768..=60999, reserved: Vec::new() }),
+        full_nat: Vec::new(),
+        full_nat_ports: Some(20_000..=60_999),
+        replies_pass: true,
+        own_sources: BTreeSet::from(["192.0.2.1".parse().unwrap()]),
         rp_filter_all: Some(0),
         forwarding_v4: Some(0),
         forwarding_v6: Some(0),
@@ -203,4 +207,34 @@ fn a_vip_that_is_not_managed_must_be_added_by_hand() {
         f.manages_addresses = false;
     });
     assert!(remedy.contains("ip address add 203.0.113.10/32"), "{remedy}");
+}
+
+#[test]
+fn sources_of_full_nat_are_on_an_interface_and_leave_the_host_its_own_ports() {
+    let source: IpAddr = "192.0.2.1".parse().unwrap();
+    let with = |change: fn(&mut Facts)| {
+        move |facts: &mut Facts| {
+            facts.full_nat = vec![source];
+            facts.addresses.insert(source);
+            change(facts);
+        }
+    };
+    let (name, remedy) = only(with(|_| {}));
+    assert_eq!(name, "full NAT 192.0.2.1");
+    assert!(remedy.contains("outside of 32768-60999"), "{remedy}");
+    assert_eq!(wrong(with(|facts| facts.full_nat_ports = Some(20_000..=32_767))), []);
+    assert_eq!(wrong(with(|facts| facts.own_sources.clear())), []);
+    let (_, remedy) = only(with(|facts| facts.addresses = BTreeSet::from([VIP.parse().unwrap()])));
+    assert!(remedy.starts_with("ip address add 192.0.2.1/32"), "{remedy}");
+}
+
+#[test]
+fn interfaces_may_differ_in_mtu_where_no_reply_passes() {
+    let wide = |facts: &mut Facts| facts.interfaces[1].mtu = Some(9_000);
+    assert_eq!(only(wide).0, "MTU");
+    let past = |facts: &mut Facts| {
+        wide(facts);
+        facts.replies_pass = false;
+    };
+    assert_eq!(wrong(past), []);
 }

@@ -232,6 +232,11 @@ impl Forward {
         }
     }
 
+    /// Whether replies pass the director.
+    pub fn replies_pass(self) -> bool {
+        matches!(self, Self::Nat | Self::FullNat)
+    }
+
     /// Whether the backend's address may be of another family than the VIP.
     pub fn crosses_families(self) -> bool {
         matches!(self, Self::Ipip | Self::Gue)

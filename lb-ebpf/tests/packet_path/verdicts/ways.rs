@@ -4,7 +4,7 @@ use lb_common::cell::{Cell, State};
 use lb_common::layout::Forward;
 use lb_common::verdict::Verdict;
 
-use crate::cast::{BACK, Cast, FAMILIES, PROTOCOLS, TCP, UDP, World, answer, opening};
+use crate::cast::{BACK, FAMILIES, PROTOCOLS, World, answer, opening};
 
 use super::{assert_verdict, front};
 
@@ -14,18 +14,6 @@ fn fill(world: &World) {
         let cell = Cell::new(1 + index as u64, 0, 0, State::Established, false);
         world.tables.set_cell(index, cell);
     }
-}
-
-/// A service with full NAT and the clients' router as its source.
-fn with_full_nat(cast: Cast, protocol: u8, ports: u16) -> World {
-    let mut world = World::by(cast, protocol, Forward::FullNat);
-    let (words, _) = lb_common::layout::address(cast.director);
-    let settings = &mut world.tables.settings;
-    settings.nat_sources = [1, 1];
-    settings.nat_v4[0] = words[0];
-    settings.nat_v6[0] = words;
-    (settings.nat_first_port, settings.nat_ports) = (20_000, ports);
-    world
 }
 
 #[test]
@@ -48,9 +36,7 @@ fn too_big_reported_and_too_big() {
     for cast in FAMILIES {
         for protocol in PROTOCOLS {
             let mut world = World::by(cast, protocol, Forward::IpipV4);
-            for backend in &mut world.tables.backends {
-                backend.mtu = 1_500;
-            }
+            world.narrow(1_500);
             let packet = opening(protocol, cast.client, cast.vip).payload(&[7; 1_460]);
             front(&world, &packet, Verdict::TooBigReported);
             world.tables.set_may_report(false);
@@ -80,8 +66,9 @@ fn fragment_forwarded() {
 #[test]
 fn sources_used_up() {
     for cast in FAMILIES {
-        for protocol in [TCP, UDP] {
-            let world = with_full_nat(cast, protocol, 1);
+        for protocol in PROTOCOLS {
+            let mut world = World::by(cast, protocol, Forward::FullNat);
+            world.tables.settings.nat_ports = 1;
             let n_backends = world.backends.len() as u32;
             // One port reaches each backend once.
             for number in 0..n_backends {

@@ -1,0 +1,68 @@
+//! Datagrams that are larger than a packet, through the director and back.
+
+use lb_tests::agent::Settings;
+use lb_tests::load::TIMEOUT;
+use lb_tests::stage::Stage;
+use lb_tests::udp_echo::{UdpEcho, ask, connect};
+use lb_tests::world::{Arms, World, vips};
+
+use crate::shop_by;
+
+pub const DNS: u16 = 53;
+
+/// A service `dns` by some way, whose backends are held to be healthy.
+pub fn dns_by(way: &str, world: &World) -> Settings {
+    let settings = shop_by(way, world);
+    let tables = settings.tables.replace("\"tcp\"", "\"udp\"").replace(":80\"", ":53\"");
+    Settings { tables: tables.replace("health_check = \"web\"", ""), ..settings }
+}
+
+fn echoes(world: &World) -> Vec<UdpEcho> {
+    world.backends.iter().map(|host| UdpEcho::start(host, DNS).unwrap()).collect()
+}
+
+#[test]
+fn large_datagrams_arrive_whole_in_both_directions() {
+    for (way, arms) in [("nat", Arms::One), ("nat", Arms::Two), ("full-nat", Arms::Two)] {
+        let world = World::new(arms, 2).unwrap();
+        let _echoes = echoes(&world);
+        let stage = Stage::set(&world, &dns_by(way, &world)).unwrap();
+        let ask_all = || {
+            for vip in vips(DNS) {
+                let socket = connect(vip, TIMEOUT).unwrap();
+                let (first, _) = ask(&socket, b"").unwrap();
+                for size in [1_473, 3_000, 20_000, 60_000] {
+                    let datagram: Vec<u8> = (0..=250_u8).cycle().take(size).collect();
+                    let (name, echoed) = ask(&socket, &datagram).unwrap();
+                    assert!((name, echoed) == (first.clone(), datagram), "{size} through {vip}");
+                }
+            }
+        };
+        world.client.namespace.enter(ask_all).unwrap();
+        // 60,000 bytes are 41 fragments, there and back, by both families.
+        assert!(stage.packets("fragment_forwarded").unwrap() >= 160, "{way}");
+        assert_eq!(stage.packets("fragment").unwrap(), 0, "{way}");
+    }
+}
+
+#[test]
+fn fragments_are_dropped_by_name_where_the_file_says_so() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let _echoes = echoes(&world);
+    let mut settings = dns_by("nat", &world);
+    let stage = Stage::set(&world, &settings).unwrap();
+    let is_answered = |size: usize| {
+        let ask_one = || {
+            let socket = connect(vips(DNS)[0], std::time::Duration::from_millis(500)).unwrap();
+            ask(&socket, &vec![7; size]).is_ok()
+        };
+        world.client.namespace.enter(ask_one).unwrap()
+    };
+    assert!(is_answered(4_000));
+    settings.datapath.push_str("fragments = \"drop\"\n");
+    stage.agent.write_config(&settings).unwrap();
+    stage.agent.ctl_ok(&["reload"]).unwrap();
+    assert!(!is_answered(4_000));
+    assert!(is_answered(1_000));
+    assert_eq!(stage.packets("fragment").unwrap(), 3);
+}
