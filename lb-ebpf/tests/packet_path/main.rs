@@ -13,12 +13,14 @@
 #[path = "../cast/mod.rs"]
 mod cast;
 
+mod affinity;
 mod conflicts;
 mod dead_backends;
 mod flow_states;
 mod flow_table;
 mod properties;
 mod rotation;
+mod schedulers;
 mod timeouts;
 mod truncation;
 mod verdicts;
