@@ -10,9 +10,11 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 mod backend;
+mod draw;
 mod flow;
 
 pub use backend::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Backend, Forward};
+pub use draw::{Affinity, AffinityKey, Load, Slot};
 pub use flow::{Detail, FragmentKey, FragmentWay};
 
 /// Cells in a bucket of the flow table: one cache line.
@@ -142,7 +144,7 @@ pub struct Vip {
 pub struct Listener {
     /// Where the slots are: [`run`]. Swapped by one 64-bit store.
     pub run: u64,
-    /// Index of the round-robin cursor; listeners of one service may share it.
+    /// Index of the cursor that round robin draws from; listeners of one service may share it.
     pub cursor: u32,
     /// How an index is drawn: a [`Scheduler`] number.
     pub scheduler: u8,
@@ -155,7 +157,13 @@ pub struct Listener {
     /// 4 or 6; 0 where the entry is free.
     pub family: u8,
     /// Zero.
-    pub reserved: [u8; 31],
+    pub reserved: [u8; 7],
+    /// For how many ticks a source is sent to the backend of its last flow; 0: not at all.
+    pub affinity_ticks: u32,
+    /// How many leading bits of the source address count for that.
+    pub affinity_prefix: u32,
+    /// Zero.
+    pub reserved_end: [u8; 16],
 }
 
 /// Packs the first slot and the number of slots of a run.
@@ -177,6 +185,22 @@ pub const fn run_parts(run: u64) -> (u32, u32) {
 pub enum Scheduler {
     /// Each new flow takes the next slot.
     RoundRobin = 0,
+    /// A hash of the client's address names the slot.
+    SourceHash = 1,
+    /// A hash of the flow's 5-tuple names the slot.
+    FlowHash = 2,
+    /// Chance names the slot.
+    Random = 3,
+    /// Chance names two slots, and the one with less load for its weight is taken.
+    LeastLoad = 4,
+}
+
+impl Scheduler {
+    /// The number in [`Listener::scheduler`].
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
 }
 
 /// The round-robin cursor of a service, on a cache line of its own.
@@ -257,6 +281,10 @@ plain_data!(
     ListenerKeyV6,
     Vip,
     Listener,
+    Slot,
+    Load,
+    AffinityKey,
+    Affinity,
     Backend,
     Cursor,
     Detail,

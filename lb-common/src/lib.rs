@@ -20,16 +20,19 @@ pub mod verdict;
 /// Version of the layout of all maps; an agent never reads pinned maps of another version.
 ///
 /// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Most listeners (VIP, port and protocol) that the maps hold.
-pub const MAX_LISTENERS: u32 = 16_384;
+pub const MAX_LISTENERS: u32 = 32_768;
 
 /// Most backend ids; a backend takes one for each listener that it serves.
-pub const MAX_BACKENDS: u32 = 131_072;
+pub const MAX_BACKENDS: u32 = 262_144;
 
-/// Most slots, over all listeners; one is taken per backend in the rotation of each listener.
-pub const MAX_SLOTS: u32 = 1_048_576;
+/// Most slots, over all listeners; each takes one for every turn in its rotation.
+pub const MAX_SLOTS: u32 = 4_194_304;
+
+/// Most sources that are remembered, over all listeners; the oldest are forgotten for new ones.
+pub const MAX_AFFINITIES: u32 = 262_144;
 
 /// Most interfaces to attach to.
 pub const MAX_INTERFACES: u32 = 256;
@@ -51,10 +54,14 @@ pub mod map {
     pub const VIPS_V6: &str = "VIPS_V6";
     /// [`Listener`](crate::layout::Listener) by listener id; memory-mappable.
     pub const LISTENERS: &str = "LISTENERS";
-    /// Backend ids; each listener points to a run of them.
+    /// [`Slot`](crate::layout::Slot); each listener points to a run of them; memory-mappable.
     pub const SLOTS: &str = "SLOTS";
     /// [`Backend`](crate::layout::Backend) by backend id.
     pub const BACKENDS: &str = "BACKENDS";
+    /// [`Load`](crate::layout::Load) by backend id; memory-mappable.
+    pub const LOADS: &str = "LOADS";
+    /// [`AffinityKey`](crate::layout::AffinityKey) to [`Affinity`](crate::layout::Affinity).
+    pub const AFFINITIES: &str = "AFFINITIES";
     /// [`Cursor`](crate::layout::Cursor) by cursor id.
     pub const CURSORS: &str = "CURSORS";
     /// Buckets of the flow table; memory-mappable.
@@ -78,7 +85,7 @@ pub mod map {
     pub const REPORTS: &str = "REPORTS";
 
     /// Every map that is pinned.
-    pub const ALL: [&str; 15] = [
+    pub const ALL: [&str; 17] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -87,6 +94,8 @@ pub mod map {
         LISTENERS,
         SLOTS,
         BACKENDS,
+        LOADS,
+        AFFINITIES,
         CURSORS,
         FLOWS,
         DETAILS,

@@ -6,6 +6,7 @@
 
 use lb_common::layout::{FragmentKey, FragmentWay, Settings};
 
+use crate::draw::Choice;
 use crate::ethernet::{Ethernet, Hop};
 use crate::family::{Family, Ip};
 use crate::flow::{Flows, Found, Tuple};
@@ -62,6 +63,8 @@ pub struct Flight<A: Family> {
     pub found: Found,
     /// The 5-tuple of the flow's replies, where it has been worked out.
     pub reply: Tuple<A>,
+    /// What has been drawn for a new flow.
+    pub choice: Choice,
     /// The cell of replies, where one has been taken.
     pub partner: Found,
     /// What is to be done with the packet.

@@ -13,7 +13,7 @@ use crate::packet::{Frame, Packet};
 use crate::send::{count, is_full_nat, refuse, send, send_here};
 use crate::tables::Tables;
 use crate::transport::{ACK, FIN, RST, SYN, Transport};
-use crate::{World, reset};
+use crate::{World, draw, reset};
 
 /// Finds the flow of a packet for a listener.
 #[inline(always)]
@@ -179,6 +179,7 @@ fn follow_alone<A: Family, T: Tables>(
         old
     };
     flight.flows(world.tables, world.settings).touch(found, new);
+    draw::follow(world.tables, flight.listener, found, new);
     detail::write(world, flight, found.place.index());
 }
 
@@ -214,6 +215,7 @@ fn follow_both<A: Family, T: Tables>(
         old
     };
     flows.touch(found, new);
+    draw::follow(world.tables, flight.listener, found, new);
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
         detail::write(world, flight, partner.place.index());

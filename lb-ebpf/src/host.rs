@@ -6,6 +6,7 @@
 
 mod frame;
 mod maps;
+mod slots;
 
 use core::cell::{Cell as Memory, RefCell};
 use core::mem::MaybeUninit;
@@ -15,9 +16,9 @@ use std::collections::HashMap;
 use lb_common::LAYOUT_VERSION;
 use lb_common::cell::Cell;
 use lb_common::layout::{
-    self, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, Forward, FragmentKey,
-    FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Scheduler, Settings, Traffic,
-    Vip, run,
+    self, Affinity, AffinityKey, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail,
+    Forward, FragmentKey, FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load,
+    Scheduler, Settings, Slot, Traffic, Vip, run,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use zerocopy::FromZeros;
@@ -64,13 +65,16 @@ pub struct HostTables {
     pub vips_v6: HashMap<[u32; 4], Vip>,
     /// Listeners by id.
     pub listeners: Vec<Listener>,
-    /// Backend ids by slot.
-    pub slots: Vec<u32>,
+    /// Slots.
+    pub slots: Vec<Slot>,
     /// Backends by id.
     pub backends: Vec<Backend>,
     /// Interfaces by index.
     pub interfaces: HashMap<u32, Interface>,
     tick: Memory<u64>,
+    random: Memory<u64>,
+    loads: Vec<Memory<Load>>,
+    affinities: RefCell<HashMap<AffinityKey, Affinity>>,
     cursors: Vec<Memory<u64>>,
     buckets: Vec<Memory<Bucket>>,
     details: Vec<Memory<Detail>>,
@@ -115,6 +119,9 @@ impl HostTables {
             backends: Vec::new(),
             interfaces: HashMap::new(),
             tick: Memory::new(0),
+            random: Memory::new(1),
+            loads: Vec::new(),
+            affinities: RefCell::default(),
             cursors: Vec::new(),
             buckets: zeros(buckets),
             details: zeros(buckets * CELLS_PER_BUCKET),
@@ -153,12 +160,15 @@ impl HostTables {
         self.listeners.push(Listener {
             run: run(0, 0),
             cursor: id,
-            scheduler: Scheduler::RoundRobin as u8,
+            scheduler: Scheduler::RoundRobin.number(),
             protocol,
             port,
             address,
             family,
-            reserved: [0; 31],
+            reserved: [0; 7],
+            affinity_ticks: 0,
+            affinity_prefix: 0,
+            reserved_end: [0; 16],
         });
         self.cursors.push(Memory::new(0));
         self.listener_traffic.push(Memory::default());
@@ -202,14 +212,8 @@ impl HostTables {
             forward: forward.number(),
         });
         self.backend_traffic.push(Memory::default());
+        self.loads.push(Memory::new(Load::new_zeroed()));
         id
-    }
-
-    /// Lets a listener draw from these backends: a new run of slots, then the pointer to it.
-    pub fn set_slots(&mut self, listener: u32, backends: &[u32]) {
-        let base = self.slots.len() as u32;
-        self.slots.extend_from_slice(backends);
-        self.listeners[listener as usize].run = run(base, backends.len() as u32);
     }
 
     /// Adds an interface that Sluice is attached to.

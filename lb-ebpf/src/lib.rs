@@ -26,6 +26,7 @@
 
 pub mod checksum;
 pub mod decap;
+pub mod draw;
 pub mod ethernet;
 pub mod family;
 pub mod flight;

@@ -7,6 +7,7 @@ use lb_common::verdict::Verdict;
 use crate::World;
 use crate::checksum::Sum;
 use crate::detail;
+use crate::draw;
 use crate::family::{Family, Shape};
 use crate::flight::{Flight, Next};
 use crate::flow::{Found, Tuple};
@@ -172,6 +173,7 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
     flows.touch(found, new);
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
+        draw::follow(world.tables, backend.listener, &partner, new);
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the packet path needs of the maps: the kernel's on BPF, plain memory on the host.
 
 use lb_common::layout::{
-    Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, FragmentKey, FragmentWay, Interface,
-    Listener, ListenerKeyV4, ListenerKeyV6, Settings, Traffic, Vip,
+    Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, FragmentKey,
+    FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
+    Vip,
 };
 
 use lb_common::verdict::Verdict;
@@ -28,15 +29,29 @@ pub trait Tables: Sized {
     fn vip_v6(&self, address: &[u32; 4]) -> Option<Vip>;
     /// A listener.
     fn listener(&self, id: u32) -> Option<&Listener>;
-    /// The backend id in a slot.
-    fn slot(&self, index: u32) -> Option<u32>;
+    /// A slot.
+    fn slot(&self, index: u32) -> Option<Slot>;
     /// A backend.
     fn backend(&self, id: u32) -> Option<&Backend>;
     /// Takes the next number from a cursor.
     fn draw(&self, cursor: u32) -> u64;
+    /// A random number.
+    fn random(&self) -> u32;
+    /// The load of a backend.
+    fn load(&self, backend: u32) -> Option<Load>;
+    /// Adds to the change of a backend's load; wraps.
+    fn add_load(&self, backend: u32, flows: u64);
+    /// The backend that a source was sent to.
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity>;
+    /// Remembers the backend that a source is sent to.
+    fn set_affinity(&self, key: &AffinityKey, affinity: &Affinity);
+    /// [`crate::draw::less_loaded`]: the kernel's maps make a function of it that is verified on its own.
+    fn less_loaded(&self, base: u32, length: u32) -> u64 {
+        crate::draw::less_loaded(self, base, length)
+    }
     /// A bucket of the flow table.
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>>;
-    /// [`crate::flow::search`]: the kernel's maps make a function of it that is verified on its own.
+    /// [`crate::flow::search`], likewise.
     fn search(&self, hash: u64, from: u64, tick: u64) -> u64 {
         crate::flow::search(self, hash, from, tick)
     }

@@ -16,10 +16,11 @@ use lb_agent::io::datapath::{Datapath, DatapathError, OBJECT, detach};
 use lb_agent::model::config::{Protocol, XdpMode};
 use lb_agent::model::tables::{ListenerKey, Write};
 use lb_common::cell::{Cell, State};
-use lb_common::layout::{self, Backend, Bucket, Count, Detail, Listener, Traffic, Vip, run};
+use lb_common::layout::{self, Backend, Bucket, Count, Detail, Listener, Slot, Traffic, Vip, run};
 use lb_common::map;
 use lb_common::verdict::Verdict;
 use lb_tests::clock::wait_until;
+use zerocopy::FromZeros;
 
 use director::{add_wire, address, ip, on_a_director};
 
@@ -44,16 +45,12 @@ fn comes_to_run_none(interface: &str) -> bool {
 }
 
 fn listener(cursor: u32, run: u64) -> Listener {
-    Listener {
-        run,
-        cursor,
-        scheduler: 0,
-        protocol: 6,
-        port: 80_u16.to_be(),
-        address: [1, 2, 3, 4],
-        family: 6,
-        reserved: [0; 31],
-    }
+    let (port, address) = (80_u16.to_be(), [1, 2, 3, 4]);
+    Listener { run, cursor, protocol: 6, port, address, family: 6, ..Listener::new_zeroed() }
+}
+
+fn slots(backends: &[u32]) -> Vec<Slot> {
+    backends.iter().map(|id| Slot { backend: *id, weight: *id }).collect()
 }
 
 fn backend(state: u8) -> Backend {
@@ -253,8 +250,8 @@ fn what_is_written_is_read_back() {
             .apply(&[
                 Write::Backend { id: 20, value: backend(1) },
                 Write::Backend { id: 21, value: backend(2) },
-                Write::Slots { base: 100, backends: vec![20, 21] },
-                Write::Slots { base: 102, backends: vec![21] },
+                Write::Slots { base: 100, slots: slots(&[20, 21]) },
+                Write::Slots { base: 102, slots: slots(&[21]) },
                 Write::Listener { id: 5, value: listener(5, run(100, 2)) },
                 Write::Listener { id: 6, value: listener(5, run(100, 2)) },
                 Write::Point { key: v4, id: 5 },
@@ -262,12 +259,12 @@ fn what_is_written_is_read_back() {
                 Write::Vip { address: vip4, value: Vip { closed: 1 } },
                 Write::Vip { address: vip6, value: Vip { closed: 0 } },
                 Write::Run { id: 6, run: run(102, 1) },
-                Write::Cursor { id: 6, cursor: 7 },
+                Write::Draw { id: 6, value: listener(7, 0) },
             ])
             .unwrap();
         let tables = datapath.tables().unwrap();
         assert_eq!(tables.backends, BTreeMap::from([(20, backend(1)), (21, backend(2))]));
-        assert_eq!(tables.runs, BTreeMap::from([(100, vec![20, 21]), (102, vec![21])]));
+        assert_eq!(tables.runs, BTreeMap::from([(100, slots(&[20, 21])), (102, slots(&[21]))]));
         let listeners = [(5, listener(5, run(100, 2))), (6, listener(7, run(102, 1)))];
         assert_eq!(tables.listeners, BTreeMap::from(listeners));
         assert_eq!(tables.pointers, BTreeMap::from([(v4, 5), (v6, 6)]));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lb_common::LAYOUT_VERSION;
-use lb_common::layout::Settings;
+use lb_common::layout::{self, Settings};
 use zerocopy::FromZeros;
 
 use super::agent::{ProbeOutcome, Target};
@@ -14,7 +15,8 @@ use super::config::{
     HealthCheck, Metrics, OnBackendDown, Protocol, Scheduler, Service, Shutdown, Timeouts, Tunnel,
     XdpMode,
 };
-use super::tables::{NextHop, Tables};
+use super::desired::{Draw, Listener};
+use super::tables::{ListenerKey, NextHop, Tables};
 
 pub(super) const VIP: &str = "203.0.113.10:80";
 pub(super) const VIP6: &str = "[2001:db8::10]:80";
@@ -73,6 +75,10 @@ pub(super) fn shop(n_servers: u8) -> Service {
         scheduler: Scheduler::RoundRobin,
         health_check: Some(check()),
         on_backend_down: OnBackendDown::Reset,
+        slow_start: None,
+        drain_timeout: None,
+        panic_threshold: None,
+        affinity: None,
         backends: (1..=n_servers).map(web).collect(),
     }
 }
@@ -120,6 +126,38 @@ pub(super) fn tables() -> Tables {
         listeners: BTreeMap::new(),
         runs: BTreeMap::new(),
         backends: BTreeMap::new(),
+    }
+}
+
+/// A listener that draws from these slots in turn.
+pub(super) fn listener(
+    cursor: ListenerKey,
+    backends: BTreeMap<SocketAddr, u8>,
+    slots: &[SocketAddr],
+    down: u8,
+) -> Listener {
+    let members: Vec<_> = backends.keys().map(|address| (*address, 1)).collect();
+    let scheduler = layout::Scheduler::RoundRobin;
+    let draw = Draw { scheduler, affinity_ticks: 0, affinity_prefix: 0 };
+    let (turns, forward) = (Arc::new([]), Forward::Nat);
+    let mut listener = Listener { cursor, backends, members, turns, draw, down, forward };
+    listener.set_slots(slots);
+    listener
+}
+
+impl Listener {
+    /// The backend in each slot.
+    pub(super) fn slots(&self) -> Vec<SocketAddr> {
+        let member = |turn: &u32| self.members[usize::try_from(*turn).unwrap()].0;
+        self.turns.iter().map(member).collect()
+    }
+
+    /// Other turns of the same members.
+    pub(super) fn set_slots(&mut self, slots: &[SocketAddr]) {
+        let place =
+            |slot: &SocketAddr| self.members.iter().position(|(address, _)| address == slot);
+        self.turns =
+            slots.iter().map(|slot| u32::try_from(place(slot).unwrap()).unwrap()).collect();
     }
 }
 

@@ -5,19 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use lb_common::layout;
-use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Vip};
+use lb_common::layout::{self, BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, Vip};
 
-use super::agent::Target;
-use super::config::{self, BackendState, Config, Forward, OnBackendDown, Service};
-use super::health::{Checks, Health};
+use super::config::{self, Config, Forward, OnBackendDown, Service};
+use super::health::Checks;
+use super::paces::{self, Paces};
 use super::tables::{ListenerKey, NextHop};
+use members::Members;
+use settings::whole_ticks;
+pub use turns::Turns;
 
-pub(super) mod rotation;
+mod members;
+mod ring;
+mod rotation;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod turns;
+
+pub(super) use members::{is_in_panic, is_ready};
 
 /// What the tables should say.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +47,12 @@ pub struct Listener {
     pub cursor: ListenerKey,
     /// A [`state`](lb_common::layout::Backend::state) for each backend of the VIP's family.
     pub backends: BTreeMap<SocketAddr, u8>,
-    /// The backends that new flows take turns on.
-    pub slots: Vec<SocketAddr>,
+    /// The backends that new flows may go to, each with its weight.
+    pub members: Vec<(SocketAddr, u32)>,
+    /// Whose turn it is, slot by slot: indexes of `members`.
+    pub turns: Arc<[u32]>,
+    /// How a slot is drawn.
+    pub draw: Draw,
     /// The state of backends that are dead or gone.
     pub down: u8,
     /// How packets reach the backends.
@@ -50,108 +62,125 @@ pub struct Listener {
 /// The ways to addresses that are known.
 type NextHops = BTreeMap<IpAddr, NextHop>;
 
-/// Derives the tables.
-pub fn desired(config: &Config, checks: &Checks, next_hops: &NextHops) -> Desired {
+/// How a listener draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draw {
+    /// The way an index is drawn.
+    pub scheduler: layout::Scheduler,
+    /// For how many ticks a source is remembered; 0: not at all.
+    pub affinity_ticks: u32,
+    /// How many leading bits of a source count.
+    pub affinity_prefix: u32,
+}
+
+/// Derives the tables. `turns` keeps what takes long to work out from one call to the next.
+pub fn desired(
+    config: &Config,
+    checks: &Checks,
+    paces: &Paces,
+    turns: &Turns,
+    next_hops: &NextHops,
+) -> Desired {
+    turns.begin();
     let closed = u32::from(config.datapath.manage_addresses);
     let listens = config.services.iter().flat_map(|service| &service.listen);
+    let known = Known { checks, paces, turns, next_hops };
     Desired {
         settings: settings::settings(&config.datapath),
         vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
-        listeners: config
-            .services
-            .iter()
-            .flat_map(|service| listeners(service, checks, next_hops))
-            .collect(),
+        listeners: config.services.iter().flat_map(|service| listeners(service, known)).collect(),
         next_hops: next_hops.clone(),
     }
 }
 
-/// Backends that take part in a listener's rotation, by name.
-type Rotation<'a> = Vec<(&'a str, SocketAddr)>;
+/// What is known besides the configuration.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    checks: &'a Checks,
+    paces: &'a Paces,
+    turns: &'a Turns,
+    next_hops: &'a NextHops,
+}
 
-fn listeners(
-    service: &Service,
-    checks: &Checks,
-    next_hops: &NextHops,
-) -> Vec<(ListenerKey, Listener)> {
-    let mut groups: Vec<(ListenerKey, Vec<&str>)> = Vec::new();
+/// The listeners of a service. Those of one family are alike.
+fn listeners(service: &Service, known: Known<'_>) -> Vec<(ListenerKey, Listener)> {
+    let [v4, v6] = [true, false].map(|is_ipv4| {
+        let members = Members::of(service, known, is_ipv4);
+        let turns = turns(service, &members, known.turns);
+        (members, turns)
+    });
+    let are_alike = v4.0.rotation().eq(v6.0.rotation());
+    let first = |is_ipv4| service.listen.iter().find(|at| are_alike || at.is_ipv4() == is_ipv4);
     let listen = |&address: &SocketAddr| {
-        let key = ListenerKey { address, protocol: service.protocol };
-        let rotation = rotation(service, checks, next_hops, address);
-        let names: Vec<_> = rotation.iter().map(|(name, _)| *name).collect();
-        let same = groups.iter().find(|(_, group)| *group == names).map(|(first, _)| *first);
-        let cursor = same.unwrap_or(key);
-        groups.push((cursor, names));
-        let slots = rotation.into_iter().map(|(_, backend)| backend).collect();
-        let backends = states(service, checks, address);
-        (key, Listener { cursor, backends, slots, down: down(service), forward: service.forward })
+        let (members, turns) = if address.is_ipv4() { &v4 } else { &v6 };
+        let key = |address| ListenerKey { address, protocol: service.protocol };
+        let listener = Listener {
+            cursor: key(first(address.is_ipv4()).copied().unwrap_or(address)),
+            backends: members.states.clone(),
+            members: members.serving.clone(),
+            turns: Arc::clone(turns),
+            draw: draw(service, address),
+            down: down(service),
+            forward: service.forward,
+        };
+        (key(address), listener)
     };
     service.listen.iter().map(listen).collect()
 }
 
-/// Each backend that can serve `vip`, with its address: of the same family, or where a tunnel leads to
-/// another one, of that.
-fn of_family(
-    service: &Service,
-    vip: SocketAddr,
-) -> impl Iterator<Item = (&config::Backend, SocketAddr)> {
-    service.backends.iter().filter_map(move |backend| {
-        let mut addresses = backend.address.iter();
-        let same = addresses.find(|address| address.is_ipv4() == vip.is_ipv4());
-        let other = backend.address.first().filter(|_| service.forward.crosses_families());
-        Some((backend, *same.or(other)?))
-    })
+fn turns(service: &Service, members: &Members<'_>, turns: &Turns) -> Arc<[u32]> {
+    match service.scheduler {
+        config::Scheduler::SourceHash | config::Scheduler::Maglev => {
+            turns.ring(&members.configured)
+        }
+        config::Scheduler::RoundRobin
+        | config::Scheduler::WeightedRoundRobin
+        | config::Scheduler::LeastConnections
+        | config::Scheduler::WeightedLeastConnections
+        | config::Scheduler::Random => turns.cycle(&members.serving),
+    }
 }
 
-fn states(service: &Service, checks: &Checks, vip: SocketAddr) -> BTreeMap<SocketAddr, u8> {
-    of_family(service, vip)
-        .map(|(backend, address)| {
-            let dead = checks.of(&Target::new(service, backend, address)) == Health::Down;
-            let maint = backend.state == BackendState::Maint;
-            (address, if dead || maint { down(service) } else { BACKEND_UP })
-        })
-        .collect()
+/// An upper bound of the slots that backends of these weights take. `ramps`: a weight may be a part of itself.
+pub(super) fn longest(scheduler: config::Scheduler, weights: &[u32], ramps: bool) -> u64 {
+    let serving = weights.iter().copied().filter(|weight| *weight > 0);
+    let alike = !scheduler.minds_weights();
+    let weights: Vec<u32> = serving.map(|weight| if alike { 1 } else { weight }).collect();
+    match scheduler {
+        config::Scheduler::SourceHash | config::Scheduler::Maglev => ring::size(&weights).into(),
+        config::Scheduler::RoundRobin
+        | config::Scheduler::WeightedRoundRobin
+        | config::Scheduler::LeastConnections
+        | config::Scheduler::WeightedLeastConnections
+        | config::Scheduler::Random => {
+            rotation::longest(&weights, if ramps { paces::PARTS } else { 1 })
+        }
+    }
+}
+
+fn draw(service: &Service, listen: SocketAddr) -> Draw {
+    let scheduler = match service.scheduler {
+        config::Scheduler::RoundRobin | config::Scheduler::WeightedRoundRobin => {
+            layout::Scheduler::RoundRobin
+        }
+        config::Scheduler::LeastConnections | config::Scheduler::WeightedLeastConnections => {
+            layout::Scheduler::LeastLoad
+        }
+        config::Scheduler::SourceHash => layout::Scheduler::SourceHash,
+        config::Scheduler::Maglev => layout::Scheduler::FlowHash,
+        config::Scheduler::Random => layout::Scheduler::Random,
+    };
+    let affinity = service.affinity.map(|affinity| {
+        let prefix = if listen.is_ipv4() { affinity.prefix_v4 } else { affinity.prefix_v6 };
+        (whole_ticks(affinity.timeout), prefix)
+    });
+    let (affinity_ticks, affinity_prefix) = affinity.unwrap_or_default();
+    Draw { scheduler, affinity_ticks, affinity_prefix }
 }
 
 fn down(service: &Service) -> u8 {
     match service.on_backend_down {
         OnBackendDown::Reset => BACKEND_DOWN_RESET,
         OnBackendDown::Keep => BACKEND_DOWN_KEEP,
-    }
-}
-
-/// One cycle of the backends that serve: of the best tier that is not empty.
-///
-/// A backup serves only when no primary can, and a backend of unknown health only when none of its tier is
-/// known to be up, or beside the others of its service right after the agent's first start. One without a
-/// next hop serves only when all are without, so that what is dropped then is dropped for that reason.
-fn rotation<'a>(
-    service: &'a Service,
-    checks: &Checks,
-    next_hops: &NextHops,
-    vip: SocketAddr,
-) -> Rotation<'a> {
-    let mut tiers = [true, false].into_iter().flat_map(|is_reached| {
-        [false, true].into_iter().flat_map(move |is_backup| {
-            [Health::Up, Health::Unknown].map(|health| (is_reached, is_backup, health))
-        })
-    });
-    let takes_flows: Vec<_> = of_family(service, vip)
-        .filter(|(backend, _)| backend.state == BackendState::Ready && backend.weight > 0)
-        .map(|(backend, address)| {
-            let health = checks.taken_for(&Target::new(service, backend, address));
-            let is_reached = next_hops.contains_key(&address.ip());
-            (backend, address, (is_reached, backend.backup, health))
-        })
-        .collect();
-    let serving = tiers.find(|tier| takes_flows.iter().any(|(.., of)| of == tier));
-    let members: Vec<_> = takes_flows
-        .iter()
-        .filter(|(.., tier)| Some(*tier) == serving)
-        .map(|(backend, address, _)| ((backend.name.as_str(), *address), backend.weight))
-        .collect();
-    match service.scheduler {
-        config::Scheduler::RoundRobin => members.into_iter().map(|(member, _)| member).collect(),
-        config::Scheduler::WeightedRoundRobin => rotation::weighted(&members),
     }
 }

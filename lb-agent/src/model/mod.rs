@@ -13,6 +13,7 @@ pub mod decap;
 pub mod desired;
 pub mod health;
 pub mod overlay;
+pub mod paces;
 pub mod plan;
 pub mod tables;
 pub mod views;

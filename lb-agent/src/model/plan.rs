@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::layout;
-use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Settings, run_parts};
+use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Settings, Slot, run_parts};
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 
 use super::desired::{self, Desired};
@@ -93,8 +93,8 @@ struct Planner<'a> {
     ids: Ids,
 }
 
-/// The run and its backend ids of each listener that does not have the right one.
-type Runs = BTreeMap<u32, (u64, Vec<u32>)>;
+/// The run and its slots of each listener that does not have the right one.
+type Runs = BTreeMap<u32, (u64, Vec<Slot>)>;
 
 impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
@@ -119,12 +119,11 @@ impl Planner<'_> {
         let mut free = slots::Free::of(self.installed);
         let mut runs = Runs::new();
         for (id, key, listener) in self.listeners() {
-            let backends: Vec<u32> =
-                listener.slots.iter().filter_map(|slot| self.ids.backend(id, *slot)).collect();
+            let slots = self.wanted_slots(id, listener);
             let has = self.installed.listeners.get(&id).filter(|_| self.is_in_use(id, key));
-            if has.is_none_or(|listener| self.installed.slots(listener) != backends) {
-                match free.take(backends.len()) {
-                    Ok(run) => drop(runs.insert(id, (run, backends))),
+            if has.is_none_or(|listener| self.installed.slots(listener) != slots) {
+                match free.take(slots.len()) {
+                    Ok(run) => drop(runs.insert(id, (run, slots))),
                     Err(no_room) => {
                         full = Some(no_room);
                         if has.is_none() {
@@ -137,13 +136,22 @@ impl Planner<'_> {
         (runs, full)
     }
 
+    fn wanted_slots(&self, id: u32, listener: &desired::Listener) -> Vec<Slot> {
+        let members: Vec<Option<Slot>> = listener
+            .members
+            .iter()
+            .map(|&(address, weight)| {
+                Some(Slot { backend: self.ids.backend(id, address)?, weight })
+            })
+            .collect();
+        let turns = listener.turns.iter().filter_map(|turn| usize::try_from(*turn).ok());
+        turns.filter_map(|turn| members.get(turn).copied().flatten()).collect()
+    }
+
     fn slots(runs: &Runs) -> Vec<Write> {
-        let runs = runs.values().filter(|(_, backends)| !backends.is_empty());
-        runs.map(|(run, backends)| Write::Slots {
-            base: run_parts(*run).0,
-            backends: backends.clone(),
-        })
-        .collect()
+        let runs = runs.values().filter(|(_, slots)| !slots.is_empty());
+        runs.map(|(run, slots)| Write::Slots { base: run_parts(*run).0, slots: slots.clone() })
+            .collect()
     }
 
     fn new_listeners(&self, runs: &Runs) -> Vec<Write> {
@@ -151,19 +159,21 @@ impl Planner<'_> {
         new.filter_map(|(id, key, listener)| {
             let (run, _) = runs.get(&id)?;
             let cursor = self.ids.listener(&listener.cursor)?;
-            Some(Write::Listener { id, value: entry::listener(*key, *run, cursor) })
+            Some(Write::Listener { id, value: entry::listener(*key, *run, cursor, listener.draw) })
         })
         .collect()
     }
 
     fn changed_listeners(&self, runs: &Runs) -> Vec<Write> {
         let old = self.listeners().filter(|(id, key, _)| self.is_in_use(*id, key));
-        old.flat_map(|(id, _, listener)| {
+        old.flat_map(|(id, key, listener)| {
             let run = runs.get(&id).map(|(run, _)| Write::Run { id, run: *run });
-            let has = self.installed.listeners.get(&id).map(|listener| listener.cursor);
-            let cursor = self.ids.listener(&listener.cursor);
-            let cursor = cursor.filter(|cursor| has != Some(*cursor));
-            run.into_iter().chain(cursor.map(|cursor| Write::Cursor { id, cursor }))
+            let has = self.installed.listeners.get(&id);
+            let draw = has.zip(self.ids.listener(&listener.cursor)).and_then(|(has, cursor)| {
+                let value = entry::listener(*key, has.run, cursor, listener.draw);
+                (*has != value).then_some(Write::Draw { id, value })
+            });
+            run.into_iter().chain(draw)
         })
         .collect()
     }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::layout::{self, Backend, Listener, Settings, Vip};
+use lb_common::layout::{self, Backend, Listener, Settings, Slot, Vip};
 
-use super::config::Protocol;
+use super::config::{Protocol, Service};
 
 /// Where a service listens: one entry of the listener maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,14 @@ impl ListenerKey {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
         }
+    }
+}
+
+impl Service {
+    /// Where the service listens.
+    pub fn keys(&self) -> impl Iterator<Item = ListenerKey> {
+        let protocol = self.protocol;
+        self.listen.iter().map(move |&address| ListenerKey { address, protocol })
     }
 }
 
@@ -90,8 +98,8 @@ pub struct Tables {
     pub pointers: BTreeMap<ListenerKey, u32>,
     /// Listeners by id.
     pub listeners: BTreeMap<u32, Listener>,
-    /// The listeners' runs of slots: backend ids by the number of the first slot.
-    pub runs: BTreeMap<u32, Vec<u32>>,
+    /// The listeners' runs of slots by the number of the first slot.
+    pub runs: BTreeMap<u32, Vec<Slot>>,
     /// Backends by id, those included that only old flows remember.
     pub backends: BTreeMap<u32, Backend>,
 }
@@ -103,7 +111,7 @@ impl Tables {
             Write::Settings(settings) => self.settings = **settings,
             Write::Backend { id, value } => drop(self.backends.insert(*id, *value)),
             Write::FreeBackend { id } => drop(self.backends.remove(id)),
-            Write::Slots { base, backends } => drop(self.runs.insert(*base, backends.clone())),
+            Write::Slots { base, slots } => drop(self.runs.insert(*base, slots.clone())),
             Write::Listener { id, value } => {
                 self.forget_run(*id);
                 self.listeners.insert(*id, *value);
@@ -112,8 +120,9 @@ impl Tables {
                 self.forget_run(*id);
                 self.listeners.entry(*id).and_modify(|listener| listener.run = *run);
             }
-            Write::Cursor { id, cursor } => {
-                self.listeners.entry(*id).and_modify(|listener| listener.cursor = *cursor);
+            Write::Draw { id, value } => {
+                let change = |it: &mut Listener| *it = Listener { run: it.run, ..*value };
+                self.listeners.entry(*id).and_modify(change);
             }
             Write::Point { key, id } => drop(self.pointers.insert(*key, *id)),
             Write::Unpoint { key } => drop(self.pointers.remove(key)),
@@ -126,8 +135,8 @@ impl Tables {
         }
     }
 
-    /// The backend ids that a listener draws from.
-    pub fn slots(&self, listener: &Listener) -> &[u32] {
+    /// The slots that a listener draws from.
+    pub fn slots(&self, listener: &Listener) -> &[Slot] {
         let (base, length) = layout::run_parts(listener.run);
         let run = if length == 0 { None } else { self.runs.get(&base) };
         run.map_or(&[], Vec::as_slice)
@@ -163,8 +172,8 @@ pub enum Write {
     Slots {
         /// Number of the first slot.
         base: u32,
-        /// Backend ids.
-        backends: Vec<u32>,
+        /// The slots.
+        slots: Vec<Slot>,
     },
     /// Write a listener that no key points to; its counters and the cursor that it alone uses are set to zero.
     Listener {
@@ -180,12 +189,12 @@ pub enum Write {
         /// See [`lb_common::layout::run`].
         run: u64,
     },
-    /// Let a listener, which may be in use, draw from another cursor.
-    Cursor {
+    /// Let a listener, which may be in use, draw in another way or from another cursor, by 64-bit stores.
+    Draw {
         /// Listener id.
         id: u32,
-        /// Cursor id.
-        cursor: u32,
+        /// The entry; its run does not count.
+        value: Listener,
     },
     /// Point a key to a listener.
     Point {

@@ -1,6 +1,6 @@
 //! What the API shows of the agent's state, rendered without changing it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use lb_common::layout;
 
 use super::agent::{Agent, Target};
 use super::config::{Backend, CheckKind, Service, Word};
+use super::desired::is_in_panic;
 use super::health::Checked;
 use super::tables::{ListenerKey, server};
 
@@ -56,18 +57,37 @@ impl Agent {
     /// The services with their backends, in the file's order.
     pub fn services(&self, counters: Counters<'_>) -> Vec<api::Service> {
         let ids = Ids::of(self);
+        let file: HashMap<&str, &Service> =
+            self.file().services.iter().map(|service| (service.name.as_str(), service)).collect();
         let services = self.config().services.iter();
-        services.map(|service| self.service(service, &ids, counters)).collect()
+        let in_file = |service: &Service| file.get(service.name.as_str()).copied();
+        services.map(|service| self.service(service, in_file(service), &ids, counters)).collect()
     }
 
-    fn service(&self, service: &Service, ids: &Ids, counters: Counters<'_>) -> api::Service {
+    /// `file` is the service as the file has it.
+    fn service(
+        &self,
+        service: &Service,
+        file: Option<&Service>,
+        ids: &Ids,
+        counters: Counters<'_>,
+    ) -> api::Service {
+        let in_file: HashMap<&str, &Backend> = file
+            .into_iter()
+            .flat_map(|file| &file.backends)
+            .map(|backend| (backend.name.as_str(), backend))
+            .collect();
         let mut traffic = api::Traffic::default();
-        for id in keys(service).filter_map(|key| self.installed().pointers.get(&key)) {
+        for id in service.keys().filter_map(|key| self.installed().pointers.get(&key)) {
             add(&mut traffic, counters.listeners.get(id));
         }
         let backends = service.backends.iter();
-        let backends: Vec<_> =
-            backends.map(|backend| self.backend(service, backend, ids, counters)).collect();
+        let backends: Vec<_> = backends
+            .map(|backend| {
+                let overlay = in_file.get(backend.name.as_str()) != Some(&backend);
+                api::Backend { overlay, ..self.backend(service, backend, ids, counters) }
+            })
+            .collect();
         traffic.flows = backends.iter().map(|backend| backend.traffic.flows).sum();
         api::Service {
             name: service.name.clone(),
@@ -104,7 +124,7 @@ impl Agent {
             backup: backend.backup,
             weight: backend.weight,
             serving: ids.is_serving(service, backend),
-            overlay: !self.is_in_file(service, backend),
+            overlay: false,
             traffic,
         }
     }
@@ -114,12 +134,6 @@ impl Agent {
         let addresses = backend.address.iter();
         let health = addresses.map(|at| self.checks().of(&Target::new(service, backend, *at)));
         health.max_by_key(|health| badness(*health)).unwrap_or(Health::Unknown)
-    }
-
-    fn is_in_file(&self, service: &Service, backend: &Backend) -> bool {
-        let mut services = self.file().services.iter();
-        let file = services.find(|file| file.name == service.name);
-        file.is_some_and(|file| file.backends.contains(backend))
     }
 
     /// Health of every address of every backend, in the file's order.
@@ -170,15 +184,21 @@ impl Agent {
     /// Whose the installed backend ids are, those included that only old flows remember.
     pub fn owners(&self) -> BTreeMap<u32, Owner> {
         let services = self.config().services.iter();
-        let services: BTreeMap<ListenerKey, &Service> =
-            services.flat_map(|service| keys(service).map(move |key| (key, service))).collect();
+        let services: HashMap<ListenerKey, &Service> =
+            services.flat_map(|service| service.keys().map(move |key| (key, service))).collect();
+        let mut names: HashMap<(&str, SocketAddr), &str> = HashMap::new();
+        for service in &self.config().services {
+            for backend in &service.backends {
+                let addresses = backend.address.iter();
+                names.extend(addresses.map(|at| ((&*service.name, *at), &*backend.name)));
+            }
+        }
         let owner = |backend: &layout::Backend| {
             let listener = ListenerKey::of_backend(backend)?;
             let address = server(backend)?;
             let service = services.get(&listener);
-            let mut backends = service.into_iter().flat_map(|service| &service.backends);
-            let backend = backends.find(|backend| backend.address.contains(&address));
-            let backend = backend.map(|backend| backend.name.clone());
+            let backend = service.and_then(|service| names.get(&(service.name.as_str(), address)));
+            let backend = backend.map(|name| (*name).to_owned());
             Some(Owner {
                 service: service.map(|service| service.name.clone()),
                 backend,
@@ -204,10 +224,20 @@ impl Agent {
             backends_serving: services.iter().map(serving).sum(),
             warnings: idle
                 .map(|service| format!("service {}: no backend takes new flows", service.name))
+                .chain(self.panics())
                 .chain(self.full_warning())
                 .chain(self.detours())
                 .collect(),
         }
+    }
+
+    fn panics(&self) -> impl Iterator<Item = String> {
+        let services = self.config().services.iter();
+        let services = services.filter(|service| is_in_panic(service, self.checks()));
+        services.map(|service| {
+            let name = &service.name;
+            format!("service {name}: too few backends are healthy, so all of them serve")
+        })
     }
 }
 
@@ -232,7 +262,8 @@ impl Ids {
             }
         }
         let reached = tables.pointers.values().filter_map(|id| tables.listeners.get(id));
-        let serving = reached.flat_map(|listener| tables.slots(listener)).copied().collect();
+        let serving =
+            reached.flat_map(|listener| tables.slots(listener)).map(|slot| slot.backend).collect();
         Self { by_place, serving }
     }
 
@@ -241,7 +272,7 @@ impl Ids {
         service: &'a Service,
         backend: &'a Backend,
     ) -> impl Iterator<Item = &'a u32> {
-        keys(service).flat_map(move |key| {
+        service.keys().flat_map(move |key| {
             let ids = move |address| self.by_place.get(&(key, address));
             backend.address.iter().copied().filter_map(ids).flatten()
         })
@@ -250,11 +281,6 @@ impl Ids {
     fn is_serving(&self, service: &Service, backend: &Backend) -> bool {
         self.of_backend(service, backend).any(|id| self.serving.contains(id))
     }
-}
-
-fn keys(service: &Service) -> impl Iterator<Item = ListenerKey> {
-    let protocol = service.protocol;
-    service.listen.iter().map(move |&address| ListenerKey { address, protocol })
 }
 
 fn add(sum: &mut api::Traffic, traffic: Option<&layout::Traffic>) {

@@ -3,8 +3,8 @@
 use core::cell::Cell as Memory;
 
 use lb_common::layout::{
-    Backend, Bucket, Count, Detail, FragmentKey, FragmentWay, Interface, Listener, ListenerKeyV4,
-    ListenerKeyV6, Settings, Traffic, Vip,
+    Affinity, AffinityKey, Backend, Bucket, Count, Detail, FragmentKey, FragmentWay, Interface,
+    Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
 };
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS};
 
@@ -48,7 +48,7 @@ impl Tables for HostTables {
         (id < MAX_LISTENERS).then(|| self.listeners.get(id as usize).unwrap_or(&self.blank.0))
     }
 
-    fn slot(&self, index: u32) -> Option<u32> {
+    fn slot(&self, index: u32) -> Option<Slot> {
         self.slots.get(index as usize).copied()
     }
 
@@ -59,6 +59,34 @@ impl Tables for HostTables {
     fn draw(&self, cursor: u32) -> u64 {
         let Some(cursor) = self.cursors.get(cursor as usize) else { return 0 };
         cursor.replace(cursor.get().wrapping_add(1))
+    }
+
+    /// Marsaglia's xorshift.
+    fn random(&self) -> u32 {
+        let mut state = self.random.get();
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.random.set(state);
+        (state >> 32) as u32
+    }
+
+    fn load(&self, backend: u32) -> Option<Load> {
+        Some(self.loads.get(backend as usize)?.get())
+    }
+
+    fn add_load(&self, backend: u32, flows: u64) {
+        let Some(memory) = self.loads.get(backend as usize) else { return };
+        let load = memory.get();
+        memory.set(Load { change: load.change.wrapping_add(flows), ..load });
+    }
+
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        self.affinities.borrow().get(key).copied()
+    }
+
+    fn set_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
+        self.affinities.borrow_mut().insert(*key, *affinity);
     }
 
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {

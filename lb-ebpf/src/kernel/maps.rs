@@ -1,15 +1,17 @@
 //! The maps, and how the packet path asks them.
 
-use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use lb_common::cell::TICK_SHIFT;
 use lb_common::layout::{
-    Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface, Listener,
-    ListenerKeyV4, ListenerKeyV6, Settings, Traffic, Vip,
+    Affinity, AffinityKey, Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay,
+    Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
 };
 use lb_common::verdict::{MAX_VERDICTS, Verdict};
-use lb_common::{MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
+use lb_common::{MAX_AFFINITIES, MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
 use lb_ebpf::flight::{Flight, Scratch};
@@ -34,9 +36,14 @@ static VIPS_V6: HashMap<[u32; 4], Vip> = HashMap::with_max_entries(MAX_VIPS, NO_
 #[map]
 static LISTENERS: Array<Listener> = Array::with_max_entries(MAX_LISTENERS, MMAPABLE);
 #[map]
-static SLOTS: Array<u32> = Array::with_max_entries(MAX_SLOTS, 0);
+static SLOTS: Array<Slot> = Array::with_max_entries(MAX_SLOTS, MMAPABLE);
 #[map]
 static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, 0);
+#[map]
+static LOADS: Array<Load> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
+#[map]
+static AFFINITIES: LruHashMap<AffinityKey, Affinity> =
+    LruHashMap::with_max_entries(MAX_AFFINITIES, 0);
 #[map]
 static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
 // The agent sets the number of entries of these two from `max_flows`.
@@ -91,6 +98,14 @@ const MAX_FRAGMENTED: u32 = 8_192;
 #[map]
 pub static REPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// Adds to a word, and returns what it was. LLVM's BPF backend returns the addend for weaker orderings.
+#[inline(always)]
+unsafe fn fetch_add(word: *mut u64, addend: u64) -> u64 {
+    use core::intrinsics::{AtomicOrdering, atomic_xadd};
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(word, addend) }
+}
+
 /// The maps above.
 pub struct KernelTables;
 
@@ -136,7 +151,7 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn slot(&self, index: u32) -> Option<u32> {
+    fn slot(&self, index: u32) -> Option<Slot> {
         SLOTS.get(index).copied()
     }
 
@@ -148,14 +163,45 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn draw(&self, cursor: u32) -> u64 {
         let Some(cursor) = CURSORS.get_ptr_mut(cursor) else { return 0 };
-        // SAFETY: the word is aligned and lives as long as the program. LLVM's BPF backend returns the
-        // addend, not the old value, for weaker orderings.
-        unsafe {
-            core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::AcqRel }>(
-                cursor.cast::<u64>(),
-                1,
-            )
-        }
+        // SAFETY: the word is aligned and lives as long as the program.
+        unsafe { fetch_add(cursor.cast::<u64>(), 1) }
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without pointers.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn load(&self, backend: u32) -> Option<Load> {
+        LOADS.get(backend).copied()
+    }
+
+    #[inline(always)]
+    fn add_load(&self, backend: u32, flows: u64) {
+        let Some(load) = LOADS.get_ptr_mut(backend) else { return };
+        // SAFETY: a field of a value that lives as long as the program.
+        let change = unsafe { &raw mut (*load).change };
+        // SAFETY: the word is aligned and lives as long as the program.
+        unsafe { fetch_add(change, flows) };
+    }
+
+    #[inline(always)]
+    fn affinity(&self, key: &AffinityKey) -> Option<Affinity> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { AFFINITIES.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn set_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
+        // Without memory for it the source is not remembered, and the next flow is drawn.
+        AFFINITIES.insert(key, affinity, 0).ok();
+    }
+
+    #[inline(always)]
+    fn less_loaded(&self, base: u32, length: u32) -> u64 {
+        parts::draw_less_loaded(u64::from(base), u64::from(length))
     }
 
     #[inline(always)]

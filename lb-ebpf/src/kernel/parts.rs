@@ -24,6 +24,13 @@ pub extern "C" fn flow_survey(bucket: u64, tick: u64) -> u64 {
     lb_ebpf::flow::survey(&KernelTables, bucket as u32, tick)
 }
 
+/// See [`lb_ebpf::draw::less_loaded`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn draw_less_loaded(base: u64, length: u64) -> u64 {
+    lb_ebpf::draw::less_loaded(&KernelTables, base as u32, length as u32)
+}
+
 /// Calls the global function of the flight's family, which finds the flight in the scratch memory.
 #[inline(always)]
 pub fn of_family<A: Family>(

@@ -13,6 +13,7 @@
 #[path = "../cast/mod.rs"]
 mod cast;
 
+mod affinity;
 mod conflicts;
 mod dead_backends;
 mod flow_states;
@@ -21,6 +22,7 @@ mod grown;
 mod one_cell;
 mod properties;
 mod rotation;
+mod schedulers;
 mod sources;
 mod timeouts;
 mod truncation;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::layout::{Forward, Settings, address};
+use lb_common::layout::{Forward, Scheduler, Settings, address};
 use lb_ebpf::family::{TCP, UDP};
 use lb_ebpf::host::{CLOSED, HostTables, NextHop, SHARED};
 use nix::net::if_::if_nametoindex;
@@ -135,6 +135,10 @@ impl Cast {
                 })
                 .collect();
             tables.set_slots(listener, &ids);
+            tables.set_scheduler(listener, scheduler(listener, ids.len()));
+            if listener % 5 == 2 {
+                tables.set_affinity(listener, 3, if vip.is_ipv4() { 24 } else { 48 });
+            }
         }
         Self { tables, services, interfaces }
     }
@@ -149,6 +153,14 @@ fn set_sources(settings: &mut Settings) {
     (settings.tunnel_v4, settings.tunnel_v6) = (v4[0] & 0xffff, v6);
     (settings.tunnel_v4_entropy, settings.tunnel_v6_entropy) = (0xffff_u32.to_be(), 0xff00);
     settings.gue_port = 6_080_u16.to_be();
+}
+
+/// One whose choice can be foretold: of one slot even chance can only draw that.
+fn scheduler(listener: u32, n_backends: usize) -> Scheduler {
+    let of_one = [Scheduler::LeastLoad, Scheduler::Random];
+    let of_several = [Scheduler::RoundRobin, Scheduler::SourceHash, Scheduler::FlowHash];
+    let choice = usize::try_from(listener).unwrap();
+    if n_backends == 1 { of_one[choice % 2] } else { of_several[choice / 2 % 3] }
 }
 
 fn interfaces() -> [u32; 3] {

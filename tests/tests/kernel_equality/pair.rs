@@ -227,6 +227,7 @@ impl Pair {
         for id in 0..u32::try_from(self.n_backends()).unwrap() {
             let counted = traffic(&self.kernel.backend_traffic, id);
             assert_eq!(counted, self.host.traffic_of_backend(id), "backend {id}");
+            assert_eq!(self.kernel.loads.get(&id, 0).unwrap(), self.host.load_of(id), "load {id}");
         }
     }
 }

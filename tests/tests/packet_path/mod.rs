@@ -9,7 +9,7 @@ use lb_agent::io::datapath::{OBJECT, set_stages};
 use lb_common::cell::Cell;
 use lb_common::layout::{
     Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface,
-    Listener, ListenerKeyV4, ListenerKeyV6, Settings, Traffic, Vip,
+    Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
 };
 use lb_common::map;
 use lb_ebpf::host::HostTables;
@@ -31,7 +31,8 @@ pub struct PacketPath {
     pub vips_v4: HashMap<MapData, u32, Vip>,
     pub vips_v6: HashMap<MapData, [u32; 4], Vip>,
     pub listeners: Array<MapData, Listener>,
-    pub slots: Array<MapData, u32>,
+    pub slots: Array<MapData, Slot>,
+    pub loads: Array<MapData, Load>,
     pub backends: Array<MapData, Backend>,
     pub cursors: Array<MapData, Cursor>,
     pub flows: Array<MapData, Bucket>,
@@ -74,6 +75,7 @@ impl PacketPath {
             vips_v6: take(&mut loaded, map::VIPS_V6),
             listeners: take(&mut loaded, map::LISTENERS),
             slots: take(&mut loaded, map::SLOTS),
+            loads: take(&mut loaded, map::LOADS),
             backends: take(&mut loaded, map::BACKENDS),
             cursors: take(&mut loaded, map::CURSORS),
             flows: take(&mut loaded, map::FLOWS),
@@ -108,14 +110,15 @@ impl PacketPath {
         for (index, interface) in &tables.interfaces {
             self.interfaces.insert(index, interface, 0).unwrap();
         }
-        for (index, id) in (0..).zip(&tables.slots) {
-            self.slots.set(index, id, 0).unwrap();
+        for (index, slot) in (0..).zip(&tables.slots) {
+            self.slots.set(index, slot, 0).unwrap();
         }
         for (id, listener) in (0..).zip(&tables.listeners) {
             self.listeners.set(id, listener, 0).unwrap();
         }
         for (id, backend) in (0..).zip(&tables.backends) {
             self.backends.set(id, backend, 0).unwrap();
+            self.loads.set(id, tables.load_of(id), 0).unwrap();
         }
     }
 

@@ -12,8 +12,9 @@ use lb_agent::io::clock::{now, tick};
 use lb_agent::io::datapath::{Datapath, OBJECT, detach};
 use lb_agent::io::netlink::links;
 use lb_agent::model::config::{Config, parse};
-use lb_agent::model::desired::desired;
+use lb_agent::model::desired::{Turns, desired};
 use lb_agent::model::health::{Checks, Health};
+use lb_agent::model::paces::Paces;
 use lb_agent::model::plan::plan;
 use lb_agent::model::tables::NextHop;
 use lb_common::cell::State;
@@ -121,7 +122,7 @@ fn install(datapath: &mut Datapath, config: &Config, hop: NextHop) -> Result<()>
     let backends = config.services.iter().flat_map(|service| &service.backends);
     let addresses = backends.flat_map(|backend| &backend.address);
     let hops: BTreeMap<IpAddr, NextHop> = addresses.map(|address| (address.ip(), hop)).collect();
-    let desired = desired(config, &checks, &hops);
+    let desired = desired(config, &checks, &Paces::default(), &Turns::default(), &hops);
     let writes = plan(&datapath.tables()?, &desired, &BTreeSet::new())?;
     Ok(datapath.apply(&writes)?)
 }

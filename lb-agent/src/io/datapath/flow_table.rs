@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 
 use aya::maps::{Array, MapData};
 use lb_common::cell::{Cell, State};
-use lb_common::layout::{Backend, Bucket, Detail, Settings};
-use lb_common::map;
+use lb_common::layout::{Backend, Bucket, Detail, Load, Settings};
+use lb_common::{MAX_BACKENDS, map};
 
 use super::error::{OnMap, Result};
+use super::loads::{changes, set_loads};
 use super::mapping::Mapping;
-use super::maps::{data, open};
+use super::maps::{open, words};
 use super::pins::Pins;
 use super::shape::Geometry;
 use super::sweep::{FlowCounts, sweep};
@@ -30,6 +31,7 @@ pub struct FlowEntry {
 /// The flow table; may be used beside the packet path and from several threads.
 pub struct FlowTable {
     cells: Mapping,
+    loads: Mapping,
     details: Array<MapData, Detail>,
     settings: Array<MapData, Settings>,
     backends: Array<MapData, Backend>,
@@ -37,19 +39,23 @@ pub struct FlowTable {
 
 impl FlowTable {
     pub(super) fn open(pins: &Pins, geometry: Geometry) -> Result<Self> {
-        let flows = data(pins, map::FLOWS)?;
         Ok(Self {
-            cells: Mapping::new(&flows, map::FLOWS, geometry.buckets, size_of::<Bucket>())?,
+            cells: words::<Bucket>(pins, map::FLOWS, geometry.buckets)?,
+            loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             details: open(pins, map::DETAILS)?,
             settings: open(pins, map::SETTINGS)?,
             backends: open(pins, map::BACKENDS)?,
         })
     }
 
-    /// Counts the cells and frees those that were idle for longer than their timeout.
+    /// Counts the cells and frees those that were idle for longer than their timeout; the loads of the
+    /// backends are what was counted from then on.
     pub fn sweep(&self, tick: u64) -> Result<FlowCounts> {
         let timeouts = self.settings.get(&0, 0).on("read", map::SETTINGS)?.timeouts;
-        Ok(sweep(self.cells.words(), tick, &timeouts))
+        let before = changes(self.loads.words());
+        let counts = sweep(self.cells.words(), tick, &timeouts);
+        set_loads(self.loads.words(), &before, &counts.open);
+        Ok(counts)
     }
 
     /// How many flows match, and at most `limit` of them.

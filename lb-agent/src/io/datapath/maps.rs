@@ -3,10 +3,10 @@
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::layout::{
-    Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Settings, Traffic,
-    Vip,
+    Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings,
+    Slot, Traffic, Vip,
 };
-use lb_common::{MAX_LISTENERS, map};
+use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, map};
 
 use super::error::{OnMap, Result};
 use super::mapping::Mapping;
@@ -21,7 +21,9 @@ pub(super) struct Maps {
     pub(super) vips_v6: HashMap<MapData, [u32; 4], Vip>,
     pub(super) listeners: Array<MapData, Listener>,
     pub(super) listener_words: Mapping,
-    pub(super) slots: Array<MapData, u32>,
+    /// A word for each slot.
+    pub(super) slots: Mapping,
+    pub(super) loads: Mapping,
     pub(super) backends: Array<MapData, Backend>,
     pub(super) cursors: Array<MapData, Cursor>,
     pub(super) interfaces: HashMap<MapData, u32, Interface>,
@@ -33,9 +35,6 @@ pub(super) struct Maps {
 impl Maps {
     /// Opens the pinned maps, whose shapes have been checked.
     pub(super) fn open(pins: &Pins) -> Result<Self> {
-        let listeners = data(pins, map::LISTENERS)?;
-        let listener_words =
-            Mapping::new(&listeners, map::LISTENERS, MAX_LISTENERS, size_of::<Listener>())?;
         Ok(Self {
             settings: open(pins, map::SETTINGS)?,
             listeners_v4: open(pins, map::LISTENERS_V4)?,
@@ -43,8 +42,9 @@ impl Maps {
             vips_v4: open(pins, map::VIPS_V4)?,
             vips_v6: open(pins, map::VIPS_V6)?,
             listeners: open(pins, map::LISTENERS)?,
-            listener_words,
-            slots: open(pins, map::SLOTS)?,
+            listener_words: words::<Listener>(pins, map::LISTENERS, MAX_LISTENERS)?,
+            slots: words::<Slot>(pins, map::SLOTS, MAX_SLOTS)?,
+            loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             backends: open(pins, map::BACKENDS)?,
             cursors: open(pins, map::CURSORS)?,
             interfaces: open(pins, map::INTERFACES)?,
@@ -53,6 +53,11 @@ impl Maps {
             backend_traffic: open(pins, map::BACKEND_TRAFFIC)?,
         })
     }
+}
+
+/// Maps a pinned array of these values into memory.
+pub(super) fn words<V>(pins: &Pins, name: &'static str, entries: u32) -> Result<Mapping> {
+    Mapping::new(&data(pins, name)?, name, entries, size_of::<V>())
 }
 
 /// Opens a pinned map.

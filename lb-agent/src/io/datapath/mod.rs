@@ -12,6 +12,7 @@ mod decap;
 mod error;
 mod flow_table;
 mod follow;
+mod loads;
 mod lock;
 mod mapping;
 mod maps;
@@ -111,6 +112,7 @@ impl Datapath {
         let mut maps = Maps::open(pins)?;
         let flows = Arc::new(FlowTable::open(pins, geometry)?);
         maps.prepare(geometry)?;
+        maps.mark_all_takers();
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
         stages::pin(second, pins, program_id)?;

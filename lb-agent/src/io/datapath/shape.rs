@@ -8,12 +8,13 @@ use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
 use lb_common::layout::{
-    Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface, Listener, ListenerKeyV4,
-    ListenerKeyV6, Settings, Traffic, Vip,
+    Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface,
+    Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
-    LAYOUT_VERSION, MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS, map,
+    LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS,
+    MAX_VIPS, map,
 };
 
 use super::error::{DatapathError, OnMap, Result};
@@ -83,6 +84,10 @@ impl Shape {
         Self { kind: MapType::Hash, key: size::<K>(), ..Self::array::<V>(entries, flags) }
     }
 
+    fn lru<K, V>(entries: u32) -> Self {
+        Self { kind: MapType::LruHash, ..Self::hash::<K, V>(entries, 0) }
+    }
+
     fn read(path: &Path, map: &'static str) -> Result<Self> {
         let info = MapInfo::from_pin(path).on("read", map)?;
         Ok(Self {
@@ -108,8 +113,10 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::VIPS_V4, Shape::hash::<u32, Vip>(MAX_VIPS, NO_PREALLOC)),
         (map::VIPS_V6, Shape::hash::<[u32; 4], Vip>(MAX_VIPS, NO_PREALLOC)),
         (map::LISTENERS, Shape::array::<Listener>(MAX_LISTENERS, MMAPABLE)),
-        (map::SLOTS, Shape::array::<u32>(MAX_SLOTS, 0)),
+        (map::SLOTS, Shape::array::<Slot>(MAX_SLOTS, MMAPABLE)),
         (map::BACKENDS, Shape::array::<Backend>(MAX_BACKENDS, 0)),
+        (map::LOADS, Shape::array::<Load>(MAX_BACKENDS, MMAPABLE)),
+        (map::AFFINITIES, Shape::lru::<AffinityKey, Affinity>(MAX_AFFINITIES)),
         (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),

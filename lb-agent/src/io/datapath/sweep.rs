@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_common::MAX_BACKENDS;
-use lb_common::cell::Cell;
+use lb_common::cell::{Cell, State};
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,11 +17,16 @@ pub struct FlowCounts {
     pub cells: BTreeMap<u32, u64>,
     /// Flows, which are cells from client to backend, by backend id.
     pub flows: BTreeMap<u32, u64>,
+    /// Flows that are not closing, by backend id.
+    pub open: BTreeMap<u32, u64>,
     /// All flows.
     pub total: u64,
     /// Cells that the sweep freed because they were idle for too long.
     pub expired: u64,
 }
+
+#[expect(clippy::as_conversions, reason = "`From` is not const")]
+const CLOSING: u64 = State::Closing as u64;
 
 /// Cells that are looked at together.
 const STRETCH: usize = 256;
@@ -96,15 +101,19 @@ fn free(word: &AtomicU64, cell: Cell) -> bool {
     word.compare_exchange(cell.0, Cell::EMPTY.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-/// Counts by backend id: cells in the lower half of a word, flows in the upper. A map has fewer than 2^32
-/// entries, so neither half runs over.
-struct Tally(Vec<u64>);
+/// Counts by backend id, of which a map has room for fewer than 2^32.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    cells: u32,
+    flows: u32,
+    closing: u32,
+}
 
-const FLOW: u64 = 1 << 32;
+struct Tally(Vec<Count>);
 
 impl Default for Tally {
     fn default() -> Self {
-        Self(vec![0; usize::try_from(MAX_BACKENDS).unwrap_or(0)])
+        Self(vec![Count::default(); usize::try_from(MAX_BACKENDS).unwrap_or(0)])
     }
 }
 
@@ -112,20 +121,26 @@ impl Tally {
     fn count(&mut self, cell: Cell) {
         let id = usize::try_from(cell.backend()).ok();
         if let Some(count) = id.and_then(|id| self.0.get_mut(id)) {
-            *count += 1 + u64::from(!cell.is_reply()) * FLOW;
+            let is_flow = !cell.is_reply();
+            let is_closing = is_flow & (cell.state_number() == CLOSING);
+            count.cells += 1;
+            count.flows += u32::from(is_flow);
+            count.closing += u32::from(is_closing);
         }
     }
 
     fn counts(&self) -> FlowCounts {
-        let mut counts = FlowCounts::default();
-        for (id, count) in (0..).zip(&self.0).filter(|(_, count)| **count != 0) {
-            counts.cells.insert(id, count % FLOW);
-            if *count >= FLOW {
-                counts.flows.insert(id, count / FLOW);
-            }
-            counts.total += count / FLOW;
+        let used = (0..).zip(&self.0).filter(|(_, count)| count.cells > 0);
+        let flows = used.clone().filter(|(_, count)| count.flows > 0);
+        let open = flows.clone().map(|(id, count)| (id, u64::from(count.flows - count.closing)));
+        let flows = flows.map(|(id, count)| (id, u64::from(count.flows)));
+        FlowCounts {
+            cells: used.map(|(id, count)| (id, u64::from(count.cells))).collect(),
+            open: open.filter(|(_, open)| *open > 0).collect(),
+            total: flows.clone().map(|(_, flows)| flows).sum(),
+            flows: flows.collect(),
+            expired: 0,
         }
-        counts
     }
 }
 
@@ -148,11 +163,14 @@ mod tests {
             Cell::new(1, 7, 50, State::Established, false),
             Cell::new(2, 7, 50, State::Established, true),
             Cell::new(3, 9, 50, State::Udp, false),
+            Cell::new(4, 7, 50, State::Closing, false),
+            Cell::new(4, 8, 50, State::Closing, false),
         ]);
         let counts = sweep(&cells, 51, &TIMEOUTS);
-        assert_eq!(counts.cells, BTreeMap::from([(7, 2), (9, 1)]));
-        assert_eq!(counts.flows, BTreeMap::from([(7, 1), (9, 1)]));
-        assert_eq!((counts.total, counts.expired), (2, 0));
+        assert_eq!(counts.cells, BTreeMap::from([(7, 3), (8, 1), (9, 1)]));
+        assert_eq!(counts.flows, BTreeMap::from([(7, 2), (8, 1), (9, 1)]));
+        assert_eq!(counts.open, BTreeMap::from([(7, 1), (9, 1)]));
+        assert_eq!((counts.total, counts.expired), (4, 0));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lb_common::layout::{Backend, Listener, Vip, run_parts};
+use lb_common::layout::{Backend, Listener, Slot, Vip, run_parts};
 use lb_common::{MAX_BACKENDS, map};
+use zerocopy::transmute;
 
 use super::error::{OnMap, Result};
 use super::maps::{Maps, entries};
@@ -23,7 +24,7 @@ impl Maps {
             settings: self.settings.get(&0, 0).on("read", map::SETTINGS)?,
             vips: self.read_vips()?,
             pointers: self.read_pointers()?,
-            runs: self.read_runs(&listeners)?,
+            runs: self.read_runs(&listeners),
             backends: self.read_backends()?,
             listeners,
         })
@@ -62,17 +63,22 @@ impl Maps {
         Ok(backends)
     }
 
-    fn read_runs(&self, listeners: &BTreeMap<u32, Listener>) -> Result<BTreeMap<u32, Vec<u32>>> {
-        let mut runs = BTreeMap::new();
-        for listener in listeners.values() {
-            let (base, length) = run_parts(listener.run);
-            if length != 0 {
-                let slots = base..base.saturating_add(length);
-                let run = slots.map(|slot| self.slots.get(&slot, 0)).collect::<Result<_, _>>();
-                runs.insert(base, run.on("read", map::SLOTS)?);
-            }
-        }
-        Ok(runs)
+    fn read_runs(&self, listeners: &BTreeMap<u32, Listener>) -> BTreeMap<u32, Vec<Slot>> {
+        let runs = listeners.values().filter(|listener| run_parts(listener.run).1 != 0);
+        runs.map(|listener| (run_parts(listener.run).0, self.read_run(listener.run))).collect()
+    }
+
+    /// The slots of a run.
+    pub(super) fn read_run(&self, run: u64) -> Vec<Slot> {
+        self.run_words(run).iter().map(|word| transmute!(word.load(Ordering::Relaxed))).collect()
+    }
+
+    /// The words of a run's slots.
+    pub(super) fn run_words(&self, run: u64) -> &[AtomicU64] {
+        let (base, length) = run_parts(run);
+        let place = usize::try_from(base).ok().zip(usize::try_from(length).ok());
+        let words = place.and_then(|(base, length)| self.slots.words().get(base..base + length));
+        words.unwrap_or_default()
     }
 }
 
@@ -81,5 +87,5 @@ fn read_listener(entry: &[AtomicU64]) -> Listener {
     for (word, source) in words.iter_mut().zip(entry) {
         *word = source.load(Ordering::Relaxed);
     }
-    zerocopy::transmute!(words)
+    transmute!(words)
 }

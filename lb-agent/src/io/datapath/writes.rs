@@ -1,13 +1,13 @@
 //! Carries out the writes of a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{offset_of, take};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{MapData, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
-use lb_common::layout::{Backend, Cursor, Listener, Settings, Traffic, Vip};
+use lb_common::layout::{Backend, Cursor, Listener, Settings, Slot, Traffic, Vip, run};
 use lb_common::map;
 use zerocopy::FromZeros;
 
@@ -18,21 +18,28 @@ use super::wire::{WireKey, listener_key, vip_key};
 use crate::model::tables::{ListenerKey, Write};
 
 const RUN_WORD: usize = offset_of!(Listener, run) / size_of::<u64>();
-const CURSOR_WORD: usize = offset_of!(Listener, cursor) / size_of::<u64>();
 
 impl Maps {
-    /// Carries out writes in their order; those of backends that follow each other are one batch.
+    /// Carries out writes in their order; those of backends that follow each other are one batch, and so are
+    /// those of listeners.
     pub(super) fn apply(&mut self, writes: &[Write]) -> Result<()> {
-        let mut batch = BTreeMap::new();
+        let mut backends = BTreeMap::new();
+        let mut listeners = BTreeMap::new();
         for write in writes {
             if let Write::Backend { id, value } = write {
-                batch.insert(*id, *value);
+                self.write_listeners(&take(&mut listeners))?;
+                backends.insert(*id, *value);
+            } else if let Write::Listener { id, value } = write {
+                self.write_backends(&take(&mut backends))?;
+                listeners.insert(*id, *value);
             } else {
-                self.write_backends(&take(&mut batch))?;
+                self.write_backends(&take(&mut backends))?;
+                self.write_listeners(&take(&mut listeners))?;
                 self.apply_one(write)?;
             }
         }
-        self.write_backends(&batch)
+        self.write_backends(&backends)?;
+        self.write_listeners(&listeners)
     }
 
     fn apply_one(&mut self, write: &Write) -> Result<()> {
@@ -42,16 +49,13 @@ impl Maps {
             Write::FreeBackend { id } => {
                 self.backends.set(*id, Backend::new_zeroed(), 0).on("free an id in", map::BACKENDS)
             }
-            Write::Slots { base, backends } => self.write_slots(*base, backends),
-            Write::Listener { id, value } => self.write_listener(*id, value),
+            Write::Slots { base, slots } => self.write_slots(*base, slots),
+            Write::Listener { id, value } => self.write_listeners(&[(*id, *value)].into()),
             Write::Run { id, run } => self.write_run(*id, *run),
-            Write::Cursor { id, cursor } => self.write_cursor(*id, *cursor),
+            Write::Draw { id, value } => self.write_draw(*id, value),
             Write::Point { key, id } => self.point(*key, *id),
             Write::Unpoint { key } => self.unpoint(*key),
-            Write::FreeListener { id } => self
-                .listeners
-                .set(*id, Listener::new_zeroed(), 0)
-                .on("free an id in", map::LISTENERS),
+            Write::FreeListener { id } => self.free_listener(*id),
             Write::Vip { address, value } => self.write_vip(*address, *value),
             Write::RemoveVip { address } => self.remove_vip(*address),
         }
@@ -61,38 +65,60 @@ impl Maps {
         self.settings.set(0, settings, 0).on("write", map::SETTINGS)
     }
 
-    fn write_slots(&mut self, base: u32, backends: &[u32]) -> Result<()> {
-        for (slot, backend) in (base..).zip(backends) {
-            self.slots.set(slot, backend, 0).on("write", map::SLOTS)?;
+    fn write_slots(&mut self, base: u32, slots: &[Slot]) -> Result<()> {
+        let words = self.run_words(run(base, u32::try_from(slots.len()).unwrap_or(u32::MAX)));
+        if words.len() != slots.len() {
+            return Err(format!("there is no slot {base}")).on("write", map::SLOTS);
+        }
+        for (word, slot) in words.iter().zip(slots) {
+            word.store(zerocopy::transmute!(*slot), Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn write_listener(&mut self, id: u32, value: &Listener) -> Result<()> {
-        zero_traffic(&mut self.listener_traffic, map::LISTENER_TRAFFIC, id)?;
-        let shared = self
-            .used_listeners()
-            .any(|(other, listener)| other != id && listener.cursor == value.cursor);
-        if !shared {
-            self.cursors.set(value.cursor, Cursor::new_zeroed(), 0).on("write", map::CURSORS)?;
+    /// Writes entries of listeners that no key points to.
+    fn write_listeners(&mut self, entries: &BTreeMap<u32, Listener>) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
         }
-        self.listeners.set(id, value, 0).on("write", map::LISTENERS)
+        let others = self.used_listeners().filter(|(id, _)| !entries.contains_key(id));
+        let in_use: BTreeSet<u32> = others.map(|(_, listener)| listener.cursor).collect();
+        let cursors: BTreeSet<u32> = entries.values().map(|listener| listener.cursor).collect();
+        for cursor in cursors.difference(&in_use) {
+            self.cursors.set(*cursor, Cursor::new_zeroed(), 0).on("write", map::CURSORS)?;
+        }
+        for (id, value) in entries {
+            zero_traffic(&mut self.listener_traffic, map::LISTENER_TRAFFIC, *id)?;
+            // Not by a system call, which copies an entry in no order.
+            self.write_run(*id, value.run)?;
+            self.write_draw(*id, value)?;
+        }
+        Ok(())
     }
 
     fn write_run(&mut self, id: u32, run: u64) -> Result<()> {
-        // The slots were written by a system call, which the processor finished before this store.
-        self.listener_word(id, RUN_WORD)?.store(run, Ordering::Release);
+        let word = self.listener_word(id, RUN_WORD)?;
+        let (before, after) = (self.takers(word.load(Ordering::Relaxed)), self.takers(run));
+        self.mark_takers(&after, true);
+        // The slots are written before this store.
+        word.store(run, Ordering::Release);
+        self.mark_takers(before.difference(&after), false);
         Ok(())
     }
 
-    fn write_cursor(&mut self, id: u32, cursor: u32) -> Result<()> {
-        let mut listener = self.listeners.get(&id, 0).on("read", map::LISTENERS)?;
-        listener.cursor = cursor;
-        let words: [u64; LISTENER_WORDS] = zerocopy::transmute!(listener);
-        let word = words.get(CURSOR_WORD).copied().unwrap_or_default();
-        // The word's other half, scheduler, protocol and port, is what it was.
-        self.listener_word(id, CURSOR_WORD)?.store(word, Ordering::Release);
+    /// Writes all words but the run's, each by one store.
+    fn write_draw(&mut self, id: u32, value: &Listener) -> Result<()> {
+        let words: [u64; LISTENER_WORDS] = zerocopy::transmute!(*value);
+        for (index, word) in words.into_iter().enumerate().filter(|(index, _)| *index != RUN_WORD) {
+            self.listener_word(id, index)?.store(word, Ordering::Release);
+        }
         Ok(())
+    }
+
+    fn free_listener(&mut self, id: u32) -> Result<()> {
+        let run = self.listener_word(id, RUN_WORD)?.load(Ordering::Relaxed);
+        self.mark_takers(&self.takers(run), false);
+        self.listeners.set(id, Listener::new_zeroed(), 0).on("free an id in", map::LISTENERS)
     }
 
     fn listener_word(&self, id: u32, word: usize) -> Result<&AtomicU64> {

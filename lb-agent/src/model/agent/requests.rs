@@ -47,7 +47,10 @@ impl Agent {
         changes.extend(merged.dropped);
         let mut checks = self.running.checks.clone();
         checks.reload(now, &merged.config);
-        let next = Running { file, overlay: merged.overlay, config: merged.config, checks };
+        let paces = self.running.paces.clone();
+        let Merged { config, overlay, dropped: _ } = merged;
+        let mut next = Running { file, overlay, config, checks, paces };
+        next.note(now);
         let (desired, writes) =
             self.plan(&next).map_err(|full| Refusal::Invalid(full.to_string()))?;
         let mut effects = Vec::new();

@@ -9,9 +9,10 @@ use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
 use super::state::Running;
 use super::ways::Ways;
 use super::{Agent, Effect, Target};
-use crate::model::config::{Config, Service};
+use crate::model::config::{Backend, Config, Service};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::{Overlay, merge};
+use crate::model::paces::Paces;
 use crate::model::plan::{Full, next_hop};
 use crate::model::tables::{ListenerKey, NextHop, Tables, server};
 
@@ -30,9 +31,17 @@ impl Agent {
         let merged = merge(&file, overlay);
         let before = Before::of(&installed);
         let config = merged.config;
-        let checks = Checks::new(now, seed, &config, |target| before.health(&config, target));
+        let services: BTreeMap<&str, &Service> =
+            config.services.iter().map(|service| (service.name.as_str(), service)).collect();
+        let checks = Checks::new(now, seed, &config, |target| {
+            before.health(services.get(target.service.as_str()).copied(), target)
+        });
+        let paces = Paces::at_start(&config, &checks, |service, backend| {
+            was_reset(&installed, service, backend)
+        });
         let ways = Ways::new(now, next_hops(&installed));
-        let running = Running { file, overlay: merged.overlay, config, checks };
+        let mut running = Running { file, overlay: merged.overlay, config, checks, paces };
+        running.note(now);
         let mut agent = Self::with(running, ways, installed);
         let mut effects: Vec<_> = merged.dropped.into_iter().map(Effect::Notice).collect();
         if agent.running.overlay != *overlay {
@@ -52,6 +61,17 @@ fn next_hops(installed: &Tables) -> BTreeMap<IpAddr, NextHop> {
     backends.filter_map(|backend| Some((server(backend)?.ip(), next_hop(backend)?))).collect()
 }
 
+/// Whether the flows of a drained backend are reset already.
+fn was_reset(installed: &Tables, service: &Service, backend: &Backend) -> bool {
+    let listeners = service.keys().filter_map(|key| installed.pointers.get(&key));
+    let listeners: BTreeSet<u32> = listeners.copied().collect();
+    installed.backends.values().any(|entry| {
+        entry.state == BACKEND_DOWN_RESET
+            && listeners.contains(&entry.listener)
+            && server(entry).is_some_and(|server| backend.address.contains(&server))
+    })
+}
+
 /// What the installed tables say of each backend: behind each listener, and of its address behind any.
 struct Before {
     by_place: BTreeMap<(ListenerKey, SocketAddr), Health>,
@@ -61,8 +81,10 @@ struct Before {
 impl Before {
     fn of(installed: &Tables) -> Self {
         let listeners = installed.listeners.values();
-        let served: BTreeSet<u32> =
-            listeners.flat_map(|listener| installed.slots(listener)).copied().collect();
+        let served: BTreeSet<u32> = listeners
+            .flat_map(|listener| installed.slots(listener))
+            .map(|slot| slot.backend)
+            .collect();
         let (mut by_place, mut reached) = (BTreeMap::new(), BTreeSet::new());
         for (id, backend) in &installed.backends {
             let places = ListenerKey::of_backend(backend).zip(server(backend));
@@ -95,15 +117,11 @@ impl Before {
 
     /// Health of a target: that of the first listener of its service which knows it, or else that of its
     /// address, for the service may have moved to another VIP.
-    fn health(&self, config: &Config, target: &Target) -> Health {
-        let service = config.services.iter().find(|service| service.name == target.service);
-        let listens = service.into_iter().flat_map(|service: &Service| {
-            service
-                .listen
-                .iter()
-                .map(|&address| ListenerKey { address, protocol: service.protocol })
-        });
-        let mut known = listens.filter_map(|key| self.by_place.get(&(key, target.address)));
+    fn health(&self, service: Option<&Service>, target: &Target) -> Health {
+        let mut known = service
+            .into_iter()
+            .flat_map(Service::keys)
+            .filter_map(|key| self.by_place.get(&(key, target.address)));
         let known = known.next().or_else(|| self.by_address.get(&target.address));
         known.copied().unwrap_or(Health::Unknown)
     }

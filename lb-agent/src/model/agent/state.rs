@@ -10,9 +10,10 @@ use std::time::Instant;
 use super::ways::Ways;
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
-use crate::model::desired::{Desired, desired};
+use crate::model::desired::{Desired, Turns, desired};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::Overlay;
+use crate::model::paces::Paces;
 use crate::model::plan::{Full, Retired, plan, plan_what_fits, retired};
 use crate::model::tables::{Tables, Way, Write, server};
 
@@ -22,6 +23,7 @@ pub struct Agent {
     pub(super) running: Running,
     pub(super) ways: Ways,
     installed: Tables,
+    turns: Turns,
     retired: Retired,
     watched: Option<BTreeSet<IpAddr>>,
     managed: Option<BTreeSet<IpAddr>>,
@@ -38,13 +40,21 @@ pub(super) struct Running {
     /// Both, merged.
     pub(super) config: Config,
     pub(super) checks: Checks,
+    pub(super) paces: Paces,
+}
+
+impl Running {
+    /// Takes note of what has become of the backends by now.
+    pub(super) fn note(&mut self, now: Instant) {
+        self.paces.note(now, &self.config, &self.checks);
+    }
 }
 
 impl Agent {
     pub(super) fn with(running: Running, ways: Ways, installed: Tables) -> Self {
-        let retired = Retired::default();
+        let (turns, retired) = (Turns::default(), Retired::default());
         let (watched, managed) = (None, None);
-        Self { running, ways, installed, retired, watched, managed, full: None }
+        Self { running, ways, installed, turns, retired, watched, managed, full: None }
     }
 
     /// Takes note of an event; says what to do, in order.
@@ -64,17 +74,20 @@ impl Agent {
                 self.running.checks.not_probed(&target, reason);
                 Vec::new()
             }
-            Event::Ways(ways) => self.routed(ways),
+            Event::Ways(ways) => self.routed(now, ways),
             Event::FlowCounts(cells) => {
                 self.retired.count(&cells);
                 // Nothing else depends on the counts, and they come every second.
-                if self.retired.unused().is_empty() { Vec::new() } else { self.settle() }
+                if self.retired.unused().is_empty() { Vec::new() } else { self.settle(now) }
             }
             Event::Installed(tables) => {
                 self.installed = *tables;
-                self.settle()
+                self.settle(now)
             }
-            Event::Timer => Vec::new(),
+            Event::Timer => {
+                let is_due = self.running.paces.deadline().is_some_and(|at| at <= now);
+                if is_due { self.settle(now) } else { Vec::new() }
+            }
         };
         effects.extend(self.probes(now));
         effects
@@ -82,7 +95,9 @@ impl Agent {
 
     /// When an [`Event::Timer`] is due; ask again after every event.
     pub fn deadline(&self) -> Option<Instant> {
-        self.running.checks.deadline().into_iter().chain(self.ways.deadline()).min()
+        let Running { checks, paces, .. } = &self.running;
+        let others = [self.ways.deadline(), paces.deadline()];
+        checks.deadline().into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// The configuration that runs: the file and the changes made at run time.
@@ -122,12 +137,12 @@ impl Agent {
             }
         }
         if !effects.is_empty() {
-            effects.extend(self.settle());
+            effects.extend(self.settle(now));
         }
         effects
     }
 
-    fn routed(&mut self, mut ways: BTreeMap<IpAddr, Way>) -> Vec<Effect> {
+    fn routed(&mut self, now: Instant, mut ways: BTreeMap<IpAddr, Way>) -> Vec<Effect> {
         // An answer about an address that is no longer asked for may still be under way.
         let watched = self.watched.iter().flatten().collect::<BTreeSet<_>>();
         ways.retain(|address, _| watched.contains(address));
@@ -137,7 +152,7 @@ impl Agent {
         for (address, way) in ways {
             self.ways.take(address, way);
         }
-        self.settle()
+        self.settle(now)
     }
 
     pub(super) fn probes(&mut self, now: Instant) -> impl Iterator<Item = Effect> + use<> {
@@ -146,7 +161,8 @@ impl Agent {
     }
 
     /// Brings the tables in step with what is running now, as far as they have room.
-    fn settle(&mut self) -> Vec<Effect> {
+    fn settle(&mut self, now: Instant) -> Vec<Effect> {
+        self.running.note(now);
         let (desired, unused) = self.desired(&self.running);
         let before = self.full;
         let (mut effects, full) = match plan_what_fits(&self.installed, &desired, &unused) {
@@ -175,7 +191,8 @@ impl Agent {
 
     /// The tables that `running` desires, and the retired ids that no flow remembers.
     fn desired(&self, running: &Running) -> (Desired, BTreeSet<u32>) {
-        let desired = desired(&running.config, &running.checks, self.next_hops());
+        let Running { config, checks, paces, .. } = running;
+        let desired = desired(config, checks, paces, &self.turns, self.next_hops());
         let mut counted = self.retired.clone();
         counted.set(&retired(&self.installed, &desired));
         let unused = counted.unused();

@@ -15,6 +15,7 @@ use crate::model::tables::{Tables, Way};
 use world::World;
 
 mod moves;
+mod paces;
 mod ways;
 mod world;
 
@@ -278,7 +279,7 @@ fn a_change_without_room_is_refused_and_the_tables_stay() {
     world.restart();
     let before = world.kernel.clone();
     let Err(Refusal::Invalid(reason)) = world.add("web3", v4(3)) else { panic!("not refused") };
-    assert!(reason.starts_with("more than 131072 backend ids"), "{reason}");
+    assert!(reason.starts_with("more than 262144 backend ids"), "{reason}");
     assert_eq!(world.kernel, before);
     assert_eq!(world.agent.config().services[0].backends.len(), 2);
 }

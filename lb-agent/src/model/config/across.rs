@@ -112,22 +112,16 @@ fn every_family_served(report: &Report, service: &Draft) {
     if service.backends.is_empty() || unsure {
         return;
     }
+    let has_one = |is_ipv4: bool| service.in_family(is_ipv4).0 > 0;
+    let (v4, v6) = (has_one(true), has_one(false));
     for Located { value, span } in &service.listen.items {
-        if serving(service, *value) == 0 {
+        if !(if value.is_ipv4() { v4 } else { v6 }) {
             let family = family(*value);
             let message = format!("no backend of this service has an {family} address");
             let help = format!("add an {family} address to a backend, or remove {value}");
             report.add(Fault::new(message, help).at(span));
         }
     }
-}
-
-/// Number of backends that can serve a listen address.
-fn serving(service: &Draft, listen: SocketAddr) -> usize {
-    let crosses = service.forward().is_some_and(|forward| forward.value.crosses_families());
-    let serves =
-        |address: &Located<SocketAddr>| crosses || address.value.is_ipv4() == listen.is_ipv4();
-    service.backends.iter().filter(|backend| backend.address.items.iter().any(serves)).count()
 }
 
 fn no_vip_as_backend(report: &Report, services: &[Draft]) {
@@ -150,11 +144,12 @@ fn within_limits(report: &Report, services: &[Draft]) {
     // A rotation that changes is written beside the old one.
     let mut room_turns = u64::from(MAX_SLOTS / 2);
     for service in services {
+        let [v4, v6] = [true, false].map(|is_ipv4| service.in_family(is_ipv4));
         for Located { value, span } in &service.listen.items {
-            let n_backends = serving(service, *value);
+            let (n_backends, n_turns) = if value.is_ipv4() { v4 } else { v6 };
             let listeners = room_listeners.checked_sub(1);
             let backends = room_backends.checked_sub(n_backends);
-            let turns = room_turns.checked_sub(service.longest_rotation(*value));
+            let turns = room_turns.checked_sub(n_turns);
             let full = match (listeners, backends, turns) {
                 (Some(listeners), Some(backends), Some(turns)) => {
                     (room_listeners, room_backends, room_turns) = (listeners, backends, turns);

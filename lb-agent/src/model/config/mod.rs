@@ -15,6 +15,7 @@ use lb_common::layout;
 
 mod across;
 mod address;
+mod affinity;
 mod daemon;
 mod datapath;
 mod diff;
@@ -26,6 +27,7 @@ mod notes;
 mod parse;
 mod problem;
 mod reader;
+mod scheduler;
 mod service;
 mod setting;
 mod sources;
@@ -41,6 +43,7 @@ pub use duration::encode_duration;
 pub(super) use edit::edit_backends;
 pub use parse::{Checked, parse};
 pub use problem::Problems;
+pub use scheduler::{Affinity, AffinityBy, Scheduler};
 pub(super) use value::{nearest, unusable_name};
 pub use word::Word;
 pub use write::to_toml;
@@ -190,6 +193,14 @@ pub struct Service {
     pub health_check: Option<HealthCheck>,
     /// What becomes of the open flows of a dead backend.
     pub on_backend_down: OnBackendDown,
+    /// How long a backend that comes up takes to its full weight; `None`: no time.
+    pub slow_start: Option<Duration>,
+    /// After which the open flows of a drained backend are reset; `None`: never.
+    pub drain_timeout: Option<Duration>,
+    /// Share of healthy primaries below which all of them serve; `None`: none, as for 0.
+    pub panic_threshold: Option<f64>,
+    /// Whether a source is sent to the backend that it was sent to before.
+    pub affinity: Option<Affinity>,
     /// Backends in the file's order; names are unique within the service.
     pub backends: Vec<Backend>,
 }
@@ -241,15 +252,6 @@ impl Forward {
     pub fn crosses_families(self) -> bool {
         matches!(self, Self::Ipip | Self::Gue)
     }
-}
-
-/// How a backend is chosen for a new flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scheduler {
-    /// In turn; weights other than 0 count alike.
-    RoundRobin,
-    /// In turn, by weight, smoothly interleaved.
-    WeightedRoundRobin,
 }
 
 /// What becomes of the open flows of a dead backend. UDP flows always move on.

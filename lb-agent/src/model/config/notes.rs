@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::address::family;
-use super::{Config, Scheduler, Service, Word};
+use super::{Config, Service, Word};
 
 /// A sentence for each surprise. `checks` are the names of all health checks of the file.
 pub(super) fn notes<'a>(config: &Config, checks: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -61,9 +61,11 @@ fn service(service: &Service) -> Vec<String> {
     let weights =
         service.backends.iter().map(|backend| backend.weight).filter(|weight| *weight > 0);
     let differ = weights.clone().min() != weights.max();
-    if service.scheduler == Scheduler::RoundRobin && differ {
+    if !service.scheduler.minds_weights() && differ {
+        let scheduler = service.scheduler.word();
         notes.push(format!(
-            "service {name}: scheduler rr gives all weights but 0 the same share; wrr follows them"
+            "service {name}: scheduler {scheduler} gives all weights but 0 the same share; w{scheduler} \
+             follows them"
         ));
     }
     notes.extend(unused_addresses(service));

@@ -5,36 +5,31 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeValue;
 
 use super::address::{self, unicast};
+use super::affinity::affinity;
+use super::duration::duration;
 use super::health_check::health_check;
 use super::problem::Fault;
 use super::reader::{List, Located, Table};
-use super::value::{boolean, choice, integer, name, nearest, type_name};
+use super::value::{boolean, choice, integer, name, nearest, share, type_name};
 use super::{
-    Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, MAX_WEIGHT, OnBackendDown,
-    Protocol, Scheduler, Service,
+    Affinity, Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, MAX_WEIGHT,
+    OnBackendDown, Protocol, Scheduler, Service,
 };
-use crate::model::desired::rotation;
+use crate::model::desired::longest;
 
 /// The health checks of the file by name; `None`: it has a problem.
 pub(super) type HealthChecks = BTreeMap<String, Option<HealthCheck>>;
 
-const LATER_KEYS: &[&str] = &[
-    "slow_start",
-    "drain_timeout",
-    "panic_threshold",
-    "affinity",
-    "allow",
-    "limits",
-    "pool",
-    "role",
-    "role_fallback",
-];
-const LATER_SCHEDULERS: &[&str] = &["lc", "wlc", "sh", "maglev", "random"];
+const LATER_KEYS: &[&str] = &["allow", "limits", "pool", "role", "role_fallback"];
+const SECOND: Duration = Duration::from_secs(1);
+const LONGEST_SLOW_START: Duration = Duration::from_hours(1);
+const LONGEST_DRAIN: Duration = Duration::from_hours(24);
 
 /// A service as far as it is valid.
 pub(super) struct Draft {
@@ -58,6 +53,10 @@ struct Rest {
     scheduler: Scheduler,
     health_check: Option<HealthCheck>,
     on_backend_down: OnBackendDown,
+    slow_start: Option<Duration>,
+    drain_timeout: Option<Duration>,
+    panic_threshold: Option<f64>,
+    affinity: Option<Affinity>,
 }
 
 /// Reads a service.
@@ -74,10 +73,17 @@ pub(super) fn draft(mut table: Table<'_>, checks: &HealthChecks) -> Draft {
 
 fn rest(table: &mut Table<'_>, checks: &HealthChecks) -> Option<Rest> {
     let forward = table.or("forward", Forward::Nat, choice(&[]));
-    let scheduler = table.or("scheduler", Scheduler::RoundRobin, choice(LATER_SCHEDULERS));
+    let scheduler = table.or("scheduler", Scheduler::RoundRobin, choice(&[]));
     let on_backend_down = table.or("on_backend_down", OnBackendDown::Reset, choice(&[]));
     let health_check = match table.raw("health_check") {
         Some(value) => select_check(table, value, checks).map(Some),
+        None => Some(None),
+    };
+    let slow_start = table.optional("slow_start", duration(SECOND..=LONGEST_SLOW_START));
+    let drain_timeout = table.optional("drain_timeout", duration(SECOND..=LONGEST_DRAIN));
+    let panic_threshold = table.optional("panic_threshold", share);
+    let affinity = match table.raw("affinity") {
+        Some(value) => affinity(table, value).map(Some),
         None => Some(None),
     };
     Some(Rest {
@@ -85,6 +91,10 @@ fn rest(table: &mut Table<'_>, checks: &HealthChecks) -> Option<Rest> {
         scheduler: scheduler?.value,
         health_check: health_check?,
         on_backend_down: on_backend_down?.value,
+        slow_start: slow_start?.map(|found| found.value),
+        drain_timeout: drain_timeout?.map(|found| found.value),
+        panic_threshold: panic_threshold?.map(|found| found.value),
+        affinity: affinity?,
     })
 }
 
@@ -133,19 +143,21 @@ impl Draft {
         self.rest.as_ref().map(|rest| &rest.forward)
     }
 
-    /// The longest rotation behind a listen address: that of all backends of its family.
-    pub(super) fn longest_rotation(&self, listen: SocketAddr) -> u64 {
-        let weights = self.backends.iter().filter_map(|backend| {
+    /// The backends that can serve a VIP of the family: their number, and the slots that they may take.
+    pub(super) fn in_family(&self, is_ipv4: bool) -> (usize, u64) {
+        let crosses = self.forward().is_some_and(|forward| forward.value.crosses_families());
+        let has_one = |backend: &&BackendDraft| {
             let mut addresses = backend.address.items.iter();
-            addresses.find(|address| address.value.is_ipv4() == listen.is_ipv4())?;
-            let weight = backend.rest.map_or(DEFAULT_WEIGHT, |(weight, ..)| weight);
-            (weight > 0).then_some(u64::from(weight))
-        });
-        let weights: Vec<u64> = weights.collect();
-        match self.rest.as_ref().map(|rest| rest.scheduler) {
-            Some(Scheduler::WeightedRoundRobin) => rotation::length(weights),
-            Some(Scheduler::RoundRobin) | None => u64::try_from(weights.len()).unwrap_or(u64::MAX),
-        }
+            addresses.any(|address| crosses || address.value.is_ipv4() == is_ipv4)
+        };
+        let backends = self.backends.iter().filter(has_one);
+        let weights: Vec<u32> = backends
+            .map(|backend| backend.rest.map_or(DEFAULT_WEIGHT, |(weight, ..)| weight))
+            .collect();
+        let rest = self.rest.as_ref();
+        let scheduler = rest.map_or(Scheduler::RoundRobin, |rest| rest.scheduler);
+        let ramps = rest.is_some_and(|rest| rest.slow_start.is_some());
+        (weights.len(), longest(scheduler, &weights, ramps))
     }
 
     /// The service, unless a part of it has a problem.
@@ -159,6 +171,10 @@ impl Draft {
             scheduler: rest.scheduler,
             health_check: rest.health_check,
             on_backend_down: rest.on_backend_down,
+            slow_start: rest.slow_start,
+            drain_timeout: rest.drain_timeout,
+            panic_threshold: rest.panic_threshold,
+            affinity: rest.affinity,
             backends: self.backends.into_iter().map(BackendDraft::finish).collect::<Option<_>>()?,
         })
     }

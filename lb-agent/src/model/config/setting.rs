@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::duration::encode_duration;
 use super::word::{Kind, Word};
-use super::{Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Timeouts};
+use super::{
+    Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Timeouts,
+};
 
 /// A key and its value; `None`: the file does not have the key.
 pub(super) struct Setting {
@@ -72,7 +74,7 @@ pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 7] {
     let api =
         vec![path("socket", &api.socket), text("socket_mode", format!("{:04o}", api.socket_mode))];
     let listen = metrics.listen.map(|listen| Literal::Text(listen.to_string()));
-    let metrics = vec![Setting { key: "listen", value: listen }];
+    let metrics = vec![optional("listen", listen)];
     let Datapath { timeouts: idle, full_nat, tunnel, .. } = datapath;
     let timeouts = timeouts(idle);
     let datapath = vec![
@@ -118,7 +120,22 @@ pub(super) fn service(service: &Service) -> Vec<Setting> {
         word("forward", service.forward),
         word("scheduler", service.scheduler),
         word("on_backend_down", service.on_backend_down),
+        optional("slow_start", service.slow_start.map(text_of)),
+        optional("drain_timeout", service.drain_timeout.map(text_of)),
+        optional(
+            "panic_threshold",
+            service.panic_threshold.map(|it| Literal::Bare(it.to_string())),
+        ),
+        optional("affinity", service.affinity.map(affinity)),
     ]
+}
+
+fn affinity(affinity: Affinity) -> Literal {
+    let Affinity { by, prefix_v4, prefix_v6, timeout } = affinity;
+    let (by, timeout) = (quote(by.word()), quote(&encode_duration(timeout)));
+    Literal::Bare(format!(
+        "{{ by = {by}, prefix_v4 = {prefix_v4}, prefix_v6 = {prefix_v6}, timeout = {timeout} }}"
+    ))
 }
 
 /// A backend.
@@ -145,7 +162,7 @@ pub(super) fn health_check(check: &HealthCheck) -> Vec<Setting> {
     if let CheckKind::Http { path, host, expect_status } = &check.kind {
         let statuses: Vec<String> = expect_status.iter().map(status).collect();
         settings.push(text("path", path));
-        settings.push(Setting { key: "host", value: host.clone().map(Literal::Text) });
+        settings.push(optional("host", host.clone().map(Literal::Text)));
         settings.push(list("expect_status", &statuses));
     }
     settings
@@ -154,6 +171,10 @@ pub(super) fn health_check(check: &HealthCheck) -> Vec<Setting> {
 fn status(range: &RangeInclusive<u16>) -> String {
     let (first, last) = (range.start(), range.end());
     if first == last { first.to_string() } else { format!("{first}-{last}") }
+}
+
+fn optional(key: &'static str, value: Option<Literal>) -> Setting {
+    Setting { key, value }
 }
 
 fn text(key: &'static str, value: impl Into<String>) -> Setting {
@@ -183,5 +204,9 @@ fn path(key: &'static str, value: &Path) -> Setting {
 }
 
 fn duration(key: &'static str, value: Duration) -> Setting {
-    text(key, encode_duration(value))
+    Setting { key, value: Some(text_of(value)) }
+}
+
+fn text_of(duration: Duration) -> Literal {
+    Literal::Text(encode_duration(duration))
 }

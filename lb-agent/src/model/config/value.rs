@@ -72,6 +72,25 @@ pub(super) fn percent(most: u8) -> impl Fn(&DeValue<'_>) -> Parsed<f64> {
     }
 }
 
+/// A share from 0 to 1.
+pub(super) fn share(value: &DeValue<'_>) -> Parsed<f64> {
+    let number = match value {
+        DeValue::Float(float) => float.as_str(),
+        DeValue::Integer(integer) => integer.as_str(),
+        DeValue::String(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => "",
+    };
+    let share: Option<f64> = number.parse().ok();
+    share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| {
+        let found = if number.is_empty() { type_name(value) } else { number };
+        let message = format!("expected a share from 0 to 1, found {found}");
+        Fault::new(message, "write it as in 0.3, which is 30%")
+    })
+}
+
 /// One of the words of a type. `later` are those that a later version will know.
 pub(super) fn choice<T: Word>(later: &[&'static str]) -> impl Fn(&DeValue<'_>) -> Parsed<T> {
     move |value| {

@@ -1,8 +1,8 @@
 //! The words of the file for our enums, each written once for reading, writing and the API.
 
 use super::{
-    BackendState, CheckKind, Forward, Fragments, OnBackendDown, Protocol, Scheduler, Shutdown,
-    XdpMode,
+    AffinityBy, BackendState, CheckKind, Forward, Fragments, OnBackendDown, Protocol, Scheduler,
+    Shutdown, XdpMode,
 };
 
 /// A type whose values are words of the file.
@@ -51,7 +51,16 @@ words! {
     Protocol { Tcp = "tcp", Udp = "udp" }
     Forward { Nat = "nat", FullNat = "full-nat", Dsr = "dsr", Ipip = "ipip", Gue = "gue" }
     Fragments { Follow = "follow", Drop = "drop" }
-    Scheduler { RoundRobin = "rr", WeightedRoundRobin = "wrr" }
+    Scheduler {
+        RoundRobin = "rr",
+        WeightedRoundRobin = "wrr",
+        LeastConnections = "lc",
+        WeightedLeastConnections = "wlc",
+        SourceHash = "sh",
+        Maglev = "maglev",
+        Random = "random"
+    }
+    AffinityBy { Source = "source" }
     OnBackendDown { Reset = "reset", Keep = "keep" }
     BackendState { Ready = "ready", Drain = "drain", Maint = "maint" }
 }

@@ -2,57 +2,145 @@
 //!
 //! Turns are spread: of weights 5, 1 and 1 comes `a a b a c a a`, not `a a a a a b c`.
 
-/// Longest cycle that is not longer than its members are many.
-pub(super) const LONGEST: u64 = 4_096;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
-/// One cycle over members with their weights, all above zero.
-pub(super) fn weighted<T: Copy>(members: &[(T, u32)]) -> Vec<T> {
-    let turns = turns(members.iter().map(|(_, weight)| u64::from(*weight)).collect());
+/// Longest cycle in which all weights are exact, unless its members are many.
+const EXACT: u64 = 4_096;
+/// Longest cycle that only comes near the weights, unless its members are many.
+const LONGEST: u64 = 4 * EXACT;
+/// A cycle for many members is so many times as long as they are many.
+const TURNS_EACH: u64 = 4;
+/// Of a share, the part by which it may be missed before a longer cycle is tried: one in a thousand.
+const MISSED: u128 = 1_000;
+
+/// One cycle over members of these weights, all above zero, as their indexes.
+pub(super) fn cycle(weights: &[u32]) -> Vec<u32> {
+    let turns = turns(weights);
     let length: u64 = turns.iter().sum();
-    let mut credits: Vec<i128> = vec![0; members.len()];
-    (0..length)
-        .filter_map(|_| {
-            for (credit, turns) in credits.iter_mut().zip(&turns) {
-                *credit += i128::from(*turns);
-            }
-            let chosen = first_richest(&credits)?;
-            *credits.get_mut(chosen)? -= i128::from(length);
-            members.get(chosen).map(|(member, _)| *member)
+    let mut peers: BTreeMap<u64, Peers> = BTreeMap::new();
+    for (index, turns) in (0..).zip(turns) {
+        peers.entry(turns).or_insert(Peers { turns, members: Vec::new(), taken: 0 }).add(index);
+    }
+    let mut peers: Vec<Peers> = peers.into_values().collect();
+    (1..=length)
+        .filter_map(|step| {
+            let richest = peers.iter_mut().max_by_key(|peers| peers.claim(step, length))?;
+            let next = richest.next();
+            richest.taken += 1;
+            next
         })
         .collect()
 }
 
-/// How long the cycle over members of these weights is, all above zero.
-pub(in crate::model) fn length(weights: Vec<u64>) -> u64 {
-    turns(weights).iter().sum()
+/// An upper bound of the cycle's length over any of these members, where weights may also be `steps` parts
+/// of themselves.
+pub(super) fn longest(weights: &[u32], steps: u64) -> u64 {
+    let sum = lowest_terms(weights).iter().sum::<u64>().saturating_mul(steps);
+    sum.min(if sum <= EXACT { EXACT } else { usual(weights.len()).max(LONGEST) })
 }
 
-fn first_richest(credits: &[i128]) -> Option<usize> {
-    let (index, _) = credits.iter().enumerate().rev().max_by_key(|(_, credit)| **credit)?;
-    Some(index)
+/// Members with the same number of turns, who take them one after the other.
+struct Peers {
+    turns: u64,
+    members: Vec<u32>,
+    taken: u64,
 }
 
-/// Turns of each member in a cycle: the weights in lowest terms, scaled down where the cycle were too long.
-fn turns(weights: Vec<u64>) -> Vec<u64> {
-    let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
-    let lowest: Vec<u64> = weights.into_iter().map(|weight| weight / divisor).collect();
-    let length: u64 = lowest.iter().sum();
-    if length <= LONGEST {
-        return lowest;
+impl Peers {
+    fn add(&mut self, member: u32) {
+        self.members.push(member);
     }
-    let mut scaled: Vec<u64> =
-        lowest.into_iter().map(|turns| (turns * LONGEST / length).max(1)).collect();
-    let excess = scaled.iter().sum::<u64>().saturating_sub(LONGEST);
-    for _ in 0..excess {
-        if let Some(most) = scaled.iter_mut().max().filter(|most| **most > 1) {
-            *most -= 1;
+
+    fn n_members(&self) -> u64 {
+        u64::try_from(self.members.len()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn next(&self) -> Option<u32> {
+        let place = usize::try_from(self.taken % self.n_members()).ok()?;
+        self.members.get(place).copied()
+    }
+
+    /// The credit of the member whose turn it is: what was earned in `step` steps, less what was spent. Of
+    /// two with the same credit comes the first.
+    fn claim(&self, step: u64, length: u64) -> (i128, Reverse<Option<u32>>) {
+        let spent = i128::from(self.taken / self.n_members()) * i128::from(length);
+        (i128::from(step) * i128::from(self.turns) - spent, Reverse(self.next()))
+    }
+}
+
+/// Turns of each member in a cycle: the weights in lowest terms, or near them where that were too long.
+fn turns(weights: &[u32]) -> Vec<u64> {
+    let lowest = lowest_terms(weights);
+    let sum: u64 = lowest.iter().sum();
+    let usual = usual(lowest.len());
+    let mut length = usual;
+    loop {
+        if sum <= length {
+            return lowest;
         }
+        let scaled = apportioned(&lowest, sum, length);
+        if length * 2 > usual.max(LONGEST) || is_near(&scaled, &lowest) {
+            return scaled;
+        }
+        length *= 2;
     }
-    scaled
+}
+
+fn usual(n_members: usize) -> u64 {
+    EXACT.max(u64::try_from(n_members).unwrap_or(u64::MAX).saturating_mul(TURNS_EACH))
+}
+
+/// The weights divided by what divides all of them.
+pub(super) fn lowest_terms(weights: &[u32]) -> Vec<u64> {
+    let weights = weights.iter().map(|weight| u64::from(*weight));
+    let divisor = weights.clone().fold(0, greatest_common_divisor).max(1);
+    weights.map(|weight| weight / divisor).collect()
 }
 
 fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// `length` turns by the largest remainders, but one for everybody.
+fn apportioned(weights: &[u64], sum: u64, length: u64) -> Vec<u64> {
+    let mut turns: Vec<u64> = weights.iter().map(|weight| weight * length / sum).collect();
+    let mut by_remainder: Vec<usize> = (0..turns.len()).collect();
+    let remainder = |index: &usize| weights.get(*index).map(|weight| weight * length % sum);
+    by_remainder.sort_by_key(|index| Reverse(remainder(index)));
+    let left = length - turns.iter().sum::<u64>();
+    for index in by_remainder.into_iter().take(usize::try_from(left).unwrap_or(0)) {
+        if let Some(turns) = turns.get_mut(index) {
+            *turns += 1;
+        }
+    }
+    let n_given = turns.iter().filter(|turns| **turns == 0).count();
+    for turns in &mut turns {
+        *turns = (*turns).max(1);
+    }
+    take_from_the_richest(&mut turns, n_given);
+    turns
+}
+
+fn take_from_the_richest(turns: &mut [u64], n: usize) {
+    let mut richest: BinaryHeap<(u64, &mut u64)> =
+        turns.iter_mut().map(|turns| (*turns, turns)).collect();
+    for _ in 0..n {
+        if let Some((before, turns)) = richest.pop() {
+            *turns = before - 1;
+            richest.push((before - 1, turns));
+        }
+    }
+}
+
+/// Whether every share is that of the weight, to within one in a thousand.
+fn is_near(turns: &[u64], weights: &[u64]) -> bool {
+    let sum = |all: &[u64]| all.iter().map(|one| u128::from(*one)).sum::<u128>();
+    let (length, sum) = (sum(turns), sum(weights));
+    turns.iter().zip(weights).all(|(turns, weight)| {
+        let (has, wanted) = (u128::from(*turns) * sum, u128::from(*weight) * length);
+        has.abs_diff(wanted) * MISSED <= wanted
+    })
 }
 
 #[cfg(test)]
@@ -61,16 +149,20 @@ mod tests {
 
     use super::*;
 
-    fn count(cycle: &[usize], member: usize) -> u64 {
-        cycle.iter().filter(|chosen| **chosen == member).count().try_into().unwrap()
+    fn counts(cycle: &[u32], n_members: usize) -> Vec<u64> {
+        let mut counts = vec![0; n_members];
+        for member in cycle {
+            counts[usize::try_from(*member).unwrap()] += 1;
+        }
+        counts
     }
 
-    fn length(cycle: &[usize]) -> u64 {
+    fn sum(weights: &[u32]) -> u64 {
+        weights.iter().map(|weight| u64::from(*weight)).sum()
+    }
+
+    fn length(cycle: &[u32]) -> u64 {
         cycle.len().try_into().unwrap()
-    }
-
-    fn cycle(weights: &[u32]) -> Vec<usize> {
-        weighted(&weights.iter().copied().enumerate().collect::<Vec<_>>())
     }
 
     #[test]
@@ -83,32 +175,67 @@ mod tests {
     #[test]
     fn a_cycle_that_were_too_long_keeps_everybody_in() {
         let cycle = cycle(&[65_535, 1, 2]);
-        assert_eq!(length(&cycle), LONGEST);
-        assert_eq!((count(&cycle, 1), count(&cycle, 2)), (1, 1));
+        let counts = counts(&cycle, 3);
+        assert_eq!((length(&cycle), counts[1], counts[2]), (LONGEST, 1, 1));
+    }
+
+    #[test]
+    fn many_thousand_members_of_all_weights_are_ordered_soon_and_fairly() {
+        let weights: Vec<u32> = (1..=20_000).collect();
+        let cycle = cycle(&weights);
+        let counts = counts(&cycle, weights.len());
+        let wanted = |weight: u32| u64::from(weight) * length(&cycle) / sum(&weights);
+        assert!(length(&cycle) <= longest(&weights, 1));
+        let missed = counts.iter().zip(&weights).map(|(n, weight)| n.abs_diff(wanted(*weight)));
+        assert!(missed.max().unwrap() <= 1);
     }
 
     proptest! {
         #[test]
         fn shares_are_exact_over_a_cycle(weights in prop::collection::vec(1u32..=100, 1..=40)) {
             let cycle = cycle(&weights);
-            let length = length(&cycle);
-            let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-            prop_assert!(length <= total);
-            for (member, weight) in weights.iter().enumerate() {
-                prop_assert_eq!(count(&cycle, member) * total, u64::from(*weight) * length);
+            prop_assert!(length(&cycle) <= sum(&weights).min(longest(&weights, 1)));
+            for (count, weight) in counts(&cycle, weights.len()).into_iter().zip(&weights) {
+                prop_assert_eq!(count * sum(&weights), u64::from(*weight) * length(&cycle));
             }
         }
 
         #[test]
-        fn a_scaled_cycle_stays_near_the_weights(weights in prop::collection::vec(1u32..=65_535, 2..=20)) {
+        fn at_any_moment_everybody_had_the_turns_of_its_weight(
+            weights in prop::collection::vec(1u32..=9, 1..=12),
+        ) {
             let cycle = cycle(&weights);
-            let length = length(&cycle);
-            let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-            prop_assert!(length <= LONGEST);
-            for (member, weight) in weights.iter().enumerate() {
-                let wanted = u64::from(*weight) * length / total;
-                prop_assert!(count(&cycle, member) >= 1);
-                prop_assert!(count(&cycle, member).abs_diff(wanted) <= 20);
+            for n in 0..cycle.len() {
+                let counts = counts(&cycle[..n], weights.len());
+                for (count, weight) in counts.into_iter().zip(&weights) {
+                    let wanted = u64::try_from(n).unwrap() * u64::from(*weight) / sum(&weights);
+                    prop_assert!(count.abs_diff(wanted) <= 2, "{n} turns, {count} for {weight}");
+                }
+            }
+        }
+
+        #[test]
+        fn a_scaled_cycle_misses_no_share_by_a_thousandth(
+            weights in prop::collection::vec(1u32..=65_535, 2..=40),
+        ) {
+            let cycle = cycle(&weights);
+            prop_assert!(length(&cycle) <= longest(&weights, 1));
+            for (count, weight) in counts(&cycle, weights.len()).into_iter().zip(&weights) {
+                // In units of one in 65,536 of all flows.
+                let has = count * 65_536 / length(&cycle);
+                let wanted = u64::from(*weight) * 65_536 / sum(&weights);
+                prop_assert!(count >= 1 && has.abs_diff(wanted) <= 65, "{has} for {wanted}");
+            }
+        }
+
+        #[test]
+        fn of_large_weights_each_share_is_met_to_within_a_thousandth_of_itself(
+            weights in prop::collection::vec(20_000u32..=65_535, 2..=8),
+        ) {
+            let cycle = cycle(&weights);
+            for (count, weight) in counts(&cycle, weights.len()).into_iter().zip(&weights) {
+                let (has, wanted) = (count * sum(&weights), u64::from(*weight) * length(&cycle));
+                prop_assert!(has.abs_diff(wanted) * 1_000 <= wanted, "{has} for {wanted}");
             }
         }
     }

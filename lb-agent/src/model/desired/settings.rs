@@ -61,11 +61,15 @@ fn set_tunnel(settings: &mut Settings, tunnel: &Tunnel) {
     }
 }
 
+/// Ticks that are no shorter than the duration.
+pub(super) fn whole_ticks(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1 << cell::TICK_SHIFT)).unwrap_or(u32::MAX)
+}
+
 /// Idle timeouts in ticks by number of the cell's state; no flow is dropped before its timeout.
 fn ticks(timeouts: &Timeouts) -> [u16; 8] {
     let ticks = |timeout: Duration| {
-        let ticks = timeout.as_nanos().div_ceil(1 << cell::TICK_SHIFT);
-        u16::try_from(ticks).unwrap_or(u16::MAX).min(cell::MAX_TIMEOUT_TICKS)
+        u16::try_from(whole_ticks(timeout)).unwrap_or(u16::MAX).min(cell::MAX_TIMEOUT_TICKS)
     };
     let by_state = |index: u8| match cell::State::from_number(index.into()) {
         Some(cell::State::Syn | cell::State::SynAck) => ticks(timeouts.tcp_syn),

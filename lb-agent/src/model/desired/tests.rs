@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use lb_common::cell;
 
+use lb_common::layout::BACKEND_UP;
+
 use super::*;
+use crate::model::agent::Target;
 use crate::model::cast::{VIP, VIP6, at, config, shop, start, v4, v6, way};
-use crate::model::config::{Protocol, Scheduler};
+use crate::model::config::{Affinity, AffinityBy, BackendState, Protocol, Scheduler};
+use crate::model::health::Health;
 
 /// What is desired of a service whose targets have the health that `health` says.
 fn serve(service: &Service, health: impl Fn(&Target) -> Health) -> Desired {
     let config = config(vec![service.clone()]);
     let checks = Checks::new(start(), 1, &config, health);
-    desired(&config, &checks, &BTreeMap::new())
+    desired(&config, &checks, &Paces::default(), &Turns::default(), &BTreeMap::new())
 }
 
 fn key(address: &str) -> ListenerKey {
@@ -21,7 +25,7 @@ fn key(address: &str) -> ListenerKey {
 }
 
 fn slots(service: &Service, health: impl Fn(&Target) -> Health) -> Vec<SocketAddr> {
-    serve(service, health).listeners[&key(VIP)].slots.clone()
+    serve(service, health).listeners[&key(VIP)].slots()
 }
 
 fn states(service: &Service, health: impl Fn(&Target) -> Health) -> Vec<u8> {
@@ -40,8 +44,8 @@ fn up(_: &Target) -> Health {
 #[test]
 fn each_listener_serves_the_backends_of_its_family_in_the_files_order() {
     let desired = serve(&shop(3), up);
-    assert_eq!(desired.listeners[&key(VIP)].slots, [v4(1), v4(2), v4(3)]);
-    assert_eq!(desired.listeners[&key(VIP6)].slots, [v6(1), v6(2), v6(3)]);
+    assert_eq!(desired.listeners[&key(VIP)].slots(), [v4(1), v4(2), v4(3)]);
+    assert_eq!(desired.listeners[&key(VIP6)].slots(), [v6(1), v6(2), v6(3)]);
     assert_eq!(desired.vips.len(), 2);
     assert!(desired.vips.values().all(|vip| vip.closed == 1));
 }
@@ -61,6 +65,81 @@ fn weighted_round_robin_spreads_the_turns() {
     service.scheduler = Scheduler::WeightedRoundRobin;
     service.backends[0].weight = 300;
     assert_eq!(slots(&service, up), [v4(1), v4(1), v4(2), v4(1)]);
+}
+
+#[test]
+fn each_scheduler_draws_in_its_way_and_has_its_slots() {
+    use layout::Scheduler as Drawn;
+    for (scheduler, drawn, n_slots, of_first) in [
+        (Scheduler::RoundRobin, Drawn::RoundRobin, 2, 1),
+        (Scheduler::WeightedRoundRobin, Drawn::RoundRobin, 4, 3),
+        (Scheduler::LeastConnections, Drawn::LeastLoad, 2, 1),
+        (Scheduler::WeightedLeastConnections, Drawn::LeastLoad, 4, 3),
+        (Scheduler::Random, Drawn::Random, 4, 3),
+        (Scheduler::SourceHash, Drawn::SourceHash, 509, 382),
+        (Scheduler::Maglev, Drawn::FlowHash, 509, 382),
+    ] {
+        let mut service = shop(2);
+        service.scheduler = scheduler;
+        service.backends[0].weight = 300;
+        let listener = &serve(&service, up).listeners[&key(VIP)];
+        assert_eq!((listener.draw.scheduler, listener.turns.len()), (drawn, n_slots));
+        let n_first = listener.slots().iter().filter(|slot| **slot == v4(1)).count();
+        assert_eq!(n_first, of_first, "{scheduler:?}");
+    }
+}
+
+#[test]
+fn on_a_ring_only_the_turns_of_a_backend_that_fails_move() {
+    let mut service = shop(9);
+    service.scheduler = Scheduler::Maglev;
+    let before = slots(&service, up);
+    let after = slots(&service, but("web4", Health::Down));
+    let moved = before.iter().zip(&after).filter(|(old, new)| old != new);
+    assert!(moved.clone().all(|(old, _)| *old == v4(4)) && moved.count() > 100);
+}
+
+#[test]
+fn an_affinity_is_told_in_ticks_and_bits() {
+    let mut service = shop(1);
+    let (by, timeout) = (AffinityBy::Source, Duration::from_mins(5));
+    service.affinity = Some(Affinity { by, prefix_v4: 24, prefix_v6: 48, timeout });
+    let desired = serve(&service, up);
+    let draw = |vip| desired.listeners[&key(vip)].draw;
+    assert_eq!((draw(VIP).affinity_prefix, draw(VIP6).affinity_prefix), (24, 48));
+    assert_eq!(draw(VIP).affinity_ticks, 70);
+}
+
+/// The turns of ten servers with a threshold, of which the first `n_dead` are down.
+fn slots_in_panic(threshold: f64, n_dead: u8, edit: impl Fn(&mut Service)) -> Vec<SocketAddr> {
+    let mut service = shop(10);
+    service.panic_threshold = Some(threshold);
+    edit(&mut service);
+    let is_dead = move |target: &Target| (1..=n_dead).any(|n| target.backend == format!("web{n}"));
+    let health = |target: &Target| if is_dead(target) { Health::Down } else { Health::Up };
+    let slots = slots(&service, health);
+    let listener = &serve(&service, health).listeners[&key(VIP)];
+    assert!(slots.iter().all(|slot| listener.backends[slot] == BACKEND_UP), "{listener:?}");
+    slots
+}
+
+#[test]
+fn below_the_threshold_all_backends_serve_that_are_not_drained() {
+    let nothing = |_: &mut Service| {};
+    assert_eq!(slots_in_panic(0.3, 7, nothing).len(), 3);
+    assert_eq!(slots_in_panic(0.3, 8, nothing).len(), 10);
+    assert_eq!(slots_in_panic(0.3, 10, nothing).len(), 10);
+    assert_eq!(slots_in_panic(0.0, 10, nothing).len(), 0);
+    let drained = |service: &mut Service| service.backends[0].state = BackendState::Drain;
+    assert_eq!(slots_in_panic(0.3, 8, drained).len(), 9);
+}
+
+#[test]
+fn a_backup_goes_before_primaries_of_which_none_is_healthy() {
+    let backup = |service: &mut Service| service.backends[9].backup = true;
+    assert_eq!(slots_in_panic(0.3, 9, backup), [v4(10)]);
+    assert_eq!(slots_in_panic(0.3, 8, backup).len(), 9);
+    assert_eq!(slots_in_panic(0.3, 10, backup).len(), 9);
 }
 
 #[test]
@@ -116,7 +195,8 @@ fn slots_by(
     let config = config(vec![service.clone()]);
     let checks = Checks::new(start(), 1, &config, health);
     let ways = reached.iter().map(|number| (v4(*number).ip(), way(*number))).collect();
-    desired(&config, &checks, &ways).listeners[&key(VIP)].slots.clone()
+    let (paces, turns) = (Paces::default(), Turns::default());
+    desired(&config, &checks, &paces, &turns, &ways).listeners[&key(VIP)].slots()
 }
 
 #[test]
@@ -161,7 +241,7 @@ fn timeouts_are_rounded_up_to_ticks() {
     config.datapath.timeouts.tcp_fin = Duration::from_nanos((1 << cell::TICK_SHIFT) + 1);
     config.datapath.timeouts.tcp_established = Duration::from_secs(1_000_000);
     let checks = Checks::new(start(), 1, &config, up);
-    let desired = desired(&config, &checks, &BTreeMap::new());
+    let desired = desired(&config, &checks, &Paces::default(), &Turns::default(), &BTreeMap::new());
     let longest = cell::MAX_TIMEOUT_TICKS;
     assert_eq!(desired.settings.timeouts, [0, 1, 1, longest, longest, 2, 14, 0]);
 }

@@ -6,8 +6,9 @@
 
 use std::net::SocketAddr;
 
-use lb_common::layout::{self, Address, Backend, Forward, Listener, Scheduler};
+use lb_common::layout::{self, Address, Backend, Forward, Listener};
 
+use crate::model::desired::Draw;
 use crate::model::tables::{ListenerKey, NextHop};
 
 /// The entry of a backend.
@@ -41,22 +42,22 @@ pub(super) fn backend(
 }
 
 /// The entry of a listener.
-pub(super) fn listener(key: ListenerKey, run: u64, cursor: u32) -> Listener {
+pub(super) fn listener(key: ListenerKey, run: u64, cursor: u32, draw: Draw) -> Listener {
     let (address, port, family) = layout::endpoint(key.address);
     Listener {
         run,
         cursor,
-        scheduler: SCHEDULER,
+        scheduler: draw.scheduler.number(),
         protocol: key.protocol_number(),
         port,
         address,
         family,
-        reserved: [0; 31],
+        reserved: [0; 7],
+        affinity_ticks: draw.affinity_ticks,
+        affinity_prefix: draw.affinity_prefix,
+        reserved_end: [0; 16],
     }
 }
-
-#[expect(clippy::as_conversions, reason = "the number of an enum that has no other way to tell it")]
-const SCHEDULER: u8 = Scheduler::RoundRobin as u8;
 
 /// The same backend, reached by another way.
 pub(super) fn with_next_hop(backend: Backend, next_hop: Option<&NextHop>) -> Backend {

@@ -2,18 +2,20 @@
 
 use std::net::SocketAddr;
 
-use lb_common::layout::{BACKEND_DOWN_KEEP, Vip, run};
+use lb_common::layout::{BACKEND_DOWN_KEEP, Scheduler, Vip, run};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 use zerocopy::FromZeros;
 
 use super::*;
-use crate::model::cast::{VIP, VIP6, at, tables, v4, v6, way};
+use crate::model::cast::{VIP, VIP6, at, listener, tables, v4, v6, way};
 use crate::model::config::{Forward, Protocol};
 use meaning::{assert_means, assert_sound};
 
 mod meaning;
+
+const FREE: Slot = Slot { backend: 0, weight: 1 };
 
 fn key(address: &str, protocol: Protocol) -> ListenerKey {
     ListenerKey { address: at(address), protocol }
@@ -27,8 +29,7 @@ fn web() -> ListenerKey {
 fn serving(servers: &[u8]) -> Desired {
     let slots: Vec<SocketAddr> = servers.iter().map(|number| v4(*number)).collect();
     let backends = slots.iter().map(|address| (*address, BACKEND_UP)).collect();
-    let (down, forward) = (BACKEND_DOWN_KEEP, Forward::Nat);
-    let listener = desired::Listener { cursor: web(), backends, slots, down, forward };
+    let listener = listener(web(), backends, &slots, BACKEND_DOWN_KEEP);
     Desired {
         settings: Settings::new_zeroed(),
         vips: [(web().address.ip(), Vip { closed: 1 })].into(),
@@ -74,12 +75,24 @@ fn a_changed_rotation_is_one_swap() {
     let mut installed = tables();
     let mut desired = serving(&[1, 2, 3]);
     apply(&mut installed, &desired, &[]);
-    desired.listeners.get_mut(&web()).unwrap().slots.pop();
+    desired.listeners.get_mut(&web()).unwrap().set_slots(&[v4(1), v4(2)]);
     let writes = apply(&mut installed, &desired, &[]);
-    assert_eq!(
-        writes,
-        [Write::Slots { base: 3, backends: vec![0, 1] }, Write::Run { id: 0, run: run(3, 2) },]
-    );
+    let slots = [0, 1].map(|backend| Slot { backend, weight: 1 }).to_vec();
+    assert_eq!(writes, [Write::Slots { base: 3, slots }, Write::Run { id: 0, run: run(3, 2) }]);
+}
+
+#[test]
+fn another_way_to_draw_leaves_the_slots() {
+    let mut installed = tables();
+    let mut desired = serving(&[1, 2, 3]);
+    apply(&mut installed, &desired, &[]);
+    let draw = &mut desired.listeners.get_mut(&web()).unwrap().draw;
+    (draw.scheduler, draw.affinity_ticks) = (Scheduler::LeastLoad, 70);
+    let writes = apply(&mut installed, &desired, &[]);
+    assert_eq!(writes.iter().map(meaning::kind).collect::<Vec<_>>(), ["draw"]);
+    let listener = installed.listeners[&0];
+    assert_eq!((listener.scheduler, listener.affinity_ticks), (4, 70));
+    assert_eq!(installed.slots(&listener).len(), 3);
 }
 
 #[test]
@@ -104,7 +117,7 @@ fn a_service_that_comes_back_finds_its_flows_again() {
     apply(&mut installed, &nothing(), &[]);
     assert_eq!(installed.backends[&id].state, BACKEND_DOWN_RESET);
     apply(&mut installed, &serving(&[1]), &[]);
-    assert_eq!(installed.slots(&installed.listeners[&0]), [id]);
+    assert_eq!(installed.slots(&installed.listeners[&0]), [Slot { backend: id, weight: 1 }]);
 }
 
 #[test]
@@ -139,10 +152,10 @@ fn a_plan_without_room_says_what_there_is_too_much_of() {
     installed.backends.extend((1..MAX_BACKENDS).map(|id| (id, retired)));
     let full = plan(&installed, &serving(&[1, 2]), &BTreeSet::new()).unwrap_err();
     assert_eq!(full, Full::Backends);
-    assert!(full.to_string().contains("131072 backend ids"), "{full}");
+    assert!(full.to_string().contains("262144 backend ids"), "{full}");
 
     let mut installed = tables();
-    installed.runs.insert(1, vec![0; usize::try_from(MAX_SLOTS).unwrap() - 1]);
+    installed.runs.insert(1, vec![FREE; usize::try_from(MAX_SLOTS).unwrap() - 1]);
     assert_eq!(plan(&installed, &serving(&[1, 2]), &BTreeSet::new()), Err(Full::Slots));
     assert!(plan(&installed, &serving(&[1]), &BTreeSet::new()).is_ok());
 }
@@ -157,9 +170,9 @@ fn listeners_without_room_keep_their_slots_and_the_others_get_theirs() {
     let slots =
         |tables: &Tables, key| tables.slots(&tables.listeners[&tables.pointers[&key]]).to_vec();
     let before = slots(&installed, web());
-    installed.runs.insert(7, vec![0; usize::try_from(MAX_SLOTS).unwrap() - 7]);
-    desired.listeners.get_mut(&web()).unwrap().slots.pop();
-    desired.listeners.get_mut(&mail).unwrap().slots.drain(1..);
+    installed.runs.insert(7, vec![FREE; usize::try_from(MAX_SLOTS).unwrap() - 7]);
+    desired.listeners.get_mut(&web()).unwrap().set_slots(&[v4(1), v4(2)]);
+    desired.listeners.get_mut(&mail).unwrap().set_slots(&[v4(1)]);
     let (writes, full) = plan_what_fits(&installed, &desired, &BTreeSet::new()).unwrap();
     assert_eq!(full, Some(Full::Slots));
     for write in &writes {
@@ -222,8 +235,8 @@ fn any_listener(
                 .map(|(address, _)| *address)
                 .collect();
             let draws = if able.is_empty() { Vec::new() } else { draws };
-            let slots = draws.iter().map(|draw| *draw.get(&able)).collect();
-            (key, desired::Listener { cursor: key, backends, slots, down, forward })
+            let slots: Vec<_> = draws.iter().map(|draw| *draw.get(&able)).collect();
+            (key, desired::Listener { forward, ..listener(key, backends, &slots, down) })
         },
     )
 }

@@ -165,7 +165,7 @@ impl World {
     pub(super) fn rotation(&self) -> Vec<String> {
         let key = ListenerKey { address: at(VIP), protocol: Protocol::Tcp };
         let Some(id) = self.kernel.pointers.get(&key) else { return Vec::new() };
-        let slots = self.kernel.slots(&self.kernel.listeners[id]).iter();
+        let slots = self.kernel.slots(&self.kernel.listeners[id]).iter().map(|slot| &slot.backend);
         let server = |id| self.kernel.backends[id].address[0].to_ne_bytes()[3];
         slots.map(|id| format!("web{}", server(id))).collect()
     }

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::super::{
-    Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck, Metrics,
-    Service, Timeouts, Tunnel, Word, diff, to_toml,
+    Affinity, Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck,
+    Metrics, Service, Timeouts, Tunnel, Word, diff, to_toml,
 };
 use super::{EXAMPLE, check, valid};
 
@@ -60,18 +60,40 @@ fn service(index: u8, checks: Vec<HealthCheck>) -> impl Strategy<Value = Service
     let backends = (btree_set(name(), 0..5), vec((0..=65_535_u32, word(), any::<bool>()), 5));
     let backends = backends.prop_map(move |(names, values)| backends_of(index, names, values));
     let words = (word(), word(), word(), word());
-    (listen, words, check, backends).prop_map(move |(listen, words, health_check, backends)| {
-        Service {
+    let service = (listen, words, check, backends).prop_map(
+        move |(listen, words, health_check, backends)| Service {
             name: format!("service {index}"),
             protocol: words.0,
             forward: of_port_80(&listen, words.1),
             scheduler: words.2,
             health_check,
             on_backend_down: words.3,
+            slow_start: None,
+            drain_timeout: None,
+            panic_threshold: None,
+            affinity: None,
             backends,
             listen,
-        }
-    })
+        },
+    );
+    (service, option::of(millis(1_000..=3_600_000)), option::of(0..=1_000_u16), affinity())
+        .prop_map(|(service, duration, threshold, affinity)| Service {
+            slow_start: duration,
+            drain_timeout: duration,
+            panic_threshold: threshold.map(|share| f64::from(share) / 1_000.0),
+            affinity,
+            ..service
+        })
+}
+
+fn affinity() -> impl Strategy<Value = Option<Affinity>> {
+    let values = (word(), 1..=32_u32, 1..=128_u32, millis(5_000..=86_400_000));
+    option::of(values.prop_map(|(by, prefix_v4, prefix_v6, timeout)| Affinity {
+        by,
+        prefix_v4,
+        prefix_v6,
+        timeout,
+    }))
 }
 
 /// A way of forwarding that this service can have: the backends' port is 80, and only some ways rewrite it.

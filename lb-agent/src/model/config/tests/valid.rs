@@ -40,6 +40,8 @@ fn a_small_file_gets_every_default() {
     assert_eq!(shop.scheduler, Scheduler::RoundRobin);
     assert_eq!(shop.health_check, None);
     assert_eq!(shop.on_backend_down, OnBackendDown::Reset);
+    assert_eq!((shop.slow_start, shop.drain_timeout, shop.affinity), (None, None, None));
+    assert_eq!(shop.panic_threshold, None);
     let web1 = &shop.backends[0];
     assert_eq!((web1.weight, web1.state, web1.backup), (100, BackendState::Ready, false));
 }
@@ -88,6 +90,23 @@ fn the_example_has_every_key() {
         let stands = EXAMPLE.lines().any(|line| line.trim().starts_with(&format!("{key} = ")));
         assert!(stands, "{key}");
     }
+}
+
+#[test]
+fn a_share_may_be_written_without_a_fraction() {
+    for (text, wanted) in [("0", 0.0), ("0.3", 0.3), ("1.0", 1.0), ("1", 1.0)] {
+        let line = format!("panic_threshold = {text}");
+        let world = World { service: &line, ..World::default() };
+        assert_eq!(config(&world.text()).services[0].panic_threshold, Some(wanted), "{text}");
+    }
+}
+
+#[test]
+fn an_empty_affinity_has_every_default() {
+    let world = World { service: "affinity = {}", ..World::default() };
+    let affinity = config(&world.text()).services[0].affinity.unwrap();
+    assert_eq!((affinity.prefix_v4, affinity.prefix_v6), (32, 64));
+    assert_eq!(affinity.timeout, Duration::from_mins(5));
 }
 
 #[test]

@@ -255,7 +255,7 @@ fn a_file_that_would_be_too_long_is_refused() {
 #[test]
 fn what_breaks_a_rule_of_the_file_is_refused_with_its_place() {
     // Each of many listeners counts its backends: that they fit is known of the file as a whole alone.
-    let listen: Vec<_> = (1_001..=1_700).map(|port| format!("'203.0.113.10:{port}'")).collect();
+    let listen: Vec<_> = (1_001..=2_400).map(|port| format!("'203.0.113.10:{port}'")).collect();
     let text = page_of(2).replace(&format!("'{VIP}'"), &listen.join(", "));
     let added = (1..=200_u8).map(|number| Added {
         name: format!("more{number}"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use lb_common::layout::{BACKEND_UP, Backend, Listener, run_parts};
+use lb_common::layout::{BACKEND_UP, Backend, Listener, Slot, run_parts};
 
 use crate::model::desired::Desired;
 use crate::model::plan::next_hop;
@@ -18,7 +18,7 @@ pub(super) fn kind(write: &Write) -> &'static str {
         Write::Slots { .. } => "slots",
         Write::Listener { .. } => "listener",
         Write::Run { .. } => "run",
-        Write::Cursor { .. } => "cursor",
+        Write::Draw { .. } => "draw",
         Write::Point { .. } => "point",
         Write::Unpoint { .. } => "unpoint",
         Write::FreeListener { .. } => "free listener",
@@ -33,9 +33,9 @@ fn server(backend: &Backend) -> SocketAddr {
 
 fn run(tables: &Tables, listener: &Listener) -> Vec<u32> {
     let (base, length) = run_parts(listener.run);
-    let run = if length == 0 { Vec::new() } else { tables.runs[&base].clone() };
+    let run: &[Slot] = if length == 0 { &[] } else { &tables.runs[&base] };
     assert_eq!(run.len(), usize::try_from(length).unwrap());
-    run
+    run.iter().map(|slot| slot.backend).collect()
 }
 
 /// The tables say exactly what is desired, and nothing else takes new flows.
@@ -45,15 +45,16 @@ pub(super) fn assert_means(tables: &Tables, desired: &Desired) {
     assert!(tables.pointers.keys().eq(desired.listeners.keys()));
     assert_eq!(tables.listeners.len(), tables.pointers.len());
     let n_slots: usize = tables.runs.values().map(Vec::len).sum();
-    let wanted = desired.listeners.values().map(|listener| listener.slots.len());
+    let wanted = desired.listeners.values().map(|listener| listener.turns.len());
     assert_eq!(n_slots, wanted.sum::<usize>());
     for (key, wanted) in &desired.listeners {
         let id = tables.pointers[key];
         let listener = &tables.listeners[&id];
+        assert_eq!(listener.scheduler, wanted.draw.scheduler.number());
         assert_eq!(listener.cursor, tables.pointers[&wanted.cursor]);
         let slots: Vec<SocketAddr> =
             run(tables, listener).iter().map(|id| server(&tables.backends[id])).collect();
-        assert_eq!(slots, wanted.slots);
+        assert_eq!(slots, wanted.slots());
         let of_listener = tables.backends.values().filter(|backend| backend.listener == id);
         let states: BTreeMap<(SocketAddr, u8), u8> = of_listener
             .map(|backend| ((server(backend), backend.forward), backend.state))

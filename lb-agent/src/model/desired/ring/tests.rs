@@ -1,0 +1,140 @@
+//! What a ring gives to whom, and what moves when members come and go.
+
+use std::net::Ipv4Addr;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn members(weights: &[u32]) -> Vec<Member> {
+    let address = |n: u32| (Ipv4Addr::from_bits(0x0a00_0001 + n), 8080).into();
+    let member =
+        |(n, weight): (u32, &u32)| Member { address: address(n), weight: *weight, percent: 100 };
+    (0..).zip(weights).map(member).collect()
+}
+
+fn size_of(members: &[Member]) -> u32 {
+    size(&members.iter().map(|member| member.weight).collect::<Vec<_>>())
+}
+
+/// The server in each slot.
+fn servers(members: &[Member], size: u32) -> Vec<SocketAddr> {
+    let serving: Vec<_> = members.iter().filter(|member| member.percent > 0).collect();
+    let ring = ring(members, size);
+    ring.into_iter().map(|index| serving[usize::try_from(index).unwrap()].address).collect()
+}
+
+fn count(ring: &[SocketAddr], server: SocketAddr) -> u32 {
+    ring.iter().filter(|slot| **slot == server).count().try_into().unwrap()
+}
+
+/// Slots whose server changed although the one before, which is not `gone`, is still there.
+fn moved(before: &[SocketAddr], after: &[SocketAddr], gone: SocketAddr) -> usize {
+    before.iter().zip(after).filter(|(old, new)| old != new && **old != gone).count()
+}
+
+#[test]
+fn sizes_are_primes_in_order() {
+    let is_prime = |n: u32| (2..2_048).all(|d| d >= n || !n.is_multiple_of(d));
+    assert!(SIZES.into_iter().all(is_prime) && SIZES.is_sorted());
+}
+
+#[test]
+fn each_member_has_a_hundred_slots_or_more_and_all_have_the_same() {
+    for n in [1, 2, 3, 10, 100, 600, 5_000] {
+        let members = members(&vec![100; n]);
+        let size = size_of(&members);
+        let mut counts = vec![0; n];
+        for member in ring(&members, size) {
+            counts[usize::try_from(member).unwrap()] += 1;
+        }
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(*least >= 100 && most - least <= 1, "{n} members: {least} to {most}");
+    }
+}
+
+#[test]
+fn when_one_of_a_hundred_is_removed_less_than_one_percent_of_the_others_flows_move() {
+    let members = members(&[100; 100]);
+    let size = size_of(&members);
+    let before = servers(&members, size);
+    for leaves in (0..100).step_by(7) {
+        let mut rest = members.clone();
+        let gone = rest.remove(leaves).address;
+        assert_eq!(size_of(&rest), size);
+        let moved = moved(&before, &servers(&rest, size), gone);
+        assert!(moved * 100 < before.len(), "{moved} of {} moved for {gone}", before.len());
+    }
+}
+
+#[test]
+fn a_ring_without_anybody_who_serves_is_empty() {
+    assert_eq!(ring(&[], 251), Vec::<u32>::new());
+    let mut members = members(&[1, 1]);
+    for member in &mut members {
+        member.percent = 0;
+    }
+    assert_eq!(ring(&members, 251), Vec::<u32>::new());
+}
+
+#[test]
+fn a_member_that_starts_slowly_has_its_part_and_the_others_theirs() {
+    let mut members = members(&[100; 10]);
+    let size = size_of(&members);
+    let before = servers(&members, size);
+    members[3].percent = 50;
+    let after = servers(&members, size);
+    let slow = members[3].address;
+    assert_eq!(moved(&before, &after, slow), 0);
+    let counts: Vec<u32> = members.iter().map(|member| count(&after, member.address)).collect();
+    let others = &counts[4..];
+    let (least, most) = (others.iter().min().unwrap(), others.iter().max().unwrap());
+    assert!(most - least <= 2 && (counts[3] * 2).abs_diff(*most) <= 4, "{counts:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_ring_is_full_and_follows_the_weights(
+        weights in prop::collection::vec(1u32..=100, 1..=30),
+    ) {
+        let members = members(&weights);
+        let size = size_of(&members);
+        let ring = servers(&members, size);
+        prop_assert_eq!(ring.len(), usize::try_from(size).unwrap());
+        let sum: u32 = weights.iter().sum();
+        for member in &members {
+            let wanted = f64::from(member.weight) / f64::from(sum) * f64::from(size);
+            let has = f64::from(count(&ring, member.address));
+            prop_assert!((has - wanted).abs() <= 3.0, "{has} slots for {wanted}");
+        }
+    }
+
+    #[test]
+    fn only_the_slots_of_those_that_fail_move(
+        weights in prop::collection::vec(1u32..=100, 2..=30), failed: prop::sample::Index,
+    ) {
+        let mut members = members(&weights);
+        let size = size_of(&members);
+        let before = servers(&members, size);
+        let failed = failed.index(members.len());
+        members[failed].percent = 0;
+        let gone = members[failed].address;
+        let after = servers(&members, size);
+        prop_assert_eq!((moved(&before, &after, gone), count(&after, gone)), (0, 0));
+        prop_assert_eq!(after.len(), before.len());
+        members[failed].percent = 100;
+        prop_assert_eq!(servers(&members, size), before);
+    }
+
+    #[test]
+    fn the_order_of_the_members_hardly_matters(n in 2usize..40) {
+        let mut members = members(&vec![1; n]);
+        let before = servers(&members, 4_093);
+        members.reverse();
+        let after = servers(&members, 4_093);
+        let moved = before.iter().zip(&after).filter(|(old, new)| old != new).count();
+        prop_assert!(moved * 4 < before.len(), "{moved}");
+    }
+}

@@ -1,0 +1,187 @@
+//! Drawing an index into a listener's slots for a new flow.
+//!
+//! All schedulers share the slots; they differ in how the index is drawn. Only the first packet of a flow
+//! draws: a TCP packet of a connection that is not known, as after a failover, takes a slot that is the same
+//! on every director.
+
+use lb_common::cell::State;
+use lb_common::layout::{Affinity, AffinityKey, Listener, Load, Scheduler, run_parts};
+
+use crate::World;
+use crate::family::{Family, TCP};
+use crate::flight::Flight;
+use crate::flow::Found;
+use crate::tables::Tables;
+
+const SOURCE_HASH: u8 = Scheduler::SourceHash.number();
+const FLOW_HASH: u8 = Scheduler::FlowHash.number();
+const RANDOM: u8 = Scheduler::Random.number();
+const LEAST_LOAD: u8 = Scheduler::LeastLoad.number();
+
+/// Added to a load for a flow that has ended.
+const ONE_LESS: u64 = u64::MAX;
+
+/// No backend id.
+const NOBODY: u32 = u32::MAX;
+
+/// What has been drawn for a flow. It lies in the memory of [`crate::flight`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Choice {
+    /// The run of slots at that moment.
+    run: u64,
+    /// The number that names the slot; it may exceed the run's length.
+    drawn: u64,
+    /// The backend that the source was sent to before, or [`NOBODY`].
+    recalled: u32,
+}
+
+impl Choice {
+    /// The backend to try in this attempt, from 0 on.
+    #[inline(always)]
+    pub(crate) fn backend<T: Tables>(&self, tables: &T, attempt: u64) -> Option<u32> {
+        if attempt == 0 && self.recalled != NOBODY {
+            return Some(self.recalled);
+        }
+        self.slot(tables, self.drawn.wrapping_add(attempt))
+    }
+
+    /// The backend that a flow's hash names.
+    #[inline(always)]
+    pub(crate) fn by_hash<T: Tables>(&self, tables: &T, hash: u64) -> Option<u32> {
+        self.slot(tables, steady(hash))
+    }
+
+    #[inline(always)]
+    fn slot<T: Tables>(&self, tables: &T, number: u64) -> Option<u32> {
+        let (base, length) = run_parts(self.run);
+        let index = number % u64::from(length.max(1));
+        Some(tables.slot(base.wrapping_add(index as u32))?.backend)
+    }
+}
+
+/// A number that is the same for all packets of a flow, on every director.
+#[inline(always)]
+fn steady(hash: u64) -> u64 {
+    hash >> 8
+}
+
+/// Draws for the packet's flow; says whether the listener has slots.
+#[inline(never)]
+pub(crate) fn draw<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> bool {
+    let Some(listener) = world.tables.listener(flight.listener) else { return false };
+    let run = current_run(listener);
+    let (base, length) = run_parts(run);
+    if length == 0 {
+        return false;
+    }
+    flight.choice.run = run;
+    flight.choice.recalled = NOBODY;
+    if listener.affinity_ticks != 0 && begins(flight) {
+        flight.choice.recalled = recall(world.tables, flight, listener);
+    }
+    flight.choice.drawn = match listener.scheduler {
+        // Whoever is recalled costs nobody a turn.
+        _ if flight.choice.recalled != NOBODY => steady(flight.hash),
+        SOURCE_HASH => A::mix(world.settings.hash_key[0], flight.ip.source, flight.ip.source),
+        FLOW_HASH => steady(flight.hash),
+        _ if !begins(flight) => steady(flight.hash),
+        RANDOM => u64::from(world.tables.random()),
+        LEAST_LOAD => world.tables.less_loaded(base, length),
+        _ => world.tables.draw(listener.cursor),
+    };
+    true
+}
+
+/// The run is swapped by the agent in one store; it is read in one load.
+#[inline(always)]
+fn current_run(listener: &Listener) -> u64 {
+    let run: *const u64 = &raw const listener.run;
+    // SAFETY: the pointer comes from a reference; volatile since the agent may change the word meanwhile.
+    unsafe { run.read_volatile() }
+}
+
+/// Whether the packet is the first of its flow, and not of a connection that was made elsewhere.
+#[inline(always)]
+fn begins<A: Family>(flight: &Flight<A>) -> bool {
+    flight.ip.protocol != TCP || flight.transport.opens()
+}
+
+/// Of two slots drawn by chance, the index of the one with less load for its weight.
+#[inline(always)]
+pub fn less_loaded<T: Tables>(tables: &T, base: u32, length: u32) -> u64 {
+    let first = tables.random() % length.max(1);
+    // Another one, where there is another one.
+    let distance = 1 + tables.random() % length.wrapping_sub(1).max(1);
+    let second = (first + distance) % length.max(1);
+    let (Some(a), Some(b)) =
+        (tables.slot(base.wrapping_add(first)), tables.slot(base.wrapping_add(second)))
+    else {
+        return u64::from(first);
+    };
+    let of_a = flows(tables, a.backend) * u64::from(b.weight);
+    let of_b = flows(tables, b.backend) * u64::from(a.weight);
+    u64::from(if of_b < of_a { second } else { first })
+}
+
+#[inline(always)]
+fn flows<T: Tables>(tables: &T, backend: u32) -> u64 {
+    tables.load(backend).map_or(0, |load| Load::flows(load.base, load.change))
+}
+
+/// Notes that the packet's flow has begun at its backend.
+#[inline(never)]
+pub(crate) fn began<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>) {
+    let backend = flight.backend;
+    let Some(listener) = world.tables.listener(flight.listener) else { return };
+    if listener.scheduler == LEAST_LOAD && !flight.transport.closes() {
+        world.tables.add_load(backend, 1);
+    }
+    if listener.affinity_ticks != 0 && begins(flight) {
+        let affinity = Affinity { backend, tick: flight.tick as u32 };
+        world.tables.set_affinity(&key(flight, listener), &affinity);
+    }
+}
+
+/// Notes that a flow has ended, if it has by the new state of its cell.
+#[inline(always)]
+pub(crate) fn follow<T: Tables>(tables: &T, listener: u32, found: &Found, new: State) {
+    if new == State::Closing && found.cell.state() != Some(State::Closing) {
+        ended(tables, listener, found.cell.backend());
+    }
+}
+
+#[inline(never)]
+fn ended<T: Tables>(tables: &T, listener: u32, backend: u32) {
+    if tables.listener(listener).is_some_and(|listener| listener.scheduler == LEAST_LOAD) {
+        tables.add_load(backend, ONE_LESS);
+    }
+}
+
+/// The backend that the packet's source was sent to not too long ago, if it takes new flows;
+/// [`NOBODY`] if there is none.
+#[inline(always)]
+fn recall<A: Family, T: Tables>(tables: &T, flight: &Flight<A>, listener: &Listener) -> u32 {
+    let Some(affinity) = tables.affinity(&key(flight, listener)) else { return NOBODY };
+    let is_recent = (flight.tick as u32).wrapping_sub(affinity.tick) <= listener.affinity_ticks;
+    let takes_flows = tables.load(affinity.backend).is_some_and(|load| load.takes_flows != 0);
+    if is_recent && takes_flows { affinity.backend } else { NOBODY }
+}
+
+#[inline(always)]
+fn key<A: Family>(flight: &Flight<A>, listener: &Listener) -> AffinityKey {
+    let [a, b, c, d] = A::to_words(flight.ip.source);
+    let bits = listener.affinity_prefix;
+    let source =
+        [leading(a, bits, 0), leading(b, bits, 32), leading(c, bits, 64), leading(d, bits, 96)];
+    AffinityKey { listener: flight.listener, source }
+}
+
+/// The part of a word, in network order and `before` bits from the first, that the leading `bits` cover.
+#[inline(always)]
+fn leading(word: u32, bits: u32, before: u32) -> u32 {
+    let bits = bits.saturating_sub(before).min(32);
+    // In 64 bits, for a word cannot be shifted by its own width.
+    let mask = !(u64::from(u32::MAX) >> bits) as u32;
+    word & mask.to_be()
+}
