@@ -26,11 +26,11 @@ fn a_wrong_file_is_refused_with_all_its_problems_at_once() {
     let wrong = text
         .replace("manage_addresses", "manage_adresses")
         .replace("interval = \"1s\"", "interval = \"1\"")
-        .replace("\"rr\"", "\"lc\"");
+        .replace("\"rr\"", "\"lcc\"");
     let (code, said) = refused(&world, &wrong);
     assert_eq!(code, Some(5), "{said}");
     let line_of = |text: &str| wrong.lines().position(|line| line.contains(text)).unwrap() + 1;
-    for at in [line_of("manage_adresses"), line_of("interval ="), line_of("\"lc\"")] {
+    for at in [line_of("manage_adresses"), line_of("interval ="), line_of("\"lcc\"")] {
         let place = format!("{}:{at}:", config_file(&world).display());
         assert!(said.contains(&place), "{place} is not in\n{said}");
     }
@@ -71,7 +71,8 @@ fn pinned_maps_of_another_layout_are_never_misread() {
     let shown =
         run(world.director.command("bpftool").args(["map", "dump", "pinned"]).arg(&settings));
     let bytes: Vec<String> = value_bytes(&shown.unwrap());
-    assert_eq!(bytes[20], "03", "where the layout number is: {bytes:?}");
+    let layout = format!("{:02x}", lb_common::LAYOUT_VERSION);
+    assert_eq!(bytes[20], layout, "where the layout number is: {bytes:?}");
     let mut other = bytes.clone();
     other[20] = "63".to_owned();
     let mut update = world.director.command("bpftool");
