@@ -5,12 +5,12 @@
 //! on every director.
 
 use lb_common::cell::State;
-use lb_common::layout::{Affinity, AffinityKey, Listener, Load, Scheduler, run_parts};
+use lb_common::layout::{Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, run_parts};
 
 use crate::World;
 use crate::family::{Family, TCP};
 use crate::flight::Flight;
-use crate::flow::Found;
+use crate::flow::{Found, is_within};
 use crate::tables::Tables;
 
 const SOURCE_HASH: u8 = Scheduler::SourceHash.number();
@@ -163,9 +163,13 @@ fn ended<T: Tables>(tables: &T, listener: u32, backend: u32) {
 #[inline(always)]
 fn recall<A: Family, T: Tables>(tables: &T, flight: &Flight<A>, listener: &Listener) -> u32 {
     let Some(affinity) = tables.affinity(&key(flight, listener)) else { return NOBODY };
-    let is_recent = (flight.tick as u32).wrapping_sub(affinity.tick) <= listener.affinity_ticks;
+    let is_recent = is_within(flight.tick, affinity.tick, listener.affinity_ticks);
     let takes_flows = tables.load(affinity.backend).is_some_and(|load| load.takes_flows != 0);
-    if is_recent && takes_flows { affinity.backend } else { NOBODY }
+    // An id that was free for a while may be another listener's now.
+    let is_ours = tables
+        .backend(affinity.backend)
+        .is_some_and(|backend| backend.state == BACKEND_UP && backend.listener == flight.listener);
+    if is_recent && takes_flows && is_ours { affinity.backend } else { NOBODY }
 }
 
 #[inline(always)]

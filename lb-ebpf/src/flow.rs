@@ -184,7 +184,7 @@ impl<T: Tables> Flows<'_, T> {
         } else {
             second_bucket(first, hash, self.settings.bucket_mask)
         };
-        Place { bucket, slot: position as usize }
+        Place { bucket, slot: position as usize & (CELLS_PER_BUCKET - 1) }
     }
 
     /// Takes a place for a new flow: one that is free, or that of the least worthy flow which is not
@@ -317,6 +317,13 @@ pub fn survey<T: Tables>(tables: &T, index: u32, tick: u64) -> u64 {
         live += (rank + 7) >> 3;
     }
     lowest | (live << 4)
+}
+
+/// Whether something was noted at most so many ticks ago. Seen from the next tick, in which another CPU may
+/// already have noted it.
+#[inline(always)]
+pub fn is_within(now: u64, noted: u32, ticks: u32) -> bool {
+    (now as u32).wrapping_add(1).wrapping_sub(noted) <= ticks.saturating_add(1)
 }
 
 /// How much a cell is worth keeping: 0 for nothing at all.

@@ -8,7 +8,7 @@ use crate::detail;
 use crate::family::Family;
 use crate::flight::{Flight, Next};
 use crate::flow::Found;
-use crate::lookup::{find_flow_quickly, find_reply, reply_tuple};
+use crate::lookup::{find_flow_quickly, find_other_reply, find_reply, reply_tuple};
 use crate::packet::{Frame, Packet};
 use crate::send::{count, is_full_nat, refuse, send, send_here};
 use crate::tables::Tables;
@@ -221,9 +221,17 @@ fn follow_both<A: Family, T: Tables>(
         detail::write(world, flight, partner.place.index());
     } else if partner.is_none() {
         let partner = flows.insert(hash, found.cell.backend(), new, true);
-        if !partner.is_none() {
-            detail::write(world, flight, partner.place.index());
+        if partner.is_none() {
+            return true;
         }
+        // Another CPU may have given the source to another flow meanwhile.
+        if is_full_nat(backend)
+            && !find_other_reply(&flows, &flight.reply, hash, &partner).is_none()
+        {
+            flows.remove(&partner);
+            return false;
+        }
+        detail::write(world, flight, partner.place.index());
     }
     true
 }

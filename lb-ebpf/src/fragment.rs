@@ -7,6 +7,7 @@ use crate::World;
 use crate::detail;
 use crate::family::{Family, Ip};
 use crate::flight::Flight;
+use crate::flow::is_within;
 use crate::identify::is_for_us;
 use crate::packet::{Frame, Packet};
 use crate::reply;
@@ -67,12 +68,13 @@ pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
     if !is_for_us(world, flight.interface) || flight.ip.payload > flight.ip.end {
         return None;
     }
-    if (flight.tick as u32).wrapping_sub(flight.way.tick) > TICKS || flight.ip.ttl <= 1 {
+    if !is_within(flight.tick, flight.way.tick, TICKS) || flight.ip.ttl <= 1 {
         return None;
     }
     let (id, cell) = (flight.way.backend, flight.way.cell);
     let backend = world.tables.backend(id)?;
     flight.backend = id;
+    flight.listener = backend.listener;
     flight.hash = flight.way.hash;
     let verdict = if flight.way.is_reply != 0 {
         flight.reply.destination = flight.ip.destination;

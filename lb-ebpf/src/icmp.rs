@@ -12,6 +12,7 @@ use crate::detail;
 use crate::family::{Family, ICMP, Ip, Shape, TCP, UDP};
 use crate::flight::Flight;
 use crate::flow::Tuple;
+use crate::identify::is_for_us;
 use crate::lookup::{find_flow, find_reply};
 use crate::packet::{Frame, Packet};
 use crate::relay;
@@ -63,14 +64,13 @@ pub(crate) fn decide<A: Family, F: Frame, T: Tables>(
         return if vip.is_some() { Verdict::Malformed } else { Verdict::NotOurs };
     };
     let message = classify::<A>(header.u8_at::<0>());
-    let translated = if message == Message::Error {
-        about_flow(packet, world, flight, quote, vip.is_some())
-    } else {
-        None
-    };
+    // A switch floods errors for others too.
+    let is_error = message == Message::Error && is_for_us(world, flight.interface);
+    let translated =
+        if is_error { about_flow(packet, world, flight, quote, vip.is_some()) } else { None };
     // Tunnels begin at an address of the host's own.
     let is_hosts = vip.is_none_or(|vip| vip.closed == 0);
-    if message == Message::Error && translated.is_none() && is_hosts {
+    if is_error && translated.is_none() && is_hosts {
         relay::note(packet, world.settings, flight, quote);
     }
     match (translated, vip) {

@@ -24,6 +24,7 @@ pub(crate) fn schedule<A: Family, T: Tables>(
     if !draw::draw(world, flight) {
         return Verdict::NoBackend;
     }
+    let mut refusal = Verdict::ReplyConflict;
     for attempt in rolled(2 * TRIES) {
         let Some(id) = flight.choice.backend(tables, (attempt % TRIES) as u64) else {
             return Verdict::NoBackend;
@@ -39,11 +40,13 @@ pub(crate) fn schedule<A: Family, T: Tables>(
         if verdict == Verdict::ToBackendUnremembered {
             return unremembered(tables, flight);
         }
-        if verdict != Verdict::ReplyConflict {
+        // Another backend may not know the client's port, or have a source left.
+        if !matches!(verdict, Verdict::ReplyConflict | Verdict::SourcesUsedUp) {
             return verdict;
         }
+        refusal = verdict;
     }
-    Verdict::ReplyConflict
+    refusal
 }
 
 /// Without a place in the flow table all packets of a flow go by its hash.

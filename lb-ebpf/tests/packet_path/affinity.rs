@@ -126,3 +126,16 @@ fn affinity_goes_with_every_scheduler() {
         assert!((1..30).all(|number| world.begin(V4.client_number(number)) == index));
     }
 }
+
+#[test]
+fn a_backend_id_that_is_another_listener_s_now_is_forgotten() {
+    for cast in FAMILIES {
+        let mut world = world(cast, TCP, whole(cast));
+        let index = world.begin(cast.client_number(0));
+        let (other, _) = world.add_other_vip(1);
+        world.tables.backends[world.backends[index] as usize].listener = other;
+        world.backends.remove(index);
+        world.tables.set_slots(world.listener, &world.backends);
+        assert_ne!(world.begin(cast.client_number(1)), index);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
-use lb_common::cell::Cell;
+use lb_common::cell::{Cell, State};
 use lb_common::layout::{Forward, address};
 use lb_common::verdict::Verdict;
 use lb_ebpf::host::HostTables;
@@ -179,5 +179,41 @@ fn a_flow_whose_source_was_given_to_another_ends_and_never_gets_the_other_s_repl
             let (flows, _) = world.states();
             assert_eq!(flows.len(), 1, "the flow is forgotten");
         }
+    }
+}
+
+/// With six of eight cells in use, a reply goes to its second bucket.
+#[test]
+fn a_reply_finds_room_in_either_of_its_buckets() {
+    for cast in FAMILIES {
+        for seed in 0..32 {
+            let tables = HostTables::with_buckets(2, [seed, 1]);
+            let mut world = World::by_of(cast, UDP, Forward::FullNat, tables);
+            world.tables.set_slots(world.listener, &world.backends[..1]);
+            world.tables.settings.nat_ports = 1;
+            for index in 0..6 {
+                let cell = Cell::new(1 + index as u64, 0, 0, State::Established, false);
+                world.tables.set_cell(index, cell);
+            }
+            let sent = world.front(&opening(UDP, cast.client, cast.vip));
+            assert_eq!(sent.verdict, Verdict::ToBackend, "with seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn where_one_backend_has_no_source_left_the_next_one_takes_the_flow() {
+    for cast in FAMILIES {
+        let mut world = world(cast, TCP, 1, 1);
+        let (a, b) = (world.backends[0], world.backends[1]);
+        world.tables.set_slots(world.listener, &[a, a, a, b]);
+        // Two sources of one port each: two flows to either backend.
+        for number in 0..4 {
+            let client = cast.client_number(number);
+            let sent = world.front(&opening(TCP, client, cast.vip));
+            assert_eq!(sent.verdict, Verdict::ToBackend, "flow {number}");
+        }
+        let sent = world.front(&opening(TCP, cast.client_number(4), cast.vip));
+        assert_eq!(sent.verdict, Verdict::SourcesUsedUp);
     }
 }

@@ -9,7 +9,7 @@ use lb_common::verdict::{Kind, Verdict};
 use lb_ebpf::Exit;
 use lb_ebpf::host::{CLOSED, SHARED};
 
-use crate::cast::error::{error, kinds};
+use crate::cast::error::{error, from_behind, kinds};
 use crate::cast::packet::{Packet, icmp, tcp, udp};
 use crate::cast::{BACK, Cast, FAMILIES, FRONT, PROTOCOLS, Sent, TCP, UDP, World, answer, opening};
 
@@ -78,9 +78,12 @@ fn error_to_backend_error_to_client_and_error_without_flow() {
             let to_client =
                 error(cast.router, cast.client.ip(), kinds(&cast)[0], &about_packet, length);
             front(&world, &to_vip, Verdict::ErrorWithoutFlow);
+            let flooded = to_client.clone();
+            let to_client = from_behind(to_client);
             assert_verdict(&world, &to_client, BACK, Verdict::NotOurs);
             world.begin(cast.client);
             front(&world, &to_vip, Verdict::ErrorToBackend);
+            assert_verdict(&world, &flooded, BACK, Verdict::NotOurs);
             assert_verdict(&world, &to_client, BACK, Verdict::ErrorToClient);
             // The same ports, but from another VIP.
             let mut tables = world;

@@ -5,7 +5,7 @@ use lb_common::verdict::Verdict;
 use lb_ebpf::Exit;
 use lb_ebpf::host::HostTables;
 
-use crate::cast::error::{error, kinds};
+use crate::cast::error::{error, from_behind, kinds};
 use crate::cast::packet::{Body, icmp, packet, tcp, udp};
 use crate::cast::{
     BACK, FAMILIES, FRONT, HASH_KEY, PROTOCOLS, TCP, V4, V6, World, answer, opening,
@@ -132,7 +132,7 @@ fn ttl_exceeded() {
             let about_packet = packet.to(cast.backends[0]);
             let length = about_packet.ip_bytes().len();
             let sent = error(cast.router, cast.client.ip(), kinds(&cast)[0], &about_packet, length);
-            assert_verdict(&world, &sent.ttl(1), BACK, Verdict::TtlExceeded);
+            assert_verdict(&world, &from_behind(sent).ttl(1), BACK, Verdict::TtlExceeded);
         }
     }
 }
