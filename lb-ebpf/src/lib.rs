@@ -35,6 +35,7 @@ pub mod flow;
 pub mod host;
 pub mod icmp;
 mod lookup;
+pub mod migrate;
 pub mod packet;
 mod quick;
 pub mod tables;
