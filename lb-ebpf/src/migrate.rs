@@ -154,9 +154,8 @@ pub fn complete<M: Movable>(maps: &M, index: u32, tick: u64) {
         return;
     };
     let cell = Cell(bucket.load(place.slot));
-    if let Some(hash) = hash_of(maps, settings, maps.detail(index), cell.arrived())
-        && cell.is_arriving()
-    {
+    let hash = hash_of(maps, settings, maps.detail(index), cell.arrived());
+    if let Some(hash) = hash.filter(|_| cell.is_arriving()) {
         recall(maps, hash, tick);
     }
 }
@@ -206,8 +205,8 @@ pub fn recall<M: Movable>(maps: &M, hash: u64, tick: u64) -> u64 {
 pub fn old_position<M: Movable>(maps: &M, hash: u64) -> u64 {
     let Some(settings) = maps.settings() else { return NOWHERE };
     let mut moving = NOWHERE;
-    let mut position = 0;
-    for _ in rolled(POSITIONS as usize) {
+    for position in rolled(POSITIONS as usize) {
+        let position = position as u64;
         let place = Place::of(hash, settings.other_mask, position);
         let Some(bucket) = maps.other_bucket(place.bucket) else { break };
         let cell = Cell(bucket.load(place.slot));
@@ -219,7 +218,6 @@ pub fn old_position<M: Movable>(maps: &M, hash: u64) -> u64 {
                 return position;
             }
         }
-        position += 1;
     }
     moving
 }
