@@ -4,12 +4,10 @@
 //! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
 
 use lb_common::cell::{Cell, State, TAG_BITS};
-use lb_common::layout::{Address, Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
+use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Settings};
 
 use crate::family::{Family, mix};
 use crate::tables::{Entry, Tables};
-use crate::v4::V4;
-use crate::v6::V6;
 use crate::verifier::rolled;
 
 /// Live cells from which a bucket is crowded: an insert then looks for a less loaded second one.
@@ -51,51 +49,6 @@ impl<F: Family> Tuple<F> {
             | u64::from(self.protocol);
         let hash = F::mix(key[0], self.source, self.destination);
         mix(hash ^ rest ^ key[1])
-    }
-}
-
-/// Whether a cell with this tag may belong to the flow of the detail, towards the backend or back from it.
-pub fn detail_matches(
-    key: &[u64; 2],
-    detail: &Detail,
-    backend: &Backend,
-    is_reply: bool,
-    tag: u64,
-) -> bool {
-    detail_hash(key, detail, backend, is_reply).is_some_and(|hash| tag_of(hash) == tag)
-}
-
-/// Source and destination of a packet, and their ports.
-type Ends<'a> = (&'a Address, &'a Address, u16, u16);
-
-/// The hash of the flow of a detail, towards the backend or back from it.
-#[inline(always)]
-pub fn detail_hash(
-    key: &[u64; 2],
-    detail: &Detail,
-    backend: &Backend,
-    is_reply: bool,
-) -> Option<u64> {
-    #[inline(always)]
-    fn hash<F: Family>(key: &[u64; 2], ends: Ends<'_>, protocol: u8) -> u64 {
-        let tuple = Tuple::<F> {
-            source: F::from_words(ends.0),
-            destination: F::from_words(ends.1),
-            source_port: ends.2,
-            destination_port: ends.3,
-            protocol,
-        };
-        tuple.hash(key)
-    }
-    let ends = if is_reply {
-        (&backend.address, &detail.source, backend.port, detail.source_port)
-    } else {
-        (&detail.client, &backend.vip, detail.client_port, backend.vip_port)
-    };
-    match detail.family {
-        4 => Some(hash::<V4>(key, ends, detail.protocol)),
-        6 => Some(hash::<V6>(key, ends, detail.protocol)),
-        _ => None,
     }
 }
 

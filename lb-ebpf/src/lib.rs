@@ -26,6 +26,7 @@
 
 pub mod checksum;
 pub mod decap;
+pub mod detail;
 pub mod draw;
 pub mod ethernet;
 pub mod family;
@@ -43,7 +44,6 @@ pub mod transport;
 pub mod v4;
 pub mod v6;
 
-mod detail;
 mod forward;
 mod fragment;
 mod identify;

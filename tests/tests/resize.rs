@@ -26,8 +26,8 @@ use lb_agent::model::tables::{ListenerKey, Write};
 use lb_common::cell::{Cell, State};
 use lb_common::layout::{Bucket, Detail, Interface, Settings};
 use lb_common::map;
+use lb_ebpf::detail::detail_matches;
 use lb_ebpf::family::TCP;
-use lb_ebpf::flow::detail_matches;
 use lb_ebpf::host::{CLOSED, HostTables, NextHop};
 
 use director::{Director, on_a_director};

@@ -16,7 +16,7 @@ use super::mapping::Mapping;
 use super::maps::{data, open, words};
 use super::moving::Moving;
 use super::pins::Pins;
-use super::sweep::{FlowCounts, Round};
+use super::sweep::{AT_A_TIME, FlowCounts, Round};
 
 /// One flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl FlowTable {
                 return Ok(None);
             }
         }
-        if !round.sweep_next(self.cells.cells.words(), tick, &settings.timeouts) {
+        if !round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings.timeouts) {
             return Ok(None);
         }
         let before = take(&mut round.loads);

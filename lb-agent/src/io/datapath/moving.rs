@@ -15,8 +15,9 @@ use lb_ebpf::tables::Entry;
 use super::flow_table::Half;
 use super::sweep::Round;
 
-/// Cells of the old table that are looked at together: half of them in use take about a quarter of a second.
-const AT_A_TIME: usize = 1 << 22;
+/// Cells of the old table that are looked at in one go. A move took 1.2 us, so half of them in use are 0.6 s
+/// of one CPU.
+const AT_A_TIME: usize = 1 << 20;
 
 /// Both tables, and the backends that cells were found to name.
 pub(super) struct Moving<'a> {
