@@ -7,6 +7,7 @@ use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Settings};
 
 use crate::family::{Family, mix};
+use crate::place::{Place, first_bucket, second_bucket};
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
 
@@ -49,47 +50,6 @@ impl<F: Family> Tuple<F> {
             | u64::from(self.protocol);
         let hash = F::mix(key[0], self.source, self.destination);
         mix(hash ^ rest ^ key[1])
-    }
-}
-
-/// Where a cell is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub(crate) bucket: u32,
-    pub(crate) slot: usize,
-}
-
-impl Place {
-    /// A position in the two buckets of a flow, one after the other.
-    #[inline(always)]
-    pub(crate) fn of(hash: u64, mask: u32, position: u64) -> Self {
-        let first = first_bucket(hash, mask);
-        let bucket = if position < CELLS_PER_BUCKET as u64 {
-            first
-        } else {
-            second_bucket(first, hash, mask)
-        };
-        Self { bucket, slot: position as usize }
-    }
-
-    /// The place of the cell with this index.
-    #[inline(always)]
-    pub(crate) fn at(index: u32) -> Self {
-        let cells = CELLS_PER_BUCKET as u32;
-        Self { bucket: index / cells, slot: (index % cells) as usize }
-    }
-
-    /// The position in the two buckets of a flow.
-    #[inline(always)]
-    pub(crate) fn position(self, hash: u64, mask: u32) -> u64 {
-        let half = if self.bucket == first_bucket(hash, mask) { 0 } else { CELLS_PER_BUCKET };
-        (half + (self.slot & (CELLS_PER_BUCKET - 1))) as u64
-    }
-
-    /// Index of the cell's detail.
-    #[inline(always)]
-    pub fn index(self) -> u32 {
-        self.bucket * CELLS_PER_BUCKET as u32 + (self.slot & (CELLS_PER_BUCKET - 1)) as u32
     }
 }
 
@@ -332,18 +292,6 @@ pub(crate) fn rank(cell: Cell, tick: u64, settings: &Settings) -> u64 {
     } else {
         (RANKS >> (cell.state_number() * 4)) & 0xf
     }
-}
-
-#[inline(always)]
-fn first_bucket(hash: u64, mask: u32) -> u32 {
-    hash as u32 & mask
-}
-
-/// Never the first one, and the second one's second is the first.
-#[inline(always)]
-fn second_bucket(first: u32, hash: u64, mask: u32) -> u32 {
-    let distance = (tag_of(hash) as u32).wrapping_mul(0x9e37_79b1) | 1;
-    (first ^ distance) & mask
 }
 
 #[inline(always)]

@@ -48,6 +48,7 @@ mod forward;
 mod fragment;
 mod identify;
 pub mod parts;
+mod place;
 pub mod relay;
 mod remember;
 mod reply;

@@ -13,7 +13,8 @@ use lb_common::cell::Cell;
 use lb_common::layout::{Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
 
 use crate::detail::detail_hash;
-use crate::flow::{Candidate, NOWHERE, Place, rank, tag_of};
+use crate::flow::{Candidate, NOWHERE, rank, tag_of};
+use crate::place::Place;
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
 

@@ -13,11 +13,10 @@ use lb_ebpf::migrate::{Movable, Moved, complete, migrate};
 use lb_ebpf::tables::Entry;
 
 use super::flow_table::Half;
-use super::sweep::Round;
+use super::sweep::{AT_A_TIME, Round};
 
-/// Cells of the old table that are looked at in one go. A move took 1.2 us, so half of them in use are 0.6 s
-/// of one CPU.
-const AT_A_TIME: usize = 1 << 20;
+/// Flows that are moved in one go at most: one took 1.2 us, so these take 0.6 s of one CPU.
+const MOVES_AT_A_TIME: usize = 1 << 19;
 
 /// Both tables, and the backends that cells were found to name.
 pub(super) struct Moving<'a> {
@@ -75,20 +74,21 @@ impl Round {
     pub(super) fn move_next(&mut self, moving: &Moving<'_>, tick: u64) -> bool {
         let (from, words) = (self.moved_to, moving.old.cells.words());
         let slice = (0..).zip(words).skip(from).take(AT_A_TIME);
+        let mut n_moves = 0;
         for (index, word) in slice {
+            if n_moves == MOVES_AT_A_TIME {
+                break;
+            }
             self.moved_to += 1;
             let cell = Cell(word.load(Ordering::Relaxed));
-            if cell.is_empty() {
-                continue;
+            let moved = if cell.is_empty() { Moved::Nothing } else { migrate(moving, index, tick) };
+            match moved {
+                Moved::Nothing => continue,
+                Moved::Now => {}
+                Moved::Not => self.tally.count(cell),
             }
-            match migrate(moving, index, tick) {
-                Moved::Nothing => {}
-                Moved::Now => self.n_old += 1,
-                Moved::Not => {
-                    self.n_old += 1;
-                    self.tally.count(cell);
-                }
-            }
+            n_moves += 1;
+            self.n_old += 1;
         }
         if from == 0 {
             self.complete_moves(moving, tick);
