@@ -23,6 +23,9 @@ pub const MAX_TIMEOUT_TICKS: u16 = 2_047;
 
 const AGE_MASK: u64 = 0xfff;
 const REPLY: u64 = 8;
+/// The highest bit of the backend, which no id has: the cell is not to be found.
+const MOVING: u64 = 1 << 35;
+const _: () = assert!(crate::MAX_BACKENDS as u64 <= MOVING >> 16);
 
 /// Where a flow stands. The numbers index [`Settings::timeouts`](crate::layout::Settings::timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +143,50 @@ impl Cell {
         self.idle_ticks(tick.wrapping_add(1)) > timeouts[(self.0 & 7) as usize] as u64 + 1
     }
 
+    /// The same in a place that a flow moves to, until the old place points there.
+    #[must_use]
+    #[inline(always)]
+    pub const fn arriving(self) -> Self {
+        Self(self.0 | MOVING)
+    }
+
+    /// The same when the old place points there.
+    #[must_use]
+    #[inline(always)]
+    pub const fn arrived(self) -> Self {
+        Self(self.0 & !MOVING)
+    }
+
+    /// Whether a flow is on its way to this place, or has left it.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_moving(self) -> bool {
+        self.0 & MOVING != 0
+    }
+
+    /// Whether a flow is on its way to this place.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_arriving(self) -> bool {
+        self.is_moving() && self.state_number() != 0
+    }
+
+    /// What stays where a flow was, when it has moved to this of the sixteen positions of its buckets in the
+    /// other table. It counts as expired, so that its place is free.
+    #[must_use]
+    #[inline(always)]
+    pub const fn gone(self, position: u64, tick: u64) -> Self {
+        let age = tick.wrapping_sub(MAX_TIMEOUT_TICKS as u64) & AGE_MASK;
+        Self((self.tag() << (64 - TAG_BITS)) | MOVING | ((position & 0xf) << 16) | (age << 4))
+    }
+
+    /// The position that the flow moved to, if it did.
+    #[must_use]
+    #[inline(always)]
+    pub const fn gone_to(self) -> Option<u64> {
+        if self.is_moving() && self.state_number() == 0 { Some((self.0 >> 16) & 0xf) } else { None }
+    }
+
     /// The same flow, seen at `tick` in `state`.
     #[must_use]
     #[inline(always)]
@@ -172,6 +219,18 @@ mod tests {
     fn a_seen_cell_keeps_flow_and_direction() {
         let cell = Cell::new(5, 6, 7, State::Syn, true).seen(9, State::Established);
         assert_eq!(cell, Cell::new(5, 6, 9, State::Established, true));
+    }
+
+    #[test]
+    fn a_cell_that_moves_keeps_what_it_holds_and_leaves_the_way_to_it() {
+        let cell = Cell::new(5, crate::MAX_BACKENDS - 1, 7, State::Established, true);
+        assert!(cell.arriving().is_arriving() && !cell.is_arriving());
+        assert!(cell.arriving().backend() >= crate::MAX_BACKENDS);
+        assert_eq!(cell.arriving().arrived(), cell);
+        let gone = cell.gone(13, 7);
+        assert_eq!((gone.gone_to(), gone.tag(), gone.state()), (Some(13), 5, None));
+        assert!(!gone.is_arriving() && gone.is_expired(7, &[0; 8]));
+        assert_eq!((cell.gone_to(), cell.arriving().gone_to()), (None, None));
     }
 
     #[test]

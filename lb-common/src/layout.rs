@@ -92,7 +92,9 @@ pub struct Settings {
     /// 1 where later fragments follow the first one; 0 where fragments are dropped.
     pub follow_fragments: u16,
     /// Zero.
-    pub reserved: [u16; 3],
+    pub reserved: u16,
+    /// The same as `bucket_mask` of the other flow table, from or to which flows move; 0 where there is none.
+    pub other_mask: u32,
     /// Sources of full NAT in IPv4, network order.
     pub nat_v4: [u32; MAX_NAT_SOURCES],
     /// Sources of full NAT in IPv6.

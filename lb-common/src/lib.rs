@@ -20,7 +20,7 @@ pub mod verdict;
 /// Version of the layout of all maps; an agent never reads pinned maps of another version.
 ///
 /// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Most listeners (VIP, port and protocol) that the maps hold.
 pub const MAX_LISTENERS: u32 = 32_768;
@@ -68,6 +68,10 @@ pub mod map {
     pub const FLOWS: &str = "FLOWS";
     /// [`Detail`](crate::layout::Detail) by cell index; memory-mappable.
     pub const DETAILS: &str = "DETAILS";
+    /// Buckets of the other flow table while flows move from it or to it.
+    pub const OTHER_FLOWS: &str = "OTHER_FLOWS";
+    /// Details of that table.
+    pub const OTHER_DETAILS: &str = "OTHER_DETAILS";
     /// Attached interfaces: index to [`Interface`](crate::layout::Interface).
     pub const INTERFACES: &str = "INTERFACES";
     /// Per CPU [`Count`](crate::layout::Count) by verdict number.
@@ -84,7 +88,10 @@ pub mod map {
     /// Per CPU, errors that may still be sent, and when some were last given in milliseconds; not pinned.
     pub const REPORTS: &str = "REPORTS";
 
-    /// Every map that is pinned.
+    /// Those that another size of the flow table needs anew.
+    pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
+
+    /// Every map that is pinned under its name.
     pub const ALL: [&str; 17] = [
         SETTINGS,
         LISTENERS_V4,

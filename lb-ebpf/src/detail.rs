@@ -1,12 +1,15 @@
 //! The details of cells: which flow a cell stands for, and the way back to its client.
 
-use lb_common::layout::Detail;
+use lb_common::layout::{Address, Backend, Detail};
 
 use crate::World;
 use crate::ethernet::Tags;
 use crate::family::{Family, Ip, Shape};
 use crate::flight::Flight;
+use crate::flow::{Tuple, tag_of};
 use crate::tables::Tables;
+use crate::v4::V4;
+use crate::v6::V6;
 
 /// Writes what a cell of the packet's flow stands for, and the way back to the client: the one that this
 /// packet came.
@@ -117,4 +120,49 @@ fn leave_by<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) 
 pub(crate) fn keep_source<A: Family>(flight: &mut Flight<A>) {
     flight.peer = flight.ip.source;
     flight.peer_port = flight.transport.source_port;
+}
+
+/// Whether a cell with this tag may belong to the flow of the detail, towards the backend or back from it.
+pub fn detail_matches(
+    key: &[u64; 2],
+    detail: &Detail,
+    backend: &Backend,
+    is_reply: bool,
+    tag: u64,
+) -> bool {
+    detail_hash(key, detail, backend, is_reply).is_some_and(|hash| tag_of(hash) == tag)
+}
+
+/// Source and destination of a packet, and their ports.
+type Ends<'a> = (&'a Address, &'a Address, u16, u16);
+
+/// The hash of the flow of a detail, towards the backend or back from it.
+#[inline(always)]
+pub fn detail_hash(
+    key: &[u64; 2],
+    detail: &Detail,
+    backend: &Backend,
+    is_reply: bool,
+) -> Option<u64> {
+    #[inline(always)]
+    fn hash<F: Family>(key: &[u64; 2], ends: Ends<'_>, protocol: u8) -> u64 {
+        let tuple = Tuple::<F> {
+            source: F::from_words(ends.0),
+            destination: F::from_words(ends.1),
+            source_port: ends.2,
+            destination_port: ends.3,
+            protocol,
+        };
+        tuple.hash(key)
+    }
+    let ends = if is_reply {
+        (&backend.address, &detail.source, backend.port, detail.source_port)
+    } else {
+        (&detail.client, &backend.vip, detail.client_port, backend.vip_port)
+    };
+    match detail.family {
+        4 => Some(hash::<V4>(key, ends, detail.protocol)),
+        6 => Some(hash::<V6>(key, ends, detail.protocol)),
+        _ => None,
+    }
 }

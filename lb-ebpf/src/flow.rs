@@ -4,12 +4,11 @@
 //! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
 
 use lb_common::cell::{Cell, State, TAG_BITS};
-use lb_common::layout::{Backend, CELLS_PER_BUCKET, Detail, Settings};
+use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Settings};
 
 use crate::family::{Family, mix};
-use crate::tables::Tables;
-use crate::v4::V4;
-use crate::v6::V6;
+use crate::place::{Place, first_bucket, second_bucket};
+use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
 
 /// Live cells from which a bucket is crowded: an insert then looks for a less loaded second one.
@@ -54,52 +53,6 @@ impl<F: Family> Tuple<F> {
     }
 }
 
-/// Whether a cell with this tag may belong to the flow of the detail, towards the backend or back from it.
-pub fn detail_matches(
-    key: &[u64; 2],
-    detail: &Detail,
-    backend: &Backend,
-    is_reply: bool,
-    tag: u64,
-) -> bool {
-    fn hash<F: Family>(key: &[u64; 2], detail: &Detail, backend: &Backend, is_reply: bool) -> u64 {
-        let (source, destination, source_port, destination_port) = if is_reply {
-            (backend.address, detail.source, backend.port, detail.source_port)
-        } else {
-            (detail.client, backend.vip, detail.client_port, backend.vip_port)
-        };
-        let tuple = Tuple::<F> {
-            source: F::from_words(&source),
-            destination: F::from_words(&destination),
-            source_port,
-            destination_port,
-            protocol: detail.protocol,
-        };
-        tuple.hash(key)
-    }
-    let hash = match detail.family {
-        4 => hash::<V4>(key, detail, backend, is_reply),
-        6 => hash::<V6>(key, detail, backend, is_reply),
-        _ => return false,
-    };
-    tag_of(hash) == tag
-}
-
-/// Where a cell is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    bucket: u32,
-    slot: usize,
-}
-
-impl Place {
-    /// Index of the cell's detail.
-    #[inline(always)]
-    pub fn index(self) -> u32 {
-        self.bucket * CELLS_PER_BUCKET as u32 + (self.slot & (CELLS_PER_BUCKET - 1)) as u32
-    }
-}
-
 /// A cell as it was read.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -140,7 +93,10 @@ impl<T: Tables> Flows<'_, T> {
         let mut found = Found::NONE;
         let mut from = 0;
         for _ in 0..MATCHES {
-            let position = self.tables.search(hash, from, self.tick);
+            let mut position = self.tables.search(hash, from, self.tick);
+            if position == NOWHERE && self.settings.other_mask != 0 {
+                position = self.tables.recall(hash, self.tick);
+            }
             if position == NOWHERE {
                 break;
             }
@@ -178,13 +134,7 @@ impl<T: Tables> Flows<'_, T> {
     /// The place of a position in the flow's two buckets, one after the other.
     #[inline(always)]
     fn place(&self, hash: u64, position: u64) -> Place {
-        let first = first_bucket(hash, self.settings.bucket_mask);
-        let bucket = if position < CELLS_PER_BUCKET as u64 {
-            first
-        } else {
-            second_bucket(first, hash, self.settings.bucket_mask)
-        };
-        Place { bucket, slot: position as usize & (CELLS_PER_BUCKET - 1) }
+        Place::of(hash, self.settings.bucket_mask, position)
     }
 
     /// Takes a place for a new flow: one that is free, or that of the least worthy flow which is not
@@ -257,24 +207,33 @@ impl<T: Tables> Flows<'_, T> {
     #[inline(always)]
     fn candidate(&self, hash: u64) -> Candidate {
         let mask = self.settings.bucket_mask;
+        Candidate::of(hash, mask, |bucket| self.tables.survey(bucket, self.tick))
+    }
+}
+
+/// A place for a flow, and the rank of what was there.
+pub(crate) struct Candidate {
+    pub(crate) place: Place,
+    pub(crate) rank: u64,
+}
+
+impl Candidate {
+    /// The best place for the flow with this hash.
+    #[inline(always)]
+    pub(crate) fn of(hash: u64, mask: u32, survey_of: impl Fn(u32) -> u64) -> Self {
         let mut bucket = first_bucket(hash, mask);
-        let mut survey = self.tables.survey(bucket, self.tick);
+        let mut survey = survey_of(bucket);
         if survey >> 4 >= CROWDED {
             let second = second_bucket(bucket, hash, mask);
-            let other = self.tables.survey(second, self.tick);
+            let other = survey_of(second);
             if other >> 4 < survey >> 4 {
                 bucket = second;
                 survey = other;
             }
         }
-        Candidate { place: Place { bucket, slot: survey as usize & 0xf }, rank: survey >> 8 }
+        let place = Place { bucket, slot: survey as usize & 0xf };
+        Self { place, rank: survey >> 8 }
     }
-}
-
-/// A place for a new flow, and the rank of what was there.
-struct Candidate {
-    place: Place,
-    rank: u64,
 }
 
 /// The first position from `from` on, in the first bucket and then the second one, with a live cell of the
@@ -309,6 +268,12 @@ pub fn survey<T: Tables>(tables: &T, index: u32, tick: u64) -> u64 {
     let (Some(settings), Some(bucket)) = (tables.settings(), tables.bucket(index)) else {
         return u64::MAX;
     };
+    survey_of(settings, bucket, tick)
+}
+
+/// The same, of a bucket that is at hand.
+#[inline(always)]
+pub fn survey_of(settings: &Settings, bucket: Entry<Bucket>, tick: u64) -> u64 {
     let mut lowest = u64::MAX;
     let mut live = 0;
     for slot in rolled(CELLS_PER_BUCKET) {
@@ -328,7 +293,7 @@ pub fn is_within(now: u64, noted: u32, ticks: u32) -> bool {
 
 /// How much a cell is worth keeping: 0 for nothing at all.
 #[inline(always)]
-fn rank(cell: Cell, tick: u64, settings: &Settings) -> u64 {
+pub(crate) fn rank(cell: Cell, tick: u64, settings: &Settings) -> u64 {
     if cell.is_expired(tick, &settings.timeouts) {
         0
     } else {
@@ -337,18 +302,6 @@ fn rank(cell: Cell, tick: u64, settings: &Settings) -> u64 {
 }
 
 #[inline(always)]
-fn first_bucket(hash: u64, mask: u32) -> u32 {
-    hash as u32 & mask
-}
-
-/// Never the first one, and the second one's second is the first.
-#[inline(always)]
-fn second_bucket(first: u32, hash: u64, mask: u32) -> u32 {
-    let distance = (tag_of(hash) as u32).wrapping_mul(0x9e37_79b1) | 1;
-    (first ^ distance) & mask
-}
-
-#[inline(always)]
-fn tag_of(hash: u64) -> u64 {
+pub(crate) fn tag_of(hash: u64) -> u64 {
     hash >> (64 - TAG_BITS)
 }

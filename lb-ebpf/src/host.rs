@@ -71,6 +71,8 @@ pub struct HostTables {
     pub backends: Vec<Backend>,
     /// Interfaces by index.
     pub interfaces: HashMap<u32, Interface>,
+    /// The tables that hold the other flow table.
+    pub other: Option<Box<Self>>,
     tick: Memory<u64>,
     random: Memory<u64>,
     loads: Vec<Memory<Load>>,
@@ -118,6 +120,7 @@ impl HostTables {
             slots: Vec::new(),
             backends: Vec::new(),
             interfaces: HashMap::new(),
+            other: None,
             tick: Memory::new(0),
             random: Memory::new(1),
             loads: Vec::new(),

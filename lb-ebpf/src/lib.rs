@@ -26,6 +26,7 @@
 
 pub mod checksum;
 pub mod decap;
+pub mod detail;
 pub mod draw;
 pub mod ethernet;
 pub mod family;
@@ -35,6 +36,7 @@ pub mod flow;
 pub mod host;
 pub mod icmp;
 mod lookup;
+pub mod migrate;
 pub mod packet;
 mod quick;
 pub mod tables;
@@ -42,11 +44,11 @@ pub mod transport;
 pub mod v4;
 pub mod v6;
 
-mod detail;
 mod forward;
 mod fragment;
 mod identify;
 pub mod parts;
+mod place;
 pub mod relay;
 mod remember;
 mod reply;

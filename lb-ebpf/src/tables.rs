@@ -1,5 +1,6 @@
 //! What the packet path needs of the maps: the kernel's on BPF, plain memory on the host.
 
+use lb_common::cell::Cell;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, FragmentKey,
     FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
@@ -51,9 +52,31 @@ pub trait Tables: Sized {
     }
     /// A bucket of the flow table.
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>>;
+    /// A bucket of the other flow table, while flows move.
+    fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>>;
     /// [`crate::flow::search`], likewise.
     fn search(&self, hash: u64, from: u64, tick: u64) -> u64 {
         crate::flow::search(self, hash, from, tick)
+    }
+    /// [`crate::migrate::recall`], likewise.
+    fn recall(&self, hash: u64, tick: u64) -> u64 {
+        crate::migrate::recall(self, hash, tick)
+    }
+    /// [`crate::migrate::old_position`], likewise.
+    fn old_position(&self, hash: u64) -> u64 {
+        crate::migrate::old_position(self, hash)
+    }
+    /// [`crate::migrate::reserve`], likewise.
+    fn reserve(&self, hash: u64, old: u64, tick: u64) -> u64 {
+        crate::migrate::reserve(self, hash, old, tick)
+    }
+    /// [`crate::migrate::hand_over`], likewise.
+    fn hand_over(&self, hash: u64, old: u64, new: u64, tick: u64) -> u64 {
+        crate::migrate::hand_over(self, hash, old, new, tick)
+    }
+    /// [`crate::migrate::other_hash`], likewise.
+    fn other_hash(&self, index: u32, cell: Cell) -> u64 {
+        crate::migrate::other_hash(self, index, cell)
     }
     /// [`crate::flow::survey`], likewise.
     fn survey(&self, bucket: u32, tick: u64) -> u64 {
@@ -95,6 +118,8 @@ pub trait Tables: Sized {
     fn remember_fragment(&self, key: &FragmentKey, way: &FragmentWay);
     /// The detail of a cell.
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
+    /// The detail of a cell of the other flow table.
+    fn other_detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// An interface that we are attached to.
     fn interface(&self, index: u32) -> Option<Interface>;
     /// This CPU's memory for the packet at hand.

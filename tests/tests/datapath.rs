@@ -161,19 +161,10 @@ fn an_interface_that_does_not_exist_is_named_and_nothing_is_attached() {
 #[test]
 fn maps_of_another_layout_are_refused_and_kept() {
     on_a_director(|director| {
-        let mut config = director.config(&["nic"]);
+        let config = director.config(&["nic"]);
         let mut datapath = Datapath::open(&config, OBJECT).unwrap();
         let before = datapath.tables().unwrap();
         let program = datapath.interfaces().unwrap();
-        config.max_flows = 4096;
-        let error = Datapath::open(&config, OBJECT).err().unwrap().to_string();
-        for part in ["FLOWS", "has 512 entries", "need 2048 entries", "lb-agent detach"] {
-            assert!(error.contains(part), "{error}");
-        }
-        assert_eq!(datapath.tables().unwrap(), before);
-        assert_eq!(datapath.interfaces().unwrap(), program);
-
-        config.max_flows = 1024;
         let settings = layout::Settings { layout: 99, ..before.settings };
         datapath.apply(&[Write::Settings(Box::new(settings))]).unwrap();
         let error = Datapath::open(&config, OBJECT).err().unwrap().to_string();
@@ -338,9 +329,9 @@ fn flows_are_listed_with_their_details_and_swept_when_idle() {
         assert_eq!((listed[0].detail, listed[0].idle_ticks), (detail, 4));
         assert_eq!(flows.list(1004, 10, |id| id == 21, is_detail_of).unwrap().0, 0);
         assert_eq!(flows.list(1004, 10, |_| true, |_, _, _| false).unwrap(), (1, vec![]));
-        let counts = flows.sweep(1010).unwrap();
+        let counts = flows.sweep(1010).unwrap().unwrap();
         assert_eq!((counts.total, counts.cells[&20], counts.expired), (1, 2, 0));
-        assert_eq!(flows.sweep(1011).unwrap().expired, 2);
+        assert_eq!(flows.sweep(1011).unwrap().unwrap().expired, 2);
         assert_eq!(cells.get(&3, 0).unwrap(), [0; 8]);
     });
 }

@@ -9,7 +9,7 @@ use lb_common::api::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::datapath::FlowCounts;
+use super::datapath::{FlowCounts, Prepared};
 use super::metrics::Snapshot;
 use crate::model::agent::{Refusal, Target};
 
@@ -18,8 +18,10 @@ use crate::model::agent::{Refusal, Target};
 pub enum Message {
     /// Somebody asks.
     Call(Call),
-    /// A sweep of the flow table has ended.
-    Swept(Result<FlowCounts, String>),
+    /// A part of the flow table was swept; the last part has counts.
+    Swept(Result<Option<FlowCounts>, String>),
+    /// All that another size of the flow table needs is there, or why not.
+    Resized(Result<Box<Prepared>, String>),
     /// A probe could not be carried out, and why.
     NotProbed(Target, String),
     /// An interface has changed.

@@ -98,8 +98,10 @@ type Runs = BTreeMap<u32, (u64, Vec<Slot>)>;
 
 impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
-        let Settings { hash_key, bucket_mask, layout, cpus, .. } = self.installed.settings;
-        let settings = Settings { hash_key, bucket_mask, layout, cpus, ..self.desired.settings };
+        let Settings { hash_key, bucket_mask, other_mask, layout, cpus, .. } =
+            self.installed.settings;
+        let desired = self.desired.settings;
+        let settings = Settings { hash_key, bucket_mask, other_mask, layout, cpus, ..desired };
         changed(settings != self.installed.settings, || Write::Settings(Box::new(settings)))
     }
 

@@ -93,6 +93,14 @@ impl Tables for HostTables {
         entry(&self.buckets, index)
     }
 
+    fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>> {
+        entry(&self.other.as_ref()?.buckets, index)
+    }
+
+    fn other_detail(&self, index: u32) -> Option<Entry<Detail>> {
+        entry(&self.other.as_ref()?.details, index)
+    }
+
     fn cpu(&self) -> u32 {
         0
     }

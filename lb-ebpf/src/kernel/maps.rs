@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
-use lb_common::cell::TICK_SHIFT;
+use lb_common::cell::{Cell, TICK_SHIFT};
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay,
     Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -51,6 +51,11 @@ static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
 static FLOWS: Array<Bucket> = Array::with_max_entries(1024, MMAPABLE);
 #[map]
 static DETAILS: Array<Detail> = Array::with_max_entries(8192, MMAPABLE);
+// The flow table of another size, while flows move from it or to it.
+#[map]
+static OTHER_FLOWS: Array<Bucket> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static OTHER_DETAILS: Array<Detail> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(MAX_INTERFACES, 0);
 #[map]
@@ -212,6 +217,41 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn search(&self, hash: u64, from: u64, tick: u64) -> u64 {
         parts::flow_search(hash, from, tick)
+    }
+
+    #[inline(always)]
+    fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>> {
+        entry!(OTHER_FLOWS, index)
+    }
+
+    #[inline(always)]
+    fn other_detail(&self, index: u32) -> Option<Entry<Detail>> {
+        entry!(OTHER_DETAILS, index)
+    }
+
+    #[inline(always)]
+    fn recall(&self, hash: u64, tick: u64) -> u64 {
+        parts::flow_recall(hash, tick)
+    }
+
+    #[inline(always)]
+    fn old_position(&self, hash: u64) -> u64 {
+        parts::flow_old_position(hash)
+    }
+
+    #[inline(always)]
+    fn reserve(&self, hash: u64, old: u64, tick: u64) -> u64 {
+        parts::flow_reserve(hash, old, tick)
+    }
+
+    #[inline(always)]
+    fn hand_over(&self, hash: u64, old: u64, new: u64, tick: u64) -> u64 {
+        parts::flow_hand_over(hash, old, new, tick)
+    }
+
+    #[inline(always)]
+    fn other_hash(&self, index: u32, cell: Cell) -> u64 {
+        parts::flow_other_hash(u64::from(index), cell.0)
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_log_ebpf::warn;
+use lb_common::cell::Cell;
 use lb_common::verdict::Verdict;
 use lb_ebpf::family::Family;
 use lb_ebpf::flight::Flight;
@@ -15,6 +16,41 @@ use super::maps::{KernelTables, MOST_REPORTS, REPORTED, REPORTS};
 #[inline(never)]
 pub extern "C" fn flow_search(hash: u64, from: u64, tick: u64) -> u64 {
     lb_ebpf::flow::search(&KernelTables, hash, from, tick)
+}
+
+/// See [`lb_ebpf::migrate::recall`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_recall(hash: u64, tick: u64) -> u64 {
+    lb_ebpf::migrate::recall(&KernelTables, hash, tick)
+}
+
+/// See [`lb_ebpf::migrate::old_position`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_old_position(hash: u64) -> u64 {
+    lb_ebpf::migrate::old_position(&KernelTables, hash)
+}
+
+/// See [`lb_ebpf::migrate::reserve`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_reserve(hash: u64, old: u64, tick: u64) -> u64 {
+    lb_ebpf::migrate::reserve(&KernelTables, hash, old, tick)
+}
+
+/// See [`lb_ebpf::migrate::hand_over`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_hand_over(hash: u64, old: u64, new: u64, tick: u64) -> u64 {
+    lb_ebpf::migrate::hand_over(&KernelTables, hash, old, new, tick)
+}
+
+/// See [`lb_ebpf::migrate::other_hash`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn flow_other_hash(index: u64, cell: u64) -> u64 {
+    lb_ebpf::migrate::other_hash(&KernelTables, index as u32, Cell(cell))
 }
 
 /// See [`lb_ebpf::flow::survey`].

@@ -3,7 +3,7 @@
 use lb_common::cell::{Cell, State};
 use lb_common::layout::Detail;
 use lb_common::verdict::Verdict;
-use lb_ebpf::flow::detail_matches;
+use lb_ebpf::detail::detail_matches;
 use proptest::prelude::*;
 
 use crate::cast::packet::{Packet, tcp};

@@ -9,7 +9,7 @@ use aya::programs::xdp::{XdpLink, XdpMode as Mode};
 use aya::programs::{Xdp, loaded_programs};
 
 use super::error::{DatapathError, Result, Source};
-use super::pins::{Pins, pin_error, remove};
+use super::pins::{Pins, pin_error, remove, rename};
 use crate::io::netlink::{Attached, Link, links};
 use crate::model::config::XdpMode;
 
@@ -187,5 +187,5 @@ fn pin_program(program: &mut Xdp, pins: &Pins) -> Result<()> {
     let (new, path) = (pins.new_program(), pins.program());
     remove(&new)?;
     program.pin(&new).map_err(|error| pin_error("pin the program", &new, error))?;
-    std::fs::rename(&new, &path).map_err(|error| pin_error("rename", &new, error))
+    rename(&new, &path)
 }

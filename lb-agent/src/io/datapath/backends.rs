@@ -80,7 +80,7 @@ impl Steps {
 /// XDP programs run as readers of RCU, and this command waits for all of those (`membarrier_cmd` in
 /// kernel/sched/membarrier.c). The kernel refuses it with `nohz_full`; then the order of the steps is all
 /// there is, and only a packet that a system call overtakes could see two of them.
-fn wait_for_packets() {
+pub(super) fn wait_for_packets() {
     let (no_flags, no_cpu) = (0, 0);
     // SAFETY: the call takes three numbers and touches no memory of this process.
     let result = unsafe {

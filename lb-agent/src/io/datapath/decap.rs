@@ -16,12 +16,13 @@ use lb_common::decap::{Key, Settings, Verdict, map};
 use lb_common::layout::Count;
 
 use super::attach::{attach_again, attach_all, drop_others, find_targets};
+use super::attached_interfaces;
 use super::clamp::{self, Hook};
 use super::counters::{add_count, sum};
 use super::error::{DatapathError, OnMap, Result};
 use super::maps::entries;
 use super::pins::Pins;
-use super::{attached_interfaces, load_error, program, verify};
+use super::program::{load_error, program, verify};
 use crate::io::netlink::{Link, links};
 use crate::model::config::XdpMode;
 use crate::model::decap::Tables;

@@ -59,6 +59,17 @@ pub enum DatapathError {
         /// The configured number.
         max_flows: u32,
     },
+    /// Its flows would not find a place in a smaller flow table.
+    #[error(
+        "max_flows = {max_flows} is less than the {open} flows that are open; the flow table keeps its \
+         size until they are fewer"
+    )]
+    TooManyOpen {
+        /// Flows in the table.
+        open: u64,
+        /// The configured number.
+        max_flows: u32,
+    },
     /// No such interface.
     #[error("there is no interface {interface}")]
     NoInterface {

@@ -1,19 +1,22 @@
 //! The flow table, read and swept in the memory that the packet path uses.
 
+use std::mem::take;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use aya::maps::{Array, MapData};
 use lb_common::cell::{Cell, State};
 use lb_common::layout::{Backend, Bucket, Detail, Load, Settings};
 use lb_common::{MAX_BACKENDS, map};
+use lb_ebpf::tables::Entry;
 
 use super::error::{OnMap, Result};
 use super::loads::{changes, set_loads};
 use super::mapping::Mapping;
-use super::maps::{open, words};
+use super::maps::{data, open, words};
+use super::moving::Moving;
 use super::pins::Pins;
-use super::shape::Geometry;
-use super::sweep::{FlowCounts, sweep};
+use super::sweep::{AT_A_TIME, FlowCounts, Round};
 
 /// One flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,32 +33,76 @@ pub struct FlowEntry {
 
 /// The flow table; may be used beside the packet path and from several threads.
 pub struct FlowTable {
-    cells: Mapping,
+    cells: Half,
+    /// The table that flows are moved from, while they are.
+    old: Option<Half>,
     loads: Mapping,
-    details: Array<MapData, Detail>,
     settings: Array<MapData, Settings>,
     backends: Array<MapData, Backend>,
+    round: Mutex<Round>,
+}
+
+/// Cells and what they stand for.
+pub(super) struct Half {
+    pub(super) cells: Mapping,
+    pub(super) details: Mapping,
+}
+
+impl Half {
+    fn open(pins: &Pins) -> Result<Self> {
+        let (flows, details) = (data(pins, map::FLOWS)?, data(pins, map::DETAILS)?);
+        let entries = |map: &MapData, name| Ok(map.info().on("read", name)?.max_entries());
+        let (buckets, cells) = (entries(&flows, map::FLOWS)?, entries(&details, map::DETAILS)?);
+        Ok(Self {
+            cells: Mapping::new(&flows, map::FLOWS, buckets, size_of::<Bucket>())?,
+            details: Mapping::new(&details, map::DETAILS, cells, size_of::<Detail>())?,
+        })
+    }
+}
+
+impl Half {
+    /// All cells, with their index.
+    fn cells(&self) -> impl Iterator<Item = (&Self, u32, Cell)> {
+        let words = (0..).zip(self.cells.words());
+        words.map(move |(index, word)| (self, index, Cell(word.load(Ordering::Acquire))))
+    }
 }
 
 impl FlowTable {
-    pub(super) fn open(pins: &Pins, geometry: Geometry) -> Result<Self> {
+    /// Opens the pinned table, and that of `old` to move its flows.
+    pub(super) fn open(pins: &Pins, old: Option<&Pins>) -> Result<Self> {
         Ok(Self {
-            cells: words::<Bucket>(pins, map::FLOWS, geometry.buckets)?,
+            cells: Half::open(pins)?,
+            old: old.map(Half::open).transpose()?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
-            details: open(pins, map::DETAILS)?,
             settings: open(pins, map::SETTINGS)?,
             backends: open(pins, map::BACKENDS)?,
+            round: Mutex::default(),
         })
     }
 
-    /// Counts the cells and frees those that were idle for longer than their timeout; the loads of the
-    /// backends are what was counted from then on.
-    pub fn sweep(&self, tick: u64) -> Result<FlowCounts> {
-        let timeouts = self.settings.get(&0, 0).on("read", map::SETTINGS)?.timeouts;
-        let before = changes(self.loads.words());
-        let counts = sweep(self.cells.words(), tick, &timeouts);
+    /// Counts the next cells and frees those that were idle for longer than their timeout; moves those of the
+    /// old table first. When all cells have been looked at it says what was found, and the loads of the backends
+    /// are what was counted from then on.
+    pub fn sweep(&self, tick: u64) -> Result<Option<FlowCounts>> {
+        let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
+        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        if round.loads.is_empty() {
+            round.loads = changes(self.loads.words());
+        }
+        if let Some(old) = &self.old {
+            let moving = Moving::new(&self.cells, old, &settings, &self.backends);
+            if !round.move_next(&moving, tick) {
+                return Ok(None);
+            }
+        }
+        if !round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings.timeouts) {
+            return Ok(None);
+        }
+        let before = take(&mut round.loads);
+        let counts = round.end(self.old.is_some());
         set_loads(self.loads.words(), &before, &counts.open);
-        Ok(counts)
+        Ok(Some(counts))
     }
 
     /// How many flows match, and at most `limit` of them.
@@ -71,19 +118,21 @@ impl FlowTable {
     ) -> Result<(u64, Vec<FlowEntry>)> {
         let mut total = 0;
         let mut flows = Vec::new();
-        for (index, word) in (0..).zip(self.cells.words()) {
-            let cell = Cell(word.load(Ordering::Acquire));
+        // What moves meanwhile is rather counted twice than not at all.
+        for (half, index, cell) in self.old.iter().chain([&self.cells]).flat_map(Half::cells) {
             let Some(state) = cell.state() else { continue };
-            if cell.is_reply() || !is_wanted(cell.backend()) {
+            let id = cell.backend();
+            if cell.is_reply() || cell.is_moving() || !is_wanted(id) {
                 continue;
             }
             total += 1;
-            if flows.len() < limit {
-                let detail = self.details.get(&index, 0).on("read", map::DETAILS)?;
-                let backend = self.backends.get(&cell.backend(), 0).on("read", map::BACKENDS)?;
+            if flows.len() < limit
+                && let Some(detail) = half.details.entry::<Detail>(index).map(Entry::get)
+            {
+                let backend = self.backends.get(&id, 0).on("read", map::BACKENDS)?;
                 if is_detail_of(&detail, &backend, cell.tag()) {
                     let idle_ticks = idle_ticks(cell, tick);
-                    flows.push(FlowEntry { backend: cell.backend(), state, idle_ticks, detail });
+                    flows.push(FlowEntry { backend: id, state, idle_ticks, detail });
                 }
             }
         }

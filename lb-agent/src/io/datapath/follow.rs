@@ -1,8 +1,8 @@
 //! Interfaces that change while the agent runs: another MAC address, down, gone, made anew.
 
+use super::Datapath;
 use super::attach::{attach_again, foreign};
 use super::error::{DatapathError, Result};
-use super::{Datapath, PROGRAM, program};
 use crate::io::netlink::{Link, links};
 
 impl Datapath {
@@ -31,7 +31,7 @@ impl Datapath {
         self.maps.note_interface(link.index, mac)?;
         match link.xdp {
             None => self.attach_again(link)?,
-            Some(attached) if attached.program_id != self.program_id => {
+            Some(attached) if attached.program_id != self.running.id => {
                 return Err(foreign(&interface, attached.program_id));
             }
             Some(_) => {}
@@ -45,7 +45,7 @@ impl Datapath {
 
     /// Attaches to an interface that was made anew under its old name.
     fn attach_again(&mut self, link: &Link) -> Result<()> {
-        attach_again(program(&mut self.loaded, PROGRAM)?, link, self.mode, &self.pins)?;
+        attach_again(self.running.program()?, link, self.mode, &self.pins)?;
         tracing::info!("attached to {} again", link.name);
         Ok(())
     }

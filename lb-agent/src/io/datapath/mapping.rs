@@ -8,7 +8,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use aya::maps::MapData;
+use lb_ebpf::tables::Entry;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use zerocopy::FromBytes;
 
 use super::error::{OnMap, Result};
 
@@ -37,6 +39,17 @@ impl Mapping {
             unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, map.fd().as_fd(), 0) };
         let words = length.get() / size_of::<AtomicU64>();
         Ok(Self(NonNull::slice_from_raw_parts(place.on("map", name)?.cast(), words)))
+    }
+
+    /// An entry of the map, as the packet path uses it. `T` is what the map's entries are.
+    pub(super) fn entry<T: FromBytes + Copy>(&self, index: u32) -> Option<Entry<T>> {
+        let words = size_of::<T>() / size_of::<AtomicU64>();
+        let start = usize::try_from(index).ok()?.checked_mul(words)?;
+        let words = self.words().get(start..start.checked_add(words)?)?;
+        // SAFETY: the memory is mapped for writing, aligned for words, long enough for a `T`, which any bytes
+        // are, and lives as long as `self`. Others write it at the same time, as they do under the packet
+        // path: cells are swapped, and what is read of a detail is compared with its cell.
+        Some(unsafe { Entry::new(words.as_ptr().cast::<T>().cast_mut()) })
     }
 
     /// The words, in the order of the map's entries.

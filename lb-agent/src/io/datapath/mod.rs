@@ -16,8 +16,11 @@ mod loads;
 mod lock;
 mod mapping;
 mod maps;
+mod moving;
 mod pins;
 mod prepare;
+mod program;
+mod resize;
 mod shape;
 mod stages;
 mod sweep;
@@ -28,9 +31,7 @@ mod writes;
 use std::path::Path;
 use std::sync::Arc;
 
-use aya::programs::{ProgramError, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use lb_common::{api, map};
+use lb_common::api;
 
 pub use clamp::Hook;
 pub use counters::Counters;
@@ -39,15 +40,18 @@ pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use resize::{Prepared, Resize};
 pub use stages::set_stages;
 pub use sweep::FlowCounts;
 
 use crate::io::netlink::links;
 use crate::model::config;
 use crate::model::tables::{Tables, Write};
-use attach::{Target, attach_all, drop_others, find_targets};
+use attach::{Target, drop_others, find_targets};
 use maps::Maps;
 use pins::Pins;
+use program::{Running, Verified};
+use resize::recover;
 use shape::{Geometry, check_pinned};
 
 /// The packet path as the repository keeps it built.
@@ -56,8 +60,14 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     "/../lb-ebpf/object/sluice.bpf.o"
 ));
 
-/// Name of the program in the object.
-const PROGRAM: &str = "sluice";
+/// Whether the flow table has the size that it should have.
+enum Size {
+    Settled,
+    /// Another table is being made.
+    Preparing,
+    /// Flows are being moved; this program will know of the new table only.
+    Moving(Box<Verified>),
+}
 
 /// The packet path of this host.
 pub struct Datapath {
@@ -66,9 +76,10 @@ pub struct Datapath {
     interfaces: Vec<String>,
     mode: config::XdpMode,
     pins: Pins,
-    loaded: Ebpf,
-    /// Kernel id of the program that was attached.
-    program_id: u32,
+    /// The program that was attached.
+    running: Running,
+    geometry: Geometry,
+    size: Size,
     is_first: bool,
 }
 
@@ -78,11 +89,10 @@ impl Datapath {
     /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
-        let geometry = Geometry::for_flows(config.max_flows)?;
         let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
         let pins = Pins::open(&config.pin_path)?;
-        let opened = Self::start(config, object, geometry, &pins, targets);
+        let opened = Self::start(config, object, &pins, targets);
         if opened.is_err() && before.is_none() {
             let removed = pins.remove_all();
             removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));
@@ -96,33 +106,37 @@ impl Datapath {
         self.is_first
     }
 
+    /// The flow table keeps the size that it has: [`Datapath::resize`] gives it another one. Where an agent
+    /// was killed while flows moved, this goes on with it.
     fn start(
         config: &config::Datapath,
         object: &[u8],
-        geometry: Geometry,
         pins: &Pins,
         targets: Vec<Target>,
     ) -> Result<Self> {
+        let wanted = Geometry::for_flows(config.max_flows)?;
+        let other = recover(pins)?.then(|| pins.next());
+        let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
         check_pinned(pins, geometry)?;
-        let mut loaded = load(object, pins, geometry)?;
+        let verified = Verified::load(object, pins, other.as_ref(), geometry)?;
         check_pinned(pins, geometry)?;
-        let second = set_stages(&mut loaded)?;
-        let program = verify(&mut loaded, PROGRAM)?;
-        let program_id = program.info().map_err(load_error)?.id();
         let mut maps = Maps::open(pins)?;
-        let flows = Arc::new(FlowTable::open(pins, geometry)?);
+        let flows = Arc::new(FlowTable::open(pins, None)?);
         maps.prepare(geometry)?;
         maps.mark_all_takers();
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
-        stages::pin(second, pins, program_id)?;
-        attach_all(program, targets, config.xdp_mode, pins)?;
+        let running = verified.attach(targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
-        stages::drop_others(pins, program_id)?;
         maps.keep_interfaces(&attached)?;
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
-        let pins = pins.clone();
-        Ok(Self { maps, flows, interfaces, mode, pins, loaded, program_id, is_first: false })
+        let (pins, size, is_first) = (pins.clone(), Size::Settled, false);
+        let mut opened =
+            Self { maps, flows, interfaces, mode, pins, running, geometry, size, is_first };
+        if other.is_some() {
+            opened.go_on(config.max_flows);
+        }
+        Ok(opened)
     }
 
     /// Everything that was written to the maps.
@@ -189,40 +203,4 @@ pub fn detach(pin_path: &Path) -> Result<bool> {
         Some(pins) => pins.remove_all().map(|()| true),
         None => Ok(false),
     }
-}
-
-/// Loads the object with the maps that are pinned, and creates and pins those that are not.
-fn load(object: &[u8], pins: &Pins, geometry: Geometry) -> Result<Ebpf> {
-    let mut loader = EbpfLoader::new();
-    for name in map::ALL {
-        loader.map_pin_path(name, pins.map(name));
-    }
-    loader.map_max_entries(map::FLOWS, geometry.buckets);
-    loader.map_max_entries(map::DETAILS, geometry.cells);
-    loader.load(object).map_err(|error| DatapathError::Load(error.into()))
-}
-
-/// The kernel's refusal. The verifier's log may be a megabyte; its last lines say what it stopped at.
-fn load_error(error: ProgramError) -> DatapathError {
-    let ProgramError::LoadError { io_error, verifier_log } = error else {
-        return DatapathError::Load(error.into());
-    };
-    let log = verifier_log.to_string();
-    tracing::debug!("the verifier's log:\n{log}");
-    let mut lines: Vec<_> = log.trim_end().lines().rev().take(5).collect();
-    lines.reverse();
-    let lines = lines.join("\n  ");
-    DatapathError::Load(format!("{io_error}; the verifier's log ends with\n  {lines}").into())
-}
-
-/// Has the kernel verify a program.
-fn verify<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
-    let program = program(loaded, name)?;
-    program.load().map_err(load_error)?;
-    Ok(program)
-}
-
-fn program<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
-    let no_program = || DatapathError::Load(format!("it has no program {name}").into());
-    loaded.program_mut(name).ok_or_else(no_program)?.try_into().map_err(load_error)
 }

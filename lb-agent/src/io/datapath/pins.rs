@@ -16,11 +16,27 @@ const MOUNT_POINT: &str = "/sys/fs/bpf";
 const LINK_PREFIX: &str = "link-";
 const STAGES_PREFIX: &str = "stages-";
 
+/// What the names of maps begin with that are to take the place of others.
+const NEXT_PREFIX: &str = "NEXT_";
+
 /// A folder on a BPF file system.
 #[derive(Clone, Debug)]
-pub(super) struct Pins(PathBuf);
+pub(super) struct Pins {
+    folder: PathBuf,
+    /// Whether the maps of the flow table are those of the next size.
+    is_next: bool,
+}
 
 impl Pins {
+    fn of(path: &Path) -> Self {
+        Self { folder: path.to_owned(), is_next: false }
+    }
+
+    /// The same, with the next flow table.
+    pub(super) fn next(&self) -> Self {
+        Self { folder: self.folder.clone(), is_next: true }
+    }
+
     /// Makes the folder if it is missing, and mounts `/sys/fs/bpf` if it has to.
     pub(super) fn open(path: &Path) -> Result<Self> {
         if !is_on_bpffs(path) && path.starts_with(MOUNT_POINT) {
@@ -34,39 +50,43 @@ impl Pins {
             .mode(0o700)
             .create(path)
             .map_err(|error| pin_error("create", path, error))?;
-        Ok(Self(path.to_owned()))
+        Ok(Self::of(path))
     }
 
     /// The folder, if it is there.
     pub(super) fn existing(path: &Path) -> Option<Self> {
-        (path.is_dir() && is_on_bpffs(path)).then(|| Self(path.to_owned()))
+        (path.is_dir() && is_on_bpffs(path)).then(|| Self::of(path))
     }
 
     /// Whether nothing is pinned there.
     pub(super) fn is_empty(&self) -> bool {
-        fs::read_dir(&self.0).is_ok_and(|mut entries| entries.next().is_none())
+        fs::read_dir(&self.folder).is_ok_and(|mut entries| entries.next().is_none())
     }
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        if self.is_next && map::SIZED.contains(&name) {
+            self.folder.join(format!("{NEXT_PREFIX}{name}"))
+        } else {
+            self.folder.join(name)
+        }
     }
 
     pub(super) fn program(&self) -> PathBuf {
-        self.0.join("program")
+        self.folder.join("program")
     }
 
     /// Where a new program is pinned before it takes the place of the old one.
     pub(super) fn new_program(&self) -> PathBuf {
-        self.0.join("program-new")
+        self.folder.join("program-new")
     }
 
     pub(super) fn link(&self, interface: &str) -> PathBuf {
-        self.0.join(format!("{LINK_PREFIX}{}", escape(interface)))
+        self.folder.join(format!("{LINK_PREFIX}{}", escape(interface)))
     }
 
     /// The array of programs that the one with this id goes on in.
     pub(super) fn stages(&self, program_id: u32) -> PathBuf {
-        self.0.join(format!("{STAGES_PREFIX}{program_id}"))
+        self.folder.join(format!("{STAGES_PREFIX}{program_id}"))
     }
 
     /// All such arrays.
@@ -82,7 +102,7 @@ impl Pins {
     fn with_prefix(&self, prefix: &str) -> Result<Vec<PathBuf>> {
         let read = || {
             let mut found = Vec::new();
-            for entry in fs::read_dir(&self.0)? {
+            for entry in fs::read_dir(&self.folder)? {
                 let entry = entry?;
                 if entry.file_name().to_string_lossy().starts_with(prefix) {
                     found.push(entry.path());
@@ -90,7 +110,7 @@ impl Pins {
             }
             Ok(found)
         };
-        read().map_err(|error: io::Error| pin_error("read", &self.0, error))
+        read().map_err(|error: io::Error| pin_error("read", &self.folder, error))
     }
 
     /// Removes every pin, the links first, and the folder unless something else is in it.
@@ -102,12 +122,13 @@ impl Pins {
         remove(&self.new_program())?;
         for name in map::ALL {
             remove(&self.map(name))?;
+            remove(&self.next().map(name))?;
         }
-        match fs::remove_dir(&self.0).map_err(|error| (error.kind(), error)) {
+        match fs::remove_dir(&self.folder).map_err(|error| (error.kind(), error)) {
             Ok(()) | Err((io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy, _)) => {
                 Ok(())
             }
-            Err((_, error)) => Err(pin_error("remove", &self.0, error)),
+            Err((_, error)) => Err(pin_error("remove", &self.folder, error)),
         }
     }
 }
@@ -120,6 +141,11 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Lets a pin take the place of another one, in one step.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| pin_error("rename", from, error))
 }
 
 pub(super) fn pin_error(
@@ -175,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_pin_of_a_link_has_no_dot() {
-        let pins = Pins(PathBuf::from("/sys/fs/bpf/lb"));
+        let pins = Pins::of(Path::new("/sys/fs/bpf/lb"));
         assert_eq!(pins.link("eth0.100"), Path::new("/sys/fs/bpf/lb/link-eth0%2e100"));
         assert_ne!(pins.link("eth0.100"), pins.link("eth0%2e100"));
     }

@@ -22,7 +22,7 @@ impl Maps {
         }
         self.write_settings(&Settings {
             hash_key: draw_key().map_err(DatapathError::Random)?,
-            bucket_mask: geometry.buckets.saturating_sub(1),
+            bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,
             ..Settings::new_zeroed()

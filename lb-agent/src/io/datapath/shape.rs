@@ -44,6 +44,22 @@ impl Geometry {
             .ok_or(DatapathError::TooManyFlows { max_flows })
     }
 
+    /// That of the pinned flow table, if there is one.
+    pub(super) fn pinned(pins: &Pins) -> Result<Option<Self>> {
+        let path = pins.map(map::FLOWS);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let buckets = Shape::read(&path, map::FLOWS)?.entries;
+        let cells = u32::try_from(CELLS_PER_BUCKET).ok().and_then(|n| buckets.checked_mul(n));
+        Ok(cells.filter(|_| buckets.is_power_of_two()).map(|cells| Self { buckets, cells }))
+    }
+
+    /// The bits of a hash that name a bucket.
+    pub(super) fn mask(self) -> u32 {
+        self.buckets.saturating_sub(1)
+    }
+
     /// Memory of both maps.
     pub(super) fn bytes(self) -> u64 {
         let of = |entries: u32, size: u32| u64::from(entries) * u64::from(size);
@@ -143,6 +159,12 @@ pub(super) fn check_pinned(pins: &Pins, geometry: Geometry) -> Result<()> {
     check_version(pins)
 }
 
+/// The same for a pinned flow table that is to take the place of the other one.
+pub(super) fn check_next(pins: &Pins) -> Result<()> {
+    let next = pins.next();
+    Geometry::pinned(&next)?.map_or(Ok(()), |geometry| check_pinned(&next, geometry))
+}
+
 /// Refuses maps whose bytes mean something else although they have the same shape.
 fn check_version(pins: &Pins) -> Result<()> {
     let path = pins.map(map::SETTINGS);
@@ -158,7 +180,7 @@ fn check_version(pins: &Pins) -> Result<()> {
     })
 }
 
-fn read_settings(path: &Path) -> Result<Settings> {
+pub(super) fn read_settings(path: &Path) -> Result<Settings> {
     let map = map::SETTINGS;
     let data = MapData::from_pin(path).on("open", map)?;
     let settings: Array<_, Settings> =

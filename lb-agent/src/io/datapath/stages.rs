@@ -9,7 +9,7 @@ use aya::maps::{MapData, ProgramArray};
 
 use super::error::{OnMap, Result};
 use super::pins::{Pins, pin_error, remove};
-use super::{program, verify};
+use super::program::{program, verify};
 
 /// Name of the array in the object.
 const STAGES: &str = "STAGES";

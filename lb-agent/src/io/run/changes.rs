@@ -103,6 +103,7 @@ impl Runtime {
         if !dry_run {
             checked.notes.iter().for_each(|note| tracing::info!("{note}"));
             self.source.taken(text);
+            self.look_at_size();
         }
         Ok(applied)
     }

@@ -21,7 +21,7 @@ pub(super) fn list(
 ) -> Result<FlowList> {
     let is_wanted = |id: u32| matches(filter, owners.get(&id));
     let is_detail_of = |detail: &Detail, backend: &Backend, tag: u64| {
-        lb_ebpf::flow::detail_matches(&hash_key, detail, backend, false, tag)
+        lb_ebpf::detail::detail_matches(&hash_key, detail, backend, false, tag)
     };
     let (total, entries) = table.list(clock::tick(), filter.limit, is_wanted, is_detail_of)?;
     let flows = entries.iter().filter_map(|entry| render(entry, owners.get(&entry.backend)?));

@@ -16,6 +16,7 @@ mod packet_log;
 mod runtime;
 mod save;
 mod signals;
+mod size;
 mod source;
 
 use std::collections::BTreeSet;
@@ -180,6 +181,7 @@ impl Runtime {
         match message {
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
+            Message::Resized(prepared) => self.resized(prepared).await,
             Message::NotProbed(target, reason) => {
                 self.happened(Event::NotProbed { target, reason }).await;
             }

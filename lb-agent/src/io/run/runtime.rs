@@ -196,12 +196,14 @@ impl Runtime {
     }
 
     /// A sweep has ended; it is also the moment to try again what did not work.
-    pub(super) async fn swept(&mut self, counts: Result<FlowCounts, String>) {
+    pub(super) async fn swept(&mut self, counts: Result<Option<FlowCounts>, String>) {
         self.sweeps += 1;
         self.is_sweeping = false;
         match counts {
-            Ok(counts) => {
+            Ok(None) => self.faults.note(SWEEP, Ok(())),
+            Ok(Some(counts)) => {
                 self.faults.note(SWEEP, Ok(()));
+                self.follow_move(&counts).await;
                 self.flows = counts;
                 self.happened(Event::FlowCounts(self.flows.cells.clone())).await;
             }
@@ -218,6 +220,9 @@ impl Runtime {
         if self.faults.contains(ADDRESSES) || self.sweeps.is_multiple_of(SWEEPS_PER_LOOK) {
             self.look_at_the_host().await;
         }
+        if self.sweeps % SWEEPS_PER_LOOK == 1 {
+            self.look_at_size();
+        }
     }
 
     fn note_probes(&mut self) {
@@ -226,7 +231,7 @@ impl Runtime {
     }
 
     /// Reads what the maps hold, and has everything planned from there.
-    async fn write_anew(&mut self) {
+    pub(super) async fn write_anew(&mut self) {
         match self.datapath.tables() {
             Ok(installed) => {
                 self.is_out_of_step = false;

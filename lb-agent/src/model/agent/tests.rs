@@ -10,6 +10,7 @@ use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend};
 
 use super::*;
 use crate::model::cast::{check, config, outcome, shop, start, tables, target, v4, v6, way};
+use crate::model::config::XdpMode;
 use crate::model::overlay::Overlay;
 use crate::model::tables::{Tables, Way};
 use world::World;
@@ -241,12 +242,12 @@ fn keys_that_need_a_restart_refuse_a_load_and_leave_no_trace() {
 fn a_refused_load_that_nobody_waits_for_is_noticed() {
     let mut world = World::begin(config(vec![shop(2)]));
     let mut moved = config(vec![shop(1)]);
-    moved.datapath.max_flows *= 2;
+    moved.datapath.xdp_mode = XdpMode::Generic;
     let config = Box::new(moved);
     let (discard_overlay, dry_run, request) = (false, false, None);
     world.event(Event::Load { config, discard_overlay, dry_run, request });
     let notice = world.notices.last().unwrap();
-    assert!(notice.starts_with("the configuration is not loaded: datapath.max_flows"), "{notice}");
+    assert!(notice.starts_with("the configuration is not loaded: datapath.xdp_mode"), "{notice}");
 }
 
 #[test]

@@ -27,10 +27,9 @@ pub fn needs_restart(before: &Config, after: &Config) -> Vec<String> {
     keys
 }
 
-/// The maps' size, pins and attachment, the sockets and the overlay's place are set up once.
+/// The pins and the attachment, the sockets and the overlay's place are set up once.
 fn fixed_at_start(key: &str) -> bool {
-    let in_datapath =
-        ["interfaces", "pin_path", "xdp_mode", "max_flows"].map(|name| format!("datapath.{name}"));
+    let in_datapath = ["interfaces", "pin_path", "xdp_mode"].map(|name| format!("datapath.{name}"));
     key.starts_with("api.")
         || key.starts_with("metrics.")
         || key == "agent.state_dir"

@@ -71,6 +71,17 @@ fn a_first_plan_writes_targets_before_pointers() {
 }
 
 #[test]
+fn settings_that_change_leave_what_the_maps_were_made_with() {
+    let mut installed = tables();
+    installed.settings.other_mask = 0x7f;
+    let made = installed.settings;
+    let mut desired = nothing();
+    desired.settings.timeouts = [9; 8];
+    apply(&mut installed, &desired, &[]);
+    assert_eq!(installed.settings, Settings { timeouts: [9; 8], ..made });
+}
+
+#[test]
 fn a_changed_rotation_is_one_swap() {
     let mut installed = tables();
     let mut desired = serving(&[1, 2, 3]);

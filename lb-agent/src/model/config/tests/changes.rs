@@ -124,7 +124,6 @@ fn what_is_set_up_once_needs_a_restart() {
             "datapath.interfaces",
             "datapath.pin_path",
             "datapath.xdp_mode",
-            "datapath.max_flows",
         ]
     );
 }

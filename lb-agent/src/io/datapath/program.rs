@@ -1,0 +1,116 @@
+//! The program from the object to the interfaces.
+
+use std::fmt;
+
+use aya::maps::{MapData, ProgramArray};
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use lb_common::map;
+
+use super::attach::{Target, attach_all};
+use super::backends::wait_for_packets;
+use super::error::{DatapathError, Result};
+use super::pins::Pins;
+use super::shape::Geometry;
+use super::stages::{self, set_stages};
+use crate::model::config::XdpMode;
+
+/// Name of the program in the object.
+const PROGRAM: &str = "sluice";
+
+/// A program that the kernel has verified.
+pub(super) struct Verified {
+    loaded: Ebpf,
+    stages: ProgramArray<MapData>,
+}
+
+impl fmt::Debug for Verified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").finish_non_exhaustive()
+    }
+}
+
+/// A program that is attached.
+pub(super) struct Running {
+    loaded: Ebpf,
+    /// Its kernel id.
+    pub(super) id: u32,
+}
+
+impl Verified {
+    /// Loads the object with the maps that are pinned, and creates and pins those that are not.
+    ///
+    /// `other` has the flow table that is looked into on a miss, while flows move.
+    pub(super) fn load(
+        object: &[u8],
+        pins: &Pins,
+        other: Option<&Pins>,
+        geometry: Geometry,
+    ) -> Result<Self> {
+        let mut loaded = load(object, pins, other, geometry)?;
+        let stages = set_stages(&mut loaded)?;
+        verify(&mut loaded, PROGRAM)?;
+        Ok(Self { loaded, stages })
+    }
+
+    /// Attaches it to all targets. What ran there before goes when no packet is in it any more.
+    pub(super) fn attach(
+        mut self,
+        targets: Vec<Target>,
+        mode: XdpMode,
+        pins: &Pins,
+    ) -> Result<Running> {
+        let program = program(&mut self.loaded, PROGRAM)?;
+        let id = program.info().map_err(load_error)?.id();
+        stages::pin(self.stages, pins, id)?;
+        attach_all(program, targets, mode, pins)?;
+        wait_for_packets();
+        stages::drop_others(pins, id)?;
+        Ok(Running { loaded: self.loaded, id })
+    }
+}
+
+impl Running {
+    pub(super) fn program(&mut self) -> Result<&mut Xdp> {
+        program(&mut self.loaded, PROGRAM)
+    }
+}
+
+fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for name in map::ALL {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    if let Some(other) = other {
+        loader.map_pin_path(map::OTHER_FLOWS, other.map(map::FLOWS));
+        loader.map_pin_path(map::OTHER_DETAILS, other.map(map::DETAILS));
+    }
+    loader.map_max_entries(map::FLOWS, geometry.buckets);
+    loader.map_max_entries(map::DETAILS, geometry.cells);
+    loader.load(object).map_err(|error| DatapathError::Load(error.into()))
+}
+
+/// The kernel's refusal. The verifier's log may be a megabyte; its last lines say what it stopped at.
+pub(super) fn load_error(error: ProgramError) -> DatapathError {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return DatapathError::Load(error.into());
+    };
+    let log = verifier_log.to_string();
+    tracing::debug!("the verifier's log:\n{log}");
+    let mut lines: Vec<_> = log.trim_end().lines().rev().take(5).collect();
+    lines.reverse();
+    let lines = lines.join("\n  ");
+    DatapathError::Load(format!("{io_error}; the verifier's log ends with\n  {lines}").into())
+}
+
+/// Has the kernel verify a program.
+pub(super) fn verify<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let program = program(loaded, name)?;
+    program.load().map_err(load_error)?;
+    Ok(program)
+}
+
+pub(super) fn program<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    let no_program = || DatapathError::Load(format!("it has no program {name}").into());
+    loaded.program_mut(name).ok_or_else(no_program)?.try_into().map_err(load_error)
+}

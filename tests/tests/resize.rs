@@ -1,0 +1,270 @@
+//! Another size of the flow table on a real kernel: no flow is lost or moved, whoever is killed.
+#![cfg(feature = "root")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
+#![expect(unreachable_pub, reason = "modules that several tests share")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod director;
+#[expect(dead_code, reason = "other tests use the rest")]
+mod packet_path;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use aya::maps::{Array, HashMap, Map, MapData};
+use aya::programs::Xdp;
+use aya_obj::programs::xdp::XdpAttachType;
+use lb_agent::io::clock;
+use lb_agent::io::datapath::{Datapath, DatapathError, FlowCounts, OBJECT, Prepared};
+use lb_agent::model::config::Protocol;
+use lb_agent::model::tables::{ListenerKey, Write};
+use lb_common::cell::{Cell, State};
+use lb_common::layout::{Bucket, Detail, Interface, Settings};
+use lb_common::map;
+use lb_ebpf::detail::detail_matches;
+use lb_ebpf::family::TCP;
+use lb_ebpf::host::{CLOSED, HostTables, NextHop};
+
+use director::{Director, on_a_director};
+use packet_path::frames::{ACK, Ends, Link, SYN, ends, tcp_frame, v4};
+use packet_path::{pin_to_cpu, run};
+
+const VIP: SocketAddr = v4([203, 0, 113, 10], 80);
+const BACKENDS: [SocketAddr; 3] =
+    [v4([10, 0, 0, 1], 8080), v4([10, 0, 0, 2], 8080), v4([10, 0, 0, 3], 8080)];
+const LOOPBACK: u32 = 1;
+const CLIENTS_SIDE: Link =
+    Link { destination: [2; 6], source: [2, 0, 0, 0, 0, 9], tags: Vec::new() };
+
+const SMALL: u32 = 16_384;
+const LARGE: u32 = 8 * SMALL;
+const N_FLOWS: u32 = 12_000;
+
+fn map_of<M: TryFrom<Map>>(pins: &Path, name: &str) -> M {
+    let map = Map::from_map_data(MapData::from_pin(pins.join(name)).unwrap()).unwrap();
+    M::try_from(map).ok().unwrap()
+}
+
+/// The program that is attached now.
+fn program(director: &Director) -> Xdp {
+    Xdp::from_pin(director.pins().join("program"), XdpAttachType::Interface).unwrap()
+}
+
+/// A director with a small flow table and one service.
+fn open_small(director: &Director) -> Datapath {
+    let mut datapath = reopen(director);
+    let mut tables = HostTables::new(1024, [0; 2]);
+    let listener = tables.add_listener(VIP, TCP);
+    let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
+    let ids = BACKENDS.map(|backend| tables.add_backend(listener, backend, hop));
+    tables.set_slots(listener, &ids);
+    let settings = Settings { timeouts: [1_000; 8], ..datapath.tables().unwrap().settings };
+    let mut writes = vec![
+        Write::Settings(Box::new(settings)),
+        Write::Slots { base: 0, backends: ids.to_vec() },
+        Write::Listener { id: listener, value: *tables.listeners.first().unwrap() },
+        Write::Point { key: ListenerKey { address: VIP, protocol: Protocol::Tcp }, id: listener },
+        Write::Vip { address: VIP.ip(), value: CLOSED },
+    ];
+    let backends = (0..).zip(&tables.backends);
+    writes.extend(backends.map(|(id, value)| Write::Backend { id, value: *value }));
+    datapath.apply(&writes).unwrap();
+    datapath
+}
+
+fn reopen(director: &Director) -> Datapath {
+    let mut config = director.config(&["nic"]);
+    config.max_flows = SMALL;
+    let datapath = Datapath::open(&config, OBJECT).unwrap();
+    // Frames of a test run come in by the loopback interface.
+    let mut interfaces: HashMap<_, u32, Interface> = map_of(director.pins(), map::INTERFACES);
+    let loopback = Interface { mac: CLIENTS_SIDE.destination, reserved: [0; 2] };
+    interfaces.insert(LOOPBACK, loopback, 0).unwrap();
+    datapath
+}
+
+fn client(number: u32) -> SocketAddr {
+    v4([100, 0, 0, 7], u16::try_from(1024 + number).unwrap())
+}
+
+fn send(program: &Xdp, client: SocketAddr, flags: u8) -> Ends {
+    let to_vip = Ends { source: client, destination: VIP };
+    ends(&run(program, &tcp_frame(&CLIENTS_SIDE, to_vip, flags, &[]), LOOPBACK).frame).unwrap()
+}
+
+fn answer(program: &Xdp, client: SocketAddr, backend: SocketAddr, flags: u8) {
+    let reply = Ends { source: backend, destination: client };
+    let answer = run(program, &tcp_frame(&CLIENTS_SIDE, reply, flags, &[]), LOOPBACK);
+    assert_eq!(ends(&answer.frame), Some(Ends { source: VIP, destination: client }));
+}
+
+/// Opens a connection; returns its backend.
+fn connect(program: &Xdp, client: SocketAddr) -> SocketAddr {
+    let backend = send(program, client, SYN).destination;
+    answer(program, client, backend, SYN | ACK);
+    send(program, client, ACK).destination
+}
+
+fn connect_all(director: &Director) -> Vec<SocketAddr> {
+    let program = program(director);
+    (0..N_FLOWS).map(|number| connect(&program, client(number))).collect()
+}
+
+/// Packets of both directions of some flows.
+fn exchange(director: &Director, backends: &[SocketAddr], which: impl Fn(u32) -> bool) {
+    let program = program(director);
+    for (number, backend) in (0..).zip(backends).filter(|(number, _)| which(*number)) {
+        if number % 2 == 0 {
+            answer(&program, client(number), *backend, ACK);
+        }
+        assert_eq!(send(&program, client(number), ACK).destination, *backend, "flow {number}");
+    }
+}
+
+fn prepared(datapath: &mut Datapath, max_flows: u32) -> Prepared {
+    datapath.resize(max_flows, u64::from(N_FLOWS)).unwrap().unwrap().prepare().unwrap()
+}
+
+/// Sweeps until all cells have been looked at.
+fn sweep(datapath: &Datapath) -> FlowCounts {
+    let flows = datapath.flows();
+    std::iter::repeat_with(|| flows.sweep(clock::tick()).unwrap()).find_map(|it| it).unwrap()
+}
+
+/// Moves what is left, and lets go of the old table.
+fn finish(datapath: &mut Datapath) {
+    assert!(datapath.is_moving());
+    let first = sweep(datapath);
+    assert!(first.old.is_some_and(|cells| cells > 0), "{:?}", first.old);
+    let last = sweep(datapath);
+    assert_eq!(last.old, Some(0), "one sweep moves all");
+    datapath.finish().unwrap();
+    assert!(!datapath.is_moving());
+}
+
+/// Two cells for each flow and one detail that fits each, in a table of this size; nothing else is pinned.
+fn check(director: &Director, datapath: &Datapath, max_flows: u32, n_flows: usize) {
+    let cells: Array<_, Bucket> = map_of(director.pins(), map::FLOWS);
+    assert_eq!(cells.len(), max_flows / 2);
+    let held = cells.iter().flat_map(|bucket| bucket.unwrap().map(Cell));
+    let held: Vec<_> = held.filter(|cell| cell.state().is_some()).collect();
+    assert_eq!(held.len(), 2 * n_flows, "two cells for each flow");
+    let established = held.iter().filter(|cell| cell.state() == Some(State::Established));
+    assert_eq!(established.count(), 2 * n_flows);
+    let key = datapath.tables().unwrap().settings.hash_key;
+    let fits =
+        |detail: &Detail, backend: &_, tag| detail_matches(&key, detail, backend, false, tag);
+    let (total, listed) = datapath.flows().list(clock::tick(), usize::MAX, |_| true, fits).unwrap();
+    assert_eq!((usize::try_from(total).unwrap(), listed.len()), (n_flows, n_flows));
+    assert!(!director.pins().join("NEXT_FLOWS").exists());
+}
+
+#[test]
+fn twelve_thousand_flows_keep_their_backends_while_the_table_grows_and_shrinks() {
+    on_a_director(|director| {
+        pin_to_cpu(1);
+        let mut datapath = open_small(director);
+        let mut backends = connect_all(director);
+        for size in [LARGE, SMALL] {
+            let ready = prepared(&mut datapath, size);
+            datapath.switch(ready).unwrap();
+            exchange(director, &backends, |number| number % 3 == 0);
+            let number = u32::try_from(backends.len()).unwrap();
+            backends.push(connect(&program(director), client(number)));
+            finish(&mut datapath);
+            check(director, &datapath, size, backends.len());
+            exchange(director, &backends, |_| true);
+            check(director, &datapath, size, backends.len());
+        }
+    });
+}
+
+#[test]
+fn an_agent_that_dies_while_flows_move_is_followed_by_one_that_goes_on() {
+    on_a_director(|director| {
+        pin_to_cpu(1);
+        let mut datapath = open_small(director);
+        let backends = connect_all(director);
+        drop(prepared(&mut datapath, LARGE));
+        assert!(director.pins().join("NEXT_FLOWS").exists());
+        drop(datapath);
+
+        let mut datapath = reopen(director);
+        assert!(!datapath.is_moving() && !director.pins().join("NEXT_FLOWS").exists());
+        let ready = prepared(&mut datapath, LARGE);
+        datapath.switch(ready).unwrap();
+        exchange(director, &backends, |number| number % 2 == 0);
+        drop(datapath);
+
+        let mut datapath = reopen(director);
+        exchange(director, &backends, |number| number % 3 == 0);
+        finish(&mut datapath);
+        check(director, &datapath, LARGE, backends.len());
+        exchange(director, &backends, |_| true);
+    });
+}
+
+#[test]
+fn an_agent_that_dies_while_maps_take_their_names_is_followed_by_one_that_completes_that() {
+    on_a_director(|director| {
+        pin_to_cpu(1);
+        let mut datapath = open_small(director);
+        let backends = connect_all(director);
+        let ready = prepared(&mut datapath, LARGE);
+        datapath.switch(ready).unwrap();
+        sweep(&datapath);
+        assert_eq!(sweep(&datapath).old, Some(0));
+        drop(datapath);
+        let pins = director.pins();
+        let mut next: Array<_, Settings> = map_of(pins, "NEXT_SETTINGS");
+        let settings = Settings { other_mask: 0, ..next.get(&0, 0).unwrap() };
+        next.set(0, settings, 0).unwrap();
+        std::fs::rename(pins.join("NEXT_DETAILS"), pins.join("DETAILS")).unwrap();
+
+        let datapath = reopen(director);
+        assert!(!datapath.is_moving());
+        check(director, &datapath, LARGE, backends.len());
+        exchange(director, &backends, |_| true);
+    });
+}
+
+#[test]
+fn a_move_that_was_cut_short_between_its_steps_is_completed() {
+    on_a_director(|director| {
+        pin_to_cpu(1);
+        let mut datapath = open_small(director);
+        let backends = connect_all(director);
+        let ready = prepared(&mut datapath, LARGE);
+        datapath.switch(ready).unwrap();
+        sweep(&datapath);
+        // As after the third step: the old place points to the new one, whose cell is not to be found yet.
+        let mut cells: Array<_, Bucket> = map_of(director.pins(), "NEXT_FLOWS");
+        for index in 0..cells.len() {
+            let arriving = |word| if word == 0 { 0 } else { Cell(word).arriving().0 };
+            let bucket = cells.get(&index, 0).unwrap();
+            cells.set(index, bucket.map(arriving), 0).unwrap();
+        }
+        exchange(director, &backends, |number| number % 2 == 0);
+        assert!(sweep(&datapath).old.unwrap() > 0);
+        assert_eq!(sweep(&datapath).old, Some(0));
+        datapath.finish().unwrap();
+        check(director, &datapath, LARGE, backends.len());
+        exchange(director, &backends, |_| true);
+    });
+}
+
+#[test]
+fn a_table_does_not_become_too_small_for_the_flows_that_are_open() {
+    on_a_director(|director| {
+        let mut datapath = open_small(director);
+        let error = datapath.resize(1024, 1025).unwrap_err();
+        assert!(matches!(error, DatapathError::TooManyOpen { .. }), "{error}");
+        assert!(error.to_string().contains("max_flows = 1024 is less than the 1025 flows"));
+        assert!(datapath.resize(SMALL, 1025).unwrap().is_none());
+    });
+}
