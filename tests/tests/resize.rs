@@ -66,7 +66,7 @@ fn open_small(director: &Director) -> Datapath {
     let settings = Settings { timeouts: [1_000; 8], ..datapath.tables().unwrap().settings };
     let mut writes = vec![
         Write::Settings(Box::new(settings)),
-        Write::Slots { base: 0, backends: ids.to_vec() },
+        Write::Slots { base: 0, slots: tables.slots.clone() },
         Write::Listener { id: listener, value: *tables.listeners.first().unwrap() },
         Write::Point { key: ListenerKey { address: VIP, protocol: Protocol::Tcp }, id: listener },
         Write::Vip { address: VIP.ip(), value: CLOSED },

@@ -81,27 +81,8 @@ static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay> =
 #[map]
 static SOURCES_DRAWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Errors that this CPU may still send, and when it was last given some.
-#[map]
-pub static REPORTS: PerCpuArray<Reports> = PerCpuArray::with_max_entries(1, 0);
-
-/// See [`REPORTS`].
-pub struct Reports {
-    /// How many may still be sent.
-    pub left: u64,
-    /// When that was reckoned.
-    pub milliseconds: u64,
-}
-
-/// Errors that a CPU may send at once; it is given one a millisecond.
-pub const MOST_REPORTS: u64 = 100;
-
 /// Packets in fragments whose way is remembered at a time.
 const MAX_FRAGMENTED: u32 = 8_192;
-
-/// The tick in which this CPU last reported that the flow table is full.
-#[map]
-pub static REPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Adds to a word, and returns what it was. LLVM's BPF backend returns the addend for weaker orderings.
 #[inline(always)]

@@ -1,6 +1,8 @@
 //! Global functions: the verifier proves each once, for all arguments, and not again for each caller.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
 use aya_log_ebpf::warn;
 use lb_common::cell::Cell;
 use lb_common::verdict::Verdict;
@@ -9,7 +11,26 @@ use lb_ebpf::flight::Flight;
 use lb_ebpf::parts as shared;
 use lb_ebpf::verifier::hand_over;
 
-use super::maps::{KernelTables, MOST_REPORTS, REPORTED, REPORTS};
+use super::maps::KernelTables;
+
+/// Errors that this CPU may still send, and when it was last given some.
+#[map]
+static REPORTS: PerCpuArray<Reports> = PerCpuArray::with_max_entries(1, 0);
+
+/// See [`REPORTS`].
+struct Reports {
+    /// How many may still be sent.
+    left: u64,
+    /// When that was reckoned.
+    milliseconds: u64,
+}
+
+/// Errors that a CPU may send at once; it is given one a millisecond.
+const MOST_REPORTS: u64 = 100;
+
+/// The tick in which this CPU last reported that the flow table is full.
+#[map]
+static REPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// See [`lb_ebpf::flow::search`].
 #[unsafe(no_mangle)]
