@@ -21,7 +21,7 @@ impl Place {
         } else {
             second_bucket(first, hash, mask)
         };
-        Self { bucket, slot: position as usize }
+        Self { bucket, slot: position as usize & (CELLS_PER_BUCKET - 1) }
     }
 
     /// The place of the cell with this index.
