@@ -40,6 +40,9 @@ pub const MAX_INTERFACES: u32 = 256;
 /// Most VIP addresses of one family.
 pub const MAX_VIPS: u32 = 16_384;
 
+/// Most packets in fragments whose way is remembered at a time; the least recent ones are forgotten first.
+pub const MAX_FRAGMENTED: u32 = 8_192;
+
 /// Names of the maps as the object declares them and as they are pinned.
 pub mod map {
     /// One [`Settings`](crate::layout::Settings).
@@ -81,7 +84,7 @@ pub mod map {
     /// Per CPU [`Traffic`](crate::layout::Traffic) by backend id.
     pub const BACKEND_TRAFFIC: &str = "BACKEND_TRAFFIC";
 
-    /// [`FragmentWay`](crate::layout::FragmentWay) by [`FragmentKey`](crate::layout::FragmentKey); not pinned.
+    /// [`FragmentWay`](crate::layout::FragmentWay) by [`FragmentKey`](crate::layout::FragmentKey).
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Per CPU, how often a source of full NAT was tried; not pinned.
     pub const SOURCES_DRAWN: &str = "SOURCES_DRAWN";
@@ -92,7 +95,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 17] = [
+    pub const ALL: [&str; 18] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -110,5 +113,6 @@ pub mod map {
         VERDICTS,
         LISTENER_TRAFFIC,
         BACKEND_TRAFFIC,
+        FRAGMENTS,
     ];
 }

@@ -11,7 +11,10 @@ use lb_common::layout::{
     Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
 };
 use lb_common::verdict::{MAX_VERDICTS, Verdict};
-use lb_common::{MAX_AFFINITIES, MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
+use lb_common::{
+    MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS,
+    MAX_VIPS,
+};
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
 use lb_ebpf::flight::{Flight, Scratch};
@@ -80,9 +83,6 @@ static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay> =
 /// This CPU's cursor over the sources of full NAT.
 #[map]
 static SOURCES_DRAWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// Packets in fragments whose way is remembered at a time.
-const MAX_FRAGMENTED: u32 = 8_192;
 
 /// Adds to a word, and returns what it was. LLVM's BPF backend returns the addend for weaker orderings.
 #[inline(always)]

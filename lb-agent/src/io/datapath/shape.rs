@@ -8,13 +8,14 @@ use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
 use lb_common::layout::{
-    Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, Interface,
-    Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
+    Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey,
+    FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
+    Vip,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
-    LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS,
-    MAX_VIPS, map,
+    LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS,
+    MAX_SLOTS, MAX_VIPS, map,
 };
 
 use super::error::{DatapathError, OnMap, Result};
@@ -137,6 +138,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
         (map::INTERFACES, Shape::hash::<u32, Interface>(MAX_INTERFACES, 0)),
+        (map::FRAGMENTS, Shape::lru::<FragmentKey, FragmentWay>(MAX_FRAGMENTED)),
         (map::VERDICTS, Shape::per_cpu::<Count>(MAX_VERDICTS)),
         (map::LISTENER_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_LISTENERS)),
         (map::BACKEND_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_BACKENDS)),

@@ -7,6 +7,7 @@
 use aya::Ebpf;
 use aya::maps::{MapData, ProgramArray};
 
+use super::backends::wait_for_packets;
 use super::error::{OnMap, Result};
 use super::pins::{Pins, pin_error, remove};
 use super::program::{program, verify};
@@ -34,9 +35,13 @@ pub(super) fn pin(stages: ProgramArray<MapData>, pins: &Pins, program_id: u32) -
     stages.pin(&path).map_err(|error| pin_error("pin", &path, error))
 }
 
-/// Lets go of the arrays of programs that are attached no more.
+/// Lets go of the arrays of programs that are attached no more, once no packet is in those.
 pub(super) fn drop_others(pins: &Pins, program_id: u32) -> Result<()> {
     let ours = pins.stages(program_id);
-    let others = pins.all_stages()?.into_iter().filter(|path| *path != ours);
+    let mut others = pins.all_stages()?;
+    others.retain(|path| *path != ours);
+    if !others.is_empty() {
+        wait_for_packets();
+    }
     others.into_iter().try_for_each(|path| remove(&path))
 }
