@@ -1,5 +1,6 @@
 //! Backends that die, return, or wait as backups, and what becomes of their connections.
 #![cfg(feature = "root")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use lb_tests::agent::{
     BALANCED, NOTICED_WITHIN, QUICK_CHECK, QUICK_TCP_CHECK, Settings, service, shop_with,
