@@ -243,7 +243,17 @@ fall = 2
 path = "/healthz"
 "#;
 
-/// `interval x fall + timeout` of [`QUICK_CHECK`].
+/// The same, by TCP connection.
+pub const QUICK_TCP_CHECK: &str = r#"
+[health_check.web]
+type = "tcp"
+interval = "200ms"
+timeout = "200ms"
+rise = 2
+fall = 2
+"#;
+
+/// `interval x fall + timeout` of [`QUICK_CHECK`] and [`QUICK_TCP_CHECK`].
 pub const NOTICED_WITHIN: Duration = Duration::from_millis(200 * 2 + 200);
 
 /// The lines of a TCP service that is checked by the health check `web`.
@@ -274,7 +284,8 @@ pub fn quick_shop(world: &World) -> Settings {
     shop_with(QUICK_CHECK, world)
 }
 
-fn shop_with(check: &str, world: &World) -> Settings {
+/// The same with any health check `web`.
+pub fn shop_with(check: &str, world: &World) -> Settings {
     let tables = format!("{check}\n{}", service("shop", &vips(PORT), BALANCED, world));
     Settings { datapath: String::new(), tables }
 }

@@ -1,17 +1,20 @@
 //! Backends that die, return, or wait as backups, and what becomes of their connections.
 #![cfg(feature = "root")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use lb_tests::agent::{BALANCED, NOTICED_WITHIN, QUICK_CHECK, Settings, service};
+use lb_tests::agent::{
+    BALANCED, NOTICED_WITHIN, QUICK_CHECK, QUICK_TCP_CHECK, Settings, service, shop_with,
+};
 use lb_tests::clock::now;
 use lb_tests::load::{by_backend, failures};
 use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
 
-#[test]
-fn a_dead_backend_gets_nothing_after_it_was_noticed_and_all_again_when_it_is_back() {
+/// Kills a backend under load, and brings it back.
+fn fail_and_return(check: &str) {
     let world = World::new(Arms::Two, 3).unwrap();
-    let mut stage = Stage::quick_shop(&world).unwrap();
+    let mut stage = Stage::set(&world, &shop_with(check, &world)).unwrap();
     let load = stage.load().unwrap();
     load.wait_for_more(100).unwrap();
     let killed_at = now();
@@ -33,6 +36,16 @@ fn a_dead_backend_gets_nothing_after_it_was_noticed_and_all_again_when_it_is_bac
 
     stage.revive_web(1).unwrap();
     assert_eq!(stage.answers(30).unwrap().into_values().collect::<Vec<_>>(), [10, 10, 10]);
+}
+
+#[test]
+fn a_dead_backend_gets_nothing_after_it_was_noticed_and_all_again_when_it_is_back() {
+    fail_and_return(QUICK_CHECK);
+}
+
+#[test]
+fn a_dead_backend_is_noticed_by_tcp_connection_too_and_gets_all_again_when_it_is_back() {
+    fail_and_return(QUICK_TCP_CHECK);
 }
 
 #[test]

@@ -18,6 +18,9 @@ use crate::summary::{Counts, Level, Summary, parse_failed};
 /// Tests in namespaces measure times; more of them at once than this would disturb each other.
 const THREADS_WITH_ROOT: &str = "2";
 
+/// The tests of `lb-tests` that need neither root nor the kernel.
+const WITHOUT_ROOT: [&str; 2] = ["tidy", "unmoved_flows"];
+
 /// Runs all tests; fails if one fails.
 pub(crate) fn run_all() -> Result<ExitCode> {
     if !nix::unistd::geteuid().is_root() {
@@ -148,7 +151,33 @@ fn parse_target(line: &str) -> Result<Option<Target>> {
     };
     let folder = manifest.parent().context("find the folder of a package")?.to_owned();
     let is_scenario = target.kind.iter().any(|kind| kind == "test") && folder.ends_with("tests");
-    let needs_root = is_scenario && target.name != "tidy";
+    let needs_root = is_scenario && !WITHOUT_ROOT.contains(&target.name.as_str());
     let level = Level::of(&target.name, needs_root);
     Ok(Some(Target { name: target.name, level, needs_root, executable, folder }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(folder: &str, name: &str) -> Target {
+        let line = format!(
+            r#"{{"manifest_path":"/p/{folder}/Cargo.toml","target":{{"name":"{name}","kind":["test"]}},
+            "executable":"/p/target/{name}","profile":{{"test":true}}}}"#
+        );
+        parse_target(&line).unwrap().unwrap()
+    }
+
+    #[test]
+    fn root_and_the_level_follow_from_package_and_name() {
+        let of = |folder, name| {
+            let target = target(folder, name);
+            (target.level, target.needs_root)
+        };
+        assert_eq!(of("tests", "tidy"), (Level::Unit, false));
+        assert_eq!(of("tests", "unmoved_flows"), (Level::Unit, false));
+        assert_eq!(of("tests", "kernel_marks"), (Level::Kernel, true));
+        assert_eq!(of("tests", "failure"), (Level::Namespaces, true));
+        assert_eq!(of("lb-ebpf", "decap"), (Level::Unit, false));
+    }
 }

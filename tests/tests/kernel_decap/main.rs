@@ -31,7 +31,7 @@ use lb_common::layout::Count;
 use lb_common::verdict::Kind;
 use lb_ebpf::decap::HostMaps;
 
-use packet_path::{Ran, counted, run, take};
+use packet_path::{Ran, check_sizes, counted, run, take};
 use tunnels::{backend, carry, request, ways};
 
 /// `XDP_DROP` and `XDP_PASS` of linux/bpf.h.
@@ -138,6 +138,11 @@ fn changed(frame: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         frame[at] = frame[at].wrapping_add(1);
         frame
     })
+}
+
+#[test]
+fn the_verifier_accepts_both_programs_with_room_to_spare() {
+    check_sizes(&Kernel::with(&backend()).loaded, &["sluice_clamp", "sluice_decap"]);
 }
 
 #[test]

@@ -20,6 +20,10 @@ use nix::unistd::Pid;
 /// bytes that the frame gained and nobody wrote. It is longer than what any frame gains.
 const BEFORE: [u8; 64] = [0xa5; 64];
 
+/// The verifier's limit is a million (`BPF_COMPLEXITY_LIMIT_INSNS` in linux/bpf.h); other kernels verify
+/// more or less of the same program than this one, so half of it is left free.
+const MOST_VERIFIED: u32 = 500_000;
+
 /// The program and its maps.
 pub struct PacketPath {
     loaded: Ebpf,
@@ -127,6 +131,11 @@ impl PacketPath {
         self.loaded.program("sluice").unwrap().try_into().unwrap()
     }
 
+    /// Prints how large its programs are, and holds them to the verifier's limit.
+    pub fn check_sizes(&self) {
+        check_sizes(&self.loaded, &["sluice", "sluice_second"]);
+    }
+
     /// Runs the program on a frame that comes in by an interface of this network namespace.
     pub fn run(&self, frame: &[u8], interface: u32) -> Ran {
         run(self.program(), frame, interface)
@@ -135,6 +144,24 @@ impl PacketPath {
     /// What all CPUs counted of a verdict.
     pub fn verdict(&self, number: u32) -> Count {
         counted(&self.verdicts, number)
+    }
+}
+
+/// Prints how large the programs of an object are, which are these, and holds them to the verifier's limit.
+pub fn check_sizes(loaded: &Ebpf, names: &[&str]) {
+    let mut programs: Vec<_> = loaded.programs().collect();
+    programs.sort_by_key(|(name, _)| *name);
+    assert_eq!(programs.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
+    for (name, program) in programs {
+        let info = program.info().unwrap();
+        let verified = info.verified_instruction_count().unwrap();
+        println!(
+            "{name}: {} instructions, {verified} verified, {} bytes of machine code",
+            info.size_translated().unwrap() / 8,
+            info.size_jitted(),
+        );
+        assert!(verified > 0, "the kernel says nothing of {name}");
+        assert!(verified <= MOST_VERIFIED, "{verified} instructions of {name} were verified");
     }
 }
 

@@ -113,7 +113,7 @@ impl Pins {
         read().map_err(|error: io::Error| pin_error("read", &self.folder, error))
     }
 
-    /// Removes every pin, the links first, and the folder unless something else is in it.
+    /// Removes every pin, the links first, and the folder if it is empty and may be removed.
     pub(super) fn remove_all(&self) -> Result<()> {
         for pin in self.links()?.into_iter().chain(self.all_stages()?) {
             remove(&pin)?;
@@ -124,10 +124,15 @@ impl Pins {
             remove(&self.map(name))?;
             remove(&self.next().map(name))?;
         }
+        // A folder that was handed over is not this user's to remove.
         match fs::remove_dir(&self.folder).map_err(|error| (error.kind(), error)) {
-            Ok(()) | Err((io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy, _)) => {
-                Ok(())
-            }
+            Ok(())
+            | Err((
+                io::ErrorKind::DirectoryNotEmpty
+                | io::ErrorKind::ResourceBusy
+                | io::ErrorKind::PermissionDenied,
+                _,
+            )) => Ok(()),
             Err((_, error)) => Err(pin_error("remove", &self.folder, error)),
         }
     }
