@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Layer-4 load balancer: keeps the XDP packet path in step with the configuration.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, mut_subcommand("decap", without_config))]
 struct Args {
     /// The configuration file.
     #[arg(long, global = true, value_name = "FILE", default_value = "/etc/lb/lb.toml")]
@@ -36,6 +36,12 @@ enum Command {
     Decap(DecapArgs),
     /// Remove programs, pins and managed addresses that a stopped agent has left; open flows end.
     Detach,
+}
+
+/// A backend has no configuration file: `decap` takes the option as any other command does, and does not show it.
+fn without_config(decap: clap::Command) -> clap::Command {
+    let config = clap::Arg::new("config").long("config").value_parser(clap::value_parser!(PathBuf));
+    decap.arg(config.hide(true))
 }
 
 fn main() -> ExitCode {
@@ -109,5 +115,26 @@ fn log_to_stderr(filter: &str) -> Result<(), Box<dyn std::error::Error + Send + 
     match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => log.without_time().try_init(),
         None => log.try_init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn decap_takes_the_file_of_the_other_commands_and_does_not_show_it() {
+        let words = "lb-agent decap --interface eth0 --vip 203.0.113.10 --config /tmp/lb.toml";
+        assert!(Args::try_parse_from(words.split(' ')).is_ok());
+        let mut all = Args::command();
+        all.build();
+        let mut help = |name| {
+            let command = all.find_subcommand_mut(name).unwrap();
+            command.render_long_help().to_string()
+        };
+        assert!(!help("decap").contains("--config"));
+        assert!(help("detach").contains("--config"));
     }
 }

@@ -22,7 +22,7 @@ mod tests;
 mod ways;
 
 pub use state::Agent;
-pub use ways::detour_remedy;
+pub use ways::{SAME_MODE, detour_remedy};
 
 /// What is probed: one address of one backend of one service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -99,7 +99,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             xdp_mode: XdpMode::Auto,
             max_flows: 1 << 20,
             fragments: Fragments::Follow,
-            full_nat: FullNat { sources: Vec::new(), ports: 20_000..=60_999 },
+            full_nat: FullNat { sources: Vec::new(), ports: 20_000..=32_767 },
             tunnel: Tunnel { sources: Vec::new(), gue_port: 6_080 },
             timeouts: Timeouts {
                 tcp_syn: Duration::from_secs(10),

@@ -41,12 +41,23 @@ fn benches(rows: &[Row]) -> Vec<&'static str> {
 /// Date, CPU, kernel and number of CPUs.
 fn machine() -> Result<String> {
     let date = run(Command::new("date").args(["--utc", "+%F"]))?;
-    let kernel = run(Command::new("uname").args(["--kernel-release", "--machine"]))?;
+    let kernel = run(Command::new("uname").arg("--kernel-release"))?;
+    let architecture = std::env::consts::ARCH;
     let info = std::fs::read_to_string("/proc/cpuinfo").context("read /proc/cpuinfo")?;
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let model = model.map_or("unknown CPU", |(_, name)| name.trim());
     let n_cpus = std::thread::available_parallelism().context("count the CPUs")?;
-    Ok(format!("{}: {model}, {n_cpus} CPUs, Linux {}", date.trim(), kernel.trim()))
+    Ok(format!(
+        "{}: {model}, {n_cpus} CPUs, Linux {} {architecture}",
+        date.trim(),
+        version(&kernel)
+    ))
+}
+
+/// Major and minor number of a kernel's release; what follows is the distribution's.
+fn version(release: &str) -> String {
+    let numbers: Vec<_> = release.trim().split('.').take(2).collect();
+    numbers.join(".")
 }
 
 fn table(rows: &[Row]) -> String {
@@ -92,6 +103,12 @@ mod tests {
         let new = replaced(page, "wire", "new\n").unwrap();
         assert_eq!(new, "a\n<!-- wire -->\nnew\n<!-- end of wire -->\nb\n");
         assert_eq!(replaced(page, "packet", "new\n"), None);
+    }
+
+    #[test]
+    fn a_kernel_is_named_by_its_first_two_numbers() {
+        assert_eq!(version("6.18.44-cloud-amd64\n"), "6.18");
+        assert_eq!(version("6.18\n"), "6.18");
     }
 
     #[test]

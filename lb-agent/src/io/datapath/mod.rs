@@ -192,9 +192,10 @@ const _: () = {
     proved::<FlowTable>();
 };
 
-/// Memory that the flow table takes, in bytes.
-pub fn flow_table_bytes(max_flows: u32) -> Result<u64> {
-    Geometry::for_flows(max_flows).map(Geometry::bytes)
+/// Memory that the maps take, in bytes. Those per CPU have room for every CPU that may be plugged in.
+pub fn map_bytes(max_flows: u32) -> Result<u64> {
+    let n_cpus = u64::from(prepare::cpus()?);
+    Geometry::for_flows(max_flows).map(|geometry| shape::bytes(geometry, n_cpus))
 }
 
 /// Detaches from all interfaces and removes program and maps. False if there was nothing.

@@ -58,8 +58,8 @@ impl Maps {
     }
 }
 
-/// The CPUs that may ever run, which share the ports of full NAT.
-fn cpus() -> Result<u16> {
+/// The CPUs that may ever run, which share the ports of full NAT and have a copy each of maps per CPU.
+pub(super) fn cpus() -> Result<u16> {
     let cpus = nr_cpus().map_err(|(_, error)| Source::from(error)).on("write", map::SETTINGS)?;
     Ok(u16::try_from(cpus).unwrap_or(u16::MAX))
 }

@@ -60,12 +60,6 @@ impl Geometry {
     pub(super) fn mask(self) -> u32 {
         self.buckets.saturating_sub(1)
     }
-
-    /// Memory of both maps.
-    pub(super) fn bytes(self) -> u64 {
-        let of = |entries: u32, size: u32| u64::from(entries) * u64::from(size);
-        of(self.buckets, size::<Bucket>()) + of(self.cells, size::<Detail>())
-    }
 }
 
 /// What the kernel knows of a map.
@@ -103,6 +97,20 @@ impl Shape {
 
     fn lru<K, V>(entries: u32) -> Self {
         Self { kind: MapType::LruHash, ..Self::hash::<K, V>(entries, 0) }
+    }
+
+    /// Memory, as the kernel reckons it (`map_mem_usage` in kernel/bpf/arraymap.c and hashtab.c), with an element's
+    /// head of 48 bytes (`htab_elem`), buckets of 16, and a pointer to what lies on each CPU.
+    fn bytes(&self, n_cpus: u64) -> u64 {
+        let entries = u64::from(self.entries);
+        let [key, value] = [self.key, self.value].map(|size| u64::from(size).next_multiple_of(8));
+        if matches!(self.kind, MapType::Hash | MapType::LruHash) {
+            return entries * (48 + key + value) + entries.next_power_of_two() * 16;
+        }
+        if self.kind == MapType::PerCpuArray {
+            return entries * (8 + value * n_cpus);
+        }
+        entries * value
     }
 
     fn read(path: &Path, map: &'static str) -> Result<Self> {
@@ -143,6 +151,11 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::LISTENER_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_LISTENERS)),
         (map::BACKEND_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_BACKENDS)),
     ]
+}
+
+/// Memory of all pinned maps; the others take about one MiB.
+pub(super) fn bytes(geometry: Geometry, n_cpus: u64) -> u64 {
+    shapes(geometry).iter().map(|(_, shape)| shape.bytes(n_cpus)).sum()
 }
 
 /// Refuses pinned maps that differ in any way from what this agent would create.
@@ -198,9 +211,16 @@ mod tests {
     fn the_flow_table_holds_four_cells_for_each_flow() {
         let table = Geometry::for_flows(1_048_576).unwrap();
         assert_eq!(table, Geometry { buckets: 524_288, cells: 4_194_304 });
-        assert_eq!(table.bytes(), 288 << 20);
         assert_eq!(Geometry::for_flows(1_000_000).unwrap(), table);
         assert_eq!(Geometry::for_flows(1).unwrap(), Geometry { buckets: 4, cells: 32 });
+    }
+
+    #[test]
+    fn pinned_maps_take_what_the_requirements_name_without_the_room_for_fragments() {
+        let table = Geometry::for_flows(1_048_576).unwrap();
+        let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
+        let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
+        assert_eq!(mib, [288 + 93, 14]);
     }
 
     #[test]

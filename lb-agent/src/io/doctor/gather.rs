@@ -12,7 +12,7 @@ use futures::StreamExt;
 use nix::ifaddrs::getifaddrs;
 
 use super::{Ephemeral, Facts, Interface, Peer};
-use crate::io::datapath::{flow_table_bytes, is_on_bpffs};
+use crate::io::datapath::{is_on_bpffs, map_bytes};
 use crate::io::netlink::{Link, links};
 use crate::model::config::Config;
 
@@ -48,7 +48,7 @@ pub async fn gather(
         forwarding_v4: sysctl("ipv4/ip_forward"),
         forwarding_v6: sysctl("ipv6/conf/all/forwarding"),
         max_flows: datapath.max_flows,
-        flow_table: flow_table_bytes(datapath.max_flows).unwrap_or_default(),
+        maps: map_bytes(datapath.max_flows).unwrap_or_default(),
         memory: memory(),
     }
 }

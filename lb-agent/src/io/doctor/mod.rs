@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use lb_common::api::Check;
 
-use crate::model::agent::detour_remedy;
+use crate::model::agent::{SAME_MODE, detour_remedy};
 
 pub use gather::{addresses, gather, sysctl};
 pub use ports::Ephemeral;
@@ -57,8 +57,8 @@ pub struct Facts {
     pub forwarding_v6: Option<u32>,
     /// `max_flows` of the configuration.
     pub max_flows: u32,
-    /// Memory that the flow table takes, in bytes.
-    pub flow_table: u64,
+    /// Memory that the maps take, the flow table included, in bytes.
+    pub maps: u64,
     /// Memory of the machine, in bytes.
     pub memory: Option<u64>,
 }
@@ -111,7 +111,7 @@ pub struct Peer {
 
 /// Judges what was found, in the order in which an operator would set things right.
 pub fn evaluate(facts: &Facts) -> Vec<Check> {
-    let mut checks = vec![bpffs(facts), flow_table(facts)];
+    let mut checks = vec![bpffs(facts), memory(facts)];
     for interface in &facts.interfaces {
         checks.push(link(interface));
         if interface.exists {
@@ -146,17 +146,17 @@ fn bpffs(facts: &Facts) -> Check {
 }
 
 /// The kernel takes it when the agent starts, whether there are flows or not.
-fn flow_table(facts: &Facts) -> Check {
+fn memory(facts: &Facts) -> Check {
     let takes = format!(
-        "{} MiB of kernel memory for {} flows",
-        facts.flow_table.div_ceil(1 << 20),
+        "{} MiB of the kernel's, with {} flows",
+        facts.maps.div_ceil(1 << 20),
         facts.max_flows
     );
-    if facts.memory.is_some_and(|memory| facts.flow_table > memory / 2) {
+    if facts.memory.is_some_and(|memory| facts.maps > memory / 2) {
         let detail = format!("{takes}, which is more than half of the machine's");
-        return bad("flow table", detail, "lower [datapath] max_flows: a flow takes 288 bytes");
+        return bad("memory", detail, "lower [datapath] max_flows: a flow takes 288 bytes");
     }
-    good("flow table", takes)
+    good("memory", takes)
 }
 
 fn link(interface: &Interface) -> Check {
@@ -218,9 +218,6 @@ pub fn mixed_modes<'a>(
          unseen"
     ))
 }
-
-/// What to do about interfaces of different modes.
-pub const SAME_MODE: &str = "set [datapath] xdp_mode = \"generic\" and restart lb-agent";
 
 fn modes(interfaces: &[Interface]) -> Option<Check> {
     let modes = interfaces.iter().filter_map(|i| Some((i.name.as_str(), i.mode.as_deref()?)));

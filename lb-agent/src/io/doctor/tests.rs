@@ -41,7 +41,7 @@ fn host_in_order() -> Facts {
         forwarding_v4: Some(0),
         forwarding_v6: Some(0),
         max_flows: 1 << 20,
-        flow_table: 288 << 20,
+        maps: 408 << 20,
         memory: Some(4 << 30),
     }
 }
@@ -75,7 +75,7 @@ fn every_fault_is_found_alone_and_named() {
         (|f| f.interfaces[0].lro = Some(true), "LRO eth0", "ethtool -K eth0 lro off"),
         (|f| f.interfaces[0].up = false, "interface eth0", "ip link set eth0 up"),
         (|f| f.interfaces[0].running = false, "interface eth0", "cable"),
-        (|f| f.memory = Some(512 << 20), "flow table", "max_flows"),
+        (|f| f.memory = Some(512 << 20), "memory", "max_flows"),
         (|f| f.interfaces[1].mtu = Some(9000), "MTU", "same MTU"),
         (|f| f.addresses.clear(), "VIP 203.0.113.10", "log"),
         (
@@ -119,8 +119,7 @@ fn what_only_the_hosts_own_stack_minds_is_told_and_no_fault() {
 #[test]
 fn driver_and_memory_are_told() {
     assert_eq!(said("interface eth0", |_| {}), "is up, driver veth");
-    let flow_table = said("flow table", |_| {});
-    assert_eq!(flow_table, "288 MiB of kernel memory for 1048576 flows");
+    assert_eq!(said("memory", |_| {}), "408 MiB of the kernel's, with 1048576 flows");
 }
 
 #[test]

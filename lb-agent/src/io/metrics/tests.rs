@@ -189,3 +189,36 @@ async fn a_core_loop_that_is_stuck_is_not_alive() {
     let livez = fetch(address, "/livez").await;
     assert!(livez.starts_with("HTTP/1.1 503") && livez.contains("within 1s"), "{livez}");
 }
+
+/// The page of metrics as a scrape has them: a row for each family, with the labels of its first sample.
+fn metrics_page(scrape: &str) -> String {
+    let mut page = String::from(
+        "# Metrics\n\nWhat `/metrics` of `[metrics] listen` tells, for Prometheus; `/livez` and `/readyz` are beside it.\n\
+         [verdicts.md](verdicts.md) has the values of the label `verdict`. This page is generated from the code:\n\
+         `UPDATE_DOCS=1 cargo test -p lb-agent --lib metrics`.\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for family in scrape.split("# HELP ").skip(1) {
+        let lines: Vec<_> = family.lines().collect();
+        let (name, help) = lines[0].split_once(' ').unwrap();
+        let kind = lines[1].rsplit(' ').next().unwrap();
+        let labels = lines[2].split_once('{').map_or("", |(_, labels)| labels);
+        let labels: Vec<_> = labels
+            .split(',')
+            .filter_map(|label| Some(format!("`{}`", label.split_once('=')?.0)))
+            .collect();
+        let labels = labels.join(", ");
+        page.extend([format!("| `{name}` | {kind} | {labels} | {help} |\n")]);
+    }
+    page
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let wanted = metrics_page(&text::render(world()).unwrap());
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &wanted).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(kept, wanted, "docs/metrics.md is not what the code says");
+}

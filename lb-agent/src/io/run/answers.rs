@@ -14,6 +14,7 @@ use crate::io::datapath::{Counters, DatapathError};
 use crate::io::doctor;
 use crate::io::message::{Call, Failure, FlowFilter, Reply};
 use crate::io::metrics::Snapshot;
+use crate::model::agent::SAME_MODE;
 use crate::model::config::diff;
 use crate::model::overlay::Overlay;
 use crate::model::tables::server;
@@ -168,7 +169,7 @@ impl Runtime {
 pub(super) fn mixed_modes(interfaces: &[Interface]) -> Option<String> {
     let modes = interfaces.iter().map(|i| (i.name.as_str(), i.mode.as_str()));
     let mixed = doctor::mixed_modes(&modes)?;
-    Some(format!("{mixed}; {}", doctor::SAME_MODE))
+    Some(format!("{mixed}; {SAME_MODE}"))
 }
 
 fn by_verdict(counters: &Counters) -> Vec<VerdictCount> {

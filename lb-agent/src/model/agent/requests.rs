@@ -26,7 +26,12 @@ impl Agent {
         let fixed = needs_restart(&self.running.file, &file);
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
-            let remedy = "write it into the file and restart lb-agent";
+            let is_kept_by_links = fixed.iter().any(|key| key == "datapath.xdp_mode");
+            let remedy = if is_kept_by_links {
+                "stop lb-agent, run `lb-agent detach` (open flows end), write it into the file and start lb-agent"
+            } else {
+                "write it into the file and restart lb-agent"
+            };
             return Err(Refusal::Invalid(format!("{keys} cannot change at run time: {remedy}")));
         }
         let none = Overlay::default();

@@ -239,6 +239,19 @@ fn keys_that_need_a_restart_refuse_a_load_and_leave_no_trace() {
 }
 
 #[test]
+fn another_xdp_mode_is_refused_with_the_way_there() {
+    let mut world = World::begin(config(vec![shop(2)]));
+    let mut generic = config(vec![shop(2)]);
+    generic.datapath.xdp_mode = crate::model::config::XdpMode::Generic;
+    let Err(Refusal::Invalid(reason)) = world.load(generic) else { panic!("not refused") };
+    assert_eq!(
+        reason,
+        "datapath.xdp_mode cannot change at run time: stop lb-agent, run `lb-agent detach` (open flows \
+         end), write it into the file and start lb-agent"
+    );
+}
+
+#[test]
 fn a_refused_load_that_nobody_waits_for_is_noticed() {
     let mut world = World::begin(config(vec![shop(2)]));
     let mut moved = config(vec![shop(1)]);

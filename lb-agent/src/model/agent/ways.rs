@@ -120,10 +120,14 @@ impl Agent {
     }
 }
 
+/// What to do about interfaces of different XDP modes. What is attached keeps its mode until it is detached.
+pub const SAME_MODE: &str = "stop lb-agent, run `lb-agent detach` (open flows end), set [datapath] xdp_mode = \
+                             \"generic\", and start it";
+
 /// What to do about backends that are reached by an interface which Sluice does not use.
 pub fn detour_remedy(interface: &str) -> String {
     format!(
-        "route to it by one that is, or add {interface} there, with xdp_mode = \"generic\" unless its driver \
-         has native XDP, and restart lb-agent"
+        "route to it by one that is, or add {interface} there and restart lb-agent; unless its driver has \
+         native XDP, {SAME_MODE}"
     )
 }

@@ -13,7 +13,8 @@ use super::reader::{Located, Table};
 use super::value::{Parsed, integer, string};
 use super::{FullNat, Tunnel};
 
-const PORTS: RangeInclusive<u16> = 20_000..=60_999;
+/// Below what Linux takes for its own connections unless told otherwise (`ip_local_port_range`).
+const PORTS: RangeInclusive<u16> = 20_000..=32_767;
 
 /// The registered port of GUE (IANA: gue, 6080).
 const GUE_PORT: u32 = 6_080;
@@ -93,12 +94,12 @@ fn check(address: IpAddr) -> Parsed<()> {
 
 /// Two ports with a hyphen in between, or one.
 fn ports(value: &DeValue<'_>) -> Parsed<RangeInclusive<u16>> {
-    let text = string(value, "\"20000-60999\"")?;
+    let text = string(value, "\"20000-32767\"")?;
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let range = first.trim().parse().ok().zip(last.trim().parse().ok());
     let range = range.filter(|(first, last)| (1..=*last).contains(first));
     range.map(|(first, last)| first..=last).ok_or_else(|| {
         let message = format!("{text:?} is not a range of ports");
-        Fault::new(message, "write the first and the last one, as in \"20000-60999\"")
+        Fault::new(message, "write the first and the last one, as in \"20000-32767\"")
     })
 }

@@ -112,8 +112,9 @@ fn a_backend_behind_another_interface_is_named_once_and_not_served() {
     }
     assert_eq!(world.rotation(), ["web2"]);
     let warning = "backend web1 of service shop is reached by br0, which is not in [datapath] \
-                   interfaces, and gets no packets: route to it by one that is, or add br0 there, \
-                   with xdp_mode = \"generic\" unless its driver has native XDP, and restart lb-agent";
+                   interfaces, and gets no packets: route to it by one that is, or add br0 there \
+                   and restart lb-agent; unless its driver has native XDP, stop lb-agent, run `lb-agent detach` \
+                   (open flows end), set [datapath] xdp_mode = \"generic\", and start it";
     assert_eq!(world.warnings[before..], [warning]);
     assert_eq!(world.agent.summary().warnings, [warning]);
     world.told(&[v4(1), v6(1)], &known());
