@@ -9,9 +9,10 @@ use crate::family::{Family, Ip};
 use crate::flight::Flight;
 use crate::flow::is_within;
 use crate::identify::is_for_us;
+use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
 use crate::reply;
-use crate::send::{is_full_nat, send};
+use crate::send::send;
 use crate::tables::Tables;
 
 /// Ticks for which the fragments of a packet may come, at least: more than a receiver waits for them

@@ -14,9 +14,10 @@ use crate::flight::Flight;
 use crate::flow::Tuple;
 use crate::identify::is_for_us;
 use crate::lookup::{find_flow, find_reply};
+use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
 use crate::relay;
-use crate::send::{is_full_nat, way_to};
+use crate::send::way_to;
 use crate::tables::Tables;
 use crate::transport::{TCP_CHECK, udp_checksum};
 

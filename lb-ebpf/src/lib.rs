@@ -37,6 +37,7 @@ pub mod host;
 pub mod icmp;
 mod lookup;
 pub mod migrate;
+mod nat;
 pub mod packet;
 mod quick;
 pub mod tables;

@@ -10,7 +10,7 @@ use crate::family::{Family, TCP};
 use crate::flight::Flight;
 use crate::flow::Found;
 use crate::lookup::{find_reply, reply_tuple};
-use crate::send::is_full_nat;
+use crate::nat::is_full_nat;
 use crate::source;
 use crate::tables::Tables;
 

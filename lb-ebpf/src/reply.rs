@@ -5,7 +5,6 @@ use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
 use crate::World;
-use crate::checksum::Sum;
 use crate::detail;
 use crate::draw;
 use crate::family::{Family, Shape};
@@ -14,10 +13,11 @@ use crate::flow::{Found, Tuple};
 use crate::forward::{closed_state, closes, partner_state};
 use crate::identify::is_for_us;
 use crate::lookup::{find_flow, find_reply_quickly};
+use crate::nat::{is_full_nat, rewrite};
 use crate::packet::{Frame, Packet};
-use crate::send::{count, is_full_nat};
+use crate::send::count;
 use crate::tables::Tables;
-use crate::transport::{self, ACK, Port};
+use crate::transport::{ACK, Port};
 
 /// Finds the flow that a packet answers.
 #[inline(always)]
@@ -105,39 +105,11 @@ fn deliver_here<A: Family, F: Frame, T: Tables>(
         count(world, listener, id, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
-    if rewrite(packet, flight, backend).is_none() {
+    if rewrite(packet, flight, backend, Port::Source).is_none() {
         return Verdict::Malformed;
     }
     count(world, listener, id, |traffic| traffic.reply.add(flight.bytes));
     Verdict::ToClient
-}
-
-#[inline(always)]
-fn rewrite<A: Family, F: Frame>(
-    packet: &Packet<F>,
-    flight: &Flight<A>,
-    backend: &Backend,
-) -> Option<()> {
-    let ip = &flight.ip;
-    let header = A::header(packet, ip.start)?;
-    A::set_source(header, A::from_words(&backend.vip));
-    let ports = Sum::default().change(backend.port, backend.vip_port);
-    let mut addresses = Sum::of(!backend.delta).without(ports);
-    let mut all = Sum::of(!backend.delta);
-    if is_full_nat(backend) {
-        A::set_destination(header, flight.peer);
-        let client = A::change(Sum::default(), ip.destination, flight.peer);
-        addresses = addresses.join(client);
-        all = all.join(client).change(flight.transport.destination_port, flight.peer_port);
-    }
-    A::pass_on(header, ip.ttl, addresses);
-    if ip.shape == Shape::LATER_FRAGMENT {
-        return Some(());
-    }
-    if is_full_nat(backend) {
-        transport::set_port(packet, ip, Port::Destination, flight.peer_port)?;
-    }
-    transport::rewrite(packet, ip, Port::Source, backend.vip_port, all)
 }
 
 /// Whether the backend answers for the first time.

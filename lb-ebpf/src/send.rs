@@ -4,14 +4,14 @@ use lb_common::layout::{Backend, Forward, Traffic};
 use lb_common::verdict::Verdict;
 
 use crate::World;
-use crate::checksum::Sum;
 use crate::ethernet::Tags;
-use crate::family::{Family, Shape};
+use crate::family::Family;
 use crate::flight::Flight;
+use crate::nat::rewrite;
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 use crate::too_big;
-use crate::transport::{self, Port};
+use crate::transport::Port;
 
 /// [`send_here`] as a function of its own.
 #[inline(never)]
@@ -42,7 +42,7 @@ pub(crate) fn send_here<A: Family, F: Frame, T: Tables>(
         count(world, backend.listener, id, |traffic| traffic.dropped += 1);
         return too_big::report(world, flight, usize::from(backend.mtu) - room);
     }
-    if backend.is_nat() && rewrite(packet, flight, backend).is_none() {
+    if backend.is_nat() && rewrite(packet, flight, backend, Port::Destination).is_none() {
         return refuse(world, flight, Verdict::Malformed);
     }
     count(world, backend.listener, id, |traffic| traffic.forward.add(flight.bytes));
@@ -63,40 +63,6 @@ pub(crate) fn way_to<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> us
         return 0;
     }
     crate::tunnel::choose(flight, backend)
-}
-
-/// Whether the backend sees a source of ours instead of the client.
-#[inline(always)]
-pub(crate) fn is_full_nat(backend: &Backend) -> bool {
-    backend.forward == Forward::FullNat.number()
-}
-
-#[inline(always)]
-fn rewrite<A: Family, F: Frame>(
-    packet: &Packet<F>,
-    flight: &Flight<A>,
-    backend: &Backend,
-) -> Option<()> {
-    let ip = &flight.ip;
-    let header = A::header(packet, ip.start)?;
-    A::set_destination(header, A::from_words(&backend.address));
-    let ports = Sum::default().change(backend.vip_port, backend.port);
-    let mut addresses = Sum::of(backend.delta).without(ports);
-    let mut all = Sum::of(backend.delta);
-    if is_full_nat(backend) {
-        A::set_source(header, flight.peer);
-        let source = A::change(Sum::default(), ip.source, flight.peer);
-        addresses = addresses.join(source);
-        all = all.join(source).change(flight.transport.source_port, flight.peer_port);
-    }
-    A::pass_on(header, ip.ttl, addresses);
-    if ip.shape == Shape::LATER_FRAGMENT {
-        return Some(());
-    }
-    if is_full_nat(backend) {
-        transport::set_port(packet, ip, Port::Source, flight.peer_port)?;
-    }
-    transport::rewrite(packet, ip, Port::Destination, backend.port, all)
 }
 
 /// Counts a packet that goes no further at its listener.
