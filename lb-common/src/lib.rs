@@ -110,9 +110,9 @@ pub mod map {
         FLOWS,
         DETAILS,
         INTERFACES,
+        FRAGMENTS,
         VERDICTS,
         LISTENER_TRAFFIC,
         BACKEND_TRAFFIC,
-        FRAGMENTS,
     ];
 }
