@@ -176,11 +176,14 @@ impl Bench<'_> {
     }
 }
 
+/// Packets of the kernel's own, such as those that look for IPv6 neighbours, that may meet the program too.
+const STRAYS: u32 = 100;
+
 /// A full table may have no place for a flow: one in a thousand is forgiven, and none elsewhere.
 fn expect_nearly_all(case: Case, packets: u32, met: u64) -> Result<()> {
     let forgiven = if case.kind == Kind::NewWhereFull { packets / 1_000 } else { 0 };
     let verdict = case.kind.verdict().name();
-    let expected = u64::from(packets - forgiven)..=u64::from(packets);
+    let expected = u64::from(packets - forgiven)..=u64::from(packets + STRAYS);
     ensure!(expected.contains(&met), "{met} of {packets} packets ended as {verdict}");
     Ok(())
 }
