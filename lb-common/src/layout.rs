@@ -59,12 +59,15 @@ pub fn socket(address: &Address, port: u16, family: u8) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip(address, family)?, u16::from_be(port)))
 }
 
+/// Secret key of the flow hash: ten words of 32 bits.
+pub type HashKey = [u64; 5];
+
 /// What is the same for all packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// Secret key of the flow hash; drawn once, kept as long as the flow table lives.
-    pub hash_key: [u64; 2],
+    /// Drawn once, kept as long as the flow table lives.
+    pub hash_key: HashKey,
     /// Number of buckets of the flow table, less one; the number is a power of two.
     pub bucket_mask: u32,
     /// [`LAYOUT_VERSION`](crate::LAYOUT_VERSION) of whoever created the maps.

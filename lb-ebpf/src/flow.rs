@@ -4,9 +4,9 @@
 //! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
 
 use lb_common::cell::{Cell, State, TAG_BITS};
-use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Settings};
+use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey, Settings};
 
-use crate::family::{Family, mix};
+use crate::family::{Family, product, spread};
 use crate::place::{Place, first_bucket, second_bucket};
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
@@ -44,12 +44,10 @@ pub struct Tuple<F: Family> {
 impl<F: Family> Tuple<F> {
     /// The keyed hash that places the flow.
     #[inline(always)]
-    pub fn hash(&self, key: &[u64; 2]) -> u64 {
-        let rest = (u64::from(self.source_port) << 24)
-            | (u64::from(self.destination_port) << 8)
-            | u64::from(self.protocol);
-        let hash = F::mix(key[0], self.source, self.destination);
-        mix(hash ^ rest ^ key[1])
+    pub fn hash(&self, key: &HashKey) -> u64 {
+        let ports = u32::from(self.source_port) | (u32::from(self.destination_port) << 16);
+        let addresses = F::products(key, self.source, self.destination);
+        spread(addresses.wrapping_add(product(key[4], ports, self.protocol.into())))
     }
 }
 
@@ -110,25 +108,6 @@ impl<T: Tables> Flows<'_, T> {
             from = position + 1;
         }
         found
-    }
-
-    /// [`Self::find`], where the flow is most often found at the first look at its first bucket.
-    #[inline(always)]
-    pub fn find_quickly(&self, hash: u64, accept: impl Fn(&Found) -> bool) -> Found {
-        let index = first_bucket(hash, self.settings.bucket_mask);
-        let Some(bucket) = self.tables.bucket(index) else { return Found::NONE };
-        for slot in rolled(CELLS_PER_BUCKET) {
-            let cell = Cell(bucket.load(slot));
-            let candidate = Found { place: Place { bucket: index, slot }, cell };
-            if cell.tag() == tag_of(hash)
-                && !cell.is_empty()
-                && !cell.is_expired(self.tick, &self.settings.timeouts)
-                && accept(&candidate)
-            {
-                return candidate;
-            }
-        }
-        self.find(hash, accept)
     }
 
     /// The place of a position in the flow's two buckets, one after the other.

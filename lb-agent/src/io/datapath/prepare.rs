@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use aya::util::nr_cpus;
-use lb_common::layout::{Interface, Settings};
+use lb_common::layout::{HashKey, Interface, Settings};
 use lb_common::{LAYOUT_VERSION, map};
 use zerocopy::FromZeros;
 
@@ -65,8 +65,8 @@ pub(super) fn cpus() -> Result<u16> {
 }
 
 /// `/dev/random` waits, early after a boot, until the kernel's generator is seeded.
-fn draw_key() -> io::Result<[u64; 2]> {
-    let mut bytes = [0; 16];
+fn draw_key() -> io::Result<HashKey> {
+    let mut bytes = [0; size_of::<HashKey>()];
     File::open("/dev/random")?.read_exact(&mut bytes)?;
     Ok(zerocopy::transmute!(bytes))
 }
