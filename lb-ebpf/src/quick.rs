@@ -107,11 +107,12 @@ fn parse<A: Family, F: Frame>(packet: &Packet<F>) -> Option<(Ip<A>, Transport)> 
 #[inline(always)]
 fn strange<A: Family, T: Tables>(tables: &T, tuple: &Tuple<A>) -> Option<Verdict> {
     let to = marks::<A, T>(tables, tuple.destination);
-    if to & filter::port(tuple.destination_port, tuple.protocol) != 0 {
+    if to & filter::requests(tuple.destination_port, tuple.protocol) != 0 {
         return None;
     }
     let is_vip = to & filter::VIP != 0;
-    if !is_vip && marks::<A, T>(tables, tuple.source) & filter::REPLIES != 0 {
+    let replies = filter::replies(tuple.source_port, tuple.protocol);
+    if !is_vip && marks::<A, T>(tables, tuple.source) & replies != 0 {
         return None;
     }
     let vip = if is_vip { A::vip(tables, tuple.destination) } else { None };
