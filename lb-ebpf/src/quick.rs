@@ -70,6 +70,9 @@ fn of_family<A: Family, F: Frame, T: Tables>(
     if let Some(verdict) = strange(tables, &tuple) {
         return Some(rest(verdict));
     }
+    if ip.ttl <= 1 || transport.flags & (SYN | FIN | RST) != 0 {
+        return None;
+    }
     let hash = tuple.hash(&settings.hash_key);
     let (cell, place) = find(tables, settings, hash)?;
     let backend = tables.backend(cell.backend())?;
@@ -77,8 +80,7 @@ fn of_family<A: Family, F: Frame, T: Tables>(
     let mac = packet.window::<{ EthHdr::LEN }>(0)?.mac_at::<0>();
     let plain =
         Plain { ip, transport, bytes, mac, interface, settings, hash, cell, place, backend };
-    let is_quiet = plain.ip.ttl > 1 && plain.transport.flags & (SYN | FIN | RST) == 0;
-    if !is_quiet || !is_up::<A>(backend, plain.ip.protocol) || !is_for_us(tables, &plain) {
+    if !is_up::<A>(backend, plain.ip.protocol) || !is_for_us(tables, &plain) {
         return None;
     }
     go::go(packet, tables, &plain)
