@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::attach::FITS_A_PAGE;
+
 /// An error below, whatever library it comes from.
 pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -126,6 +128,20 @@ pub enum DatapathError {
         /// The mode that was tried last.
         mode: &'static str,
         /// Why not.
+        source: Source,
+    },
+    /// Frames may be longer than a page.
+    #[error(
+        "attach to {interface} in native mode: its MTU is {mtu}, and frames must fit into one page; \
+         `ip link set dev {interface} mtu {FITS_A_PAGE}` is small enough (of a veth, on both ends), and \
+         generic mode takes longer frames at a cost"
+    )]
+    Jumbo {
+        /// The interface.
+        interface: String,
+        /// Bytes of its longest packet.
+        mtu: u32,
+        /// What the driver says.
         source: Source,
     },
     /// The kernel refused the program of a backend for what goes out.

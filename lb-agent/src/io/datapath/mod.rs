@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use lb_common::api;
 
+pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
 pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
