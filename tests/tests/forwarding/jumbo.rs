@@ -4,12 +4,12 @@ use lb_tests::command::run;
 use lb_tests::load::TIMEOUT;
 use lb_tests::stage::Stage;
 use lb_tests::udp_echo::{UdpEcho, ask, connect};
-use lb_tests::world::{Arms, World, vips};
+use lb_tests::world::{Arms, Host, World, vips};
 
 use crate::fragments::{DNS, dns_by};
 
 /// Gives every link of the world an MTU of 9,000, and takes away the programs that only native mode needs.
-fn widen(world: &World) {
+fn widen(world: &World, backend: &Host) {
     std::fs::remove_dir_all(world.link_path()).unwrap();
     let widen = |interface: &str| format!("link set {interface} mtu 9000");
     world.client.namespace.ip(&widen("eth0")).unwrap();
@@ -17,7 +17,7 @@ fn widen(world: &World) {
     for port in ["director", "web1"] {
         world.port(port).namespace.ip(&widen(port)).unwrap();
     }
-    world.backends[0].namespace.ip(&widen("eth0")).unwrap();
+    backend.namespace.ip(&widen("eth0")).unwrap();
     for interface in world.interfaces() {
         let mut ethtool = world.director.command("ethtool");
         run(ethtool.args(["-K", interface, "gro", "off"])).unwrap();
@@ -27,7 +27,7 @@ fn widen(world: &World) {
 #[test]
 fn jumbo_frames_pass_whole_and_the_doctor_says_what_they_cost() {
     let world = World::new(Arms::Two, 1).unwrap();
-    widen(&world);
+    widen(&world, &world.backends[0]);
     let _echo = UdpEcho::start(&world.backends[0], DNS).unwrap();
     let stage = Stage::set(&world, &dns_by("nat", &world)).unwrap();
     for vip in vips(DNS) {
