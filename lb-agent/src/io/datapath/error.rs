@@ -171,7 +171,7 @@ pub enum DatapathError {
         source: Source,
     },
     /// The system gave no random numbers.
-    #[error("draw the key of the flow hash from /dev/random")]
+    #[error("draw from /dev/random")]
     Random(#[source] io::Error),
 }
 
