@@ -59,12 +59,15 @@ pub fn socket(address: &Address, port: u16, family: u8) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip(address, family)?, u16::from_be(port)))
 }
 
+/// Secret key of the flow hash: ten words of 32 bits.
+pub type HashKey = [u64; 5];
+
 /// What is the same for all packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// Secret key of the flow hash; drawn once, kept as long as the flow table lives.
-    pub hash_key: [u64; 2],
+    /// Drawn once, kept as long as the flow table lives.
+    pub hash_key: HashKey,
     /// Number of buckets of the flow table, less one; the number is a power of two.
     pub bucket_mask: u32,
     /// [`LAYOUT_VERSION`](crate::LAYOUT_VERSION) of whoever created the maps.
@@ -91,8 +94,8 @@ pub struct Settings {
     pub nat_sources: [u16; 2],
     /// 1 where later fragments follow the first one; 0 where fragments are dropped.
     pub follow_fragments: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Generation of the rules that flows are accepted by, at most 3; a flow of another one is looked at again.
+    pub generation: u16,
     /// The same as `bucket_mask` of the other flow table, from or to which flows move; 0 where there is none.
     pub other_mask: u32,
     /// Sources of full NAT in IPv4, network order.

@@ -14,13 +14,14 @@ pub mod cell;
 #[cfg(feature = "api")]
 pub mod config_file;
 pub mod decap;
+pub mod filter;
 pub mod layout;
 pub mod verdict;
 
 /// Version of the layout of all maps; an agent never reads pinned maps of another version.
 ///
 /// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Most listeners (VIP, port and protocol) that the maps hold.
 pub const MAX_LISTENERS: u32 = 32_768;
@@ -75,6 +76,8 @@ pub mod map {
     pub const OTHER_FLOWS: &str = "OTHER_FLOWS";
     /// Details of that table.
     pub const OTHER_DETAILS: &str = "OTHER_DETAILS";
+    /// Words of the [`filter`](crate::filter).
+    pub const FILTER: &str = "FILTER";
     /// Attached interfaces: index to [`Interface`](crate::layout::Interface).
     pub const INTERFACES: &str = "INTERFACES";
     /// Per CPU [`Count`](crate::layout::Count) by verdict number.
@@ -95,7 +98,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 19] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -109,6 +112,7 @@ pub mod map {
         CURSORS,
         FLOWS,
         DETAILS,
+        FILTER,
         INTERFACES,
         FRAGMENTS,
         VERDICTS,

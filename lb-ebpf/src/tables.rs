@@ -120,6 +120,8 @@ pub trait Tables: Sized {
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// The detail of a cell of the other flow table.
     fn other_detail(&self, index: u32) -> Option<Entry<Detail>>;
+    /// A word of the filter.
+    fn filter(&self, word: u32) -> u64;
     /// An interface that we are attached to.
     fn interface(&self, index: u32) -> Option<Interface>;
     /// This CPU's memory for the packet at hand.

@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use lb_common::cell::{Cell, TICK_SHIFT};
+use lb_common::filter;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay,
     Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -41,7 +42,7 @@ static LISTENERS: Array<Listener> = Array::with_max_entries(MAX_LISTENERS, MMAPA
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(MAX_SLOTS, MMAPABLE);
 #[map]
-static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, 0);
+static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
 #[map]
 static LOADS: Array<Load> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
 #[map]
@@ -59,6 +60,8 @@ static DETAILS: Array<Detail> = Array::with_max_entries(8192, MMAPABLE);
 static OTHER_FLOWS: Array<Bucket> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static OTHER_DETAILS: Array<Detail> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, MMAPABLE);
 #[map]
 static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(MAX_INTERFACES, 0);
 #[map]
@@ -306,6 +309,12 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn detail(&self, index: u32) -> Option<Entry<Detail>> {
         entry!(DETAILS, index)
+    }
+
+    #[inline(always)]
+    fn filter(&self, word: u32) -> u64 {
+        // Without a word there would be no map, and so no program.
+        FILTER.get(word).copied().unwrap_or(u64::MAX)
     }
 
     #[inline(always)]

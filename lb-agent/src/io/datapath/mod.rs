@@ -10,6 +10,7 @@ mod clamp;
 mod counters;
 mod decap;
 mod error;
+mod filter;
 mod flow_table;
 mod follow;
 mod loads;
@@ -125,6 +126,7 @@ impl Datapath {
         let flows = Arc::new(FlowTable::open(pins, None)?);
         maps.prepare(geometry)?;
         maps.mark_all_takers();
+        maps.settle_filter()?;
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
         let running = verified.attach(targets, config.xdp_mode, pins)?;
@@ -147,7 +149,9 @@ impl Datapath {
 
     /// Carries out writes in their order; stops at the first that fails.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
-        self.maps.apply(writes)
+        self.maps.mark(writes);
+        self.maps.apply(writes)?;
+        self.maps.unmark(writes)
     }
 
     /// The counters of all verdicts and of these ids.

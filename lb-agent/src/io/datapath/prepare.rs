@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 
 use aya::util::nr_cpus;
-use lb_common::layout::{Interface, Settings};
+use lb_common::layout::{HashKey, Interface, Settings};
 use lb_common::{LAYOUT_VERSION, map};
 use zerocopy::FromZeros;
 
@@ -21,7 +21,7 @@ impl Maps {
             return Ok(());
         }
         self.write_settings(&Settings {
-            hash_key: zerocopy::transmute!(random::<16>()?),
+            hash_key: zerocopy::transmute!(random::<{ size_of::<HashKey>() }>()?),
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,
