@@ -22,6 +22,7 @@ mod pins;
 mod prepare;
 mod program;
 mod resize;
+mod settings;
 mod shape;
 mod stages;
 mod sweep;
