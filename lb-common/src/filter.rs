@@ -12,8 +12,8 @@ const WORD_BITS: u32 = 14;
 
 /// The address is a VIP.
 pub const VIP: u64 = 1 << 63;
-/// The address is that of a backend whose replies are rewritten.
-pub const REPLIES: u64 = 1 << 62;
+/// Set beside a protocol whose port is that of replies.
+const REPLY: u8 = 0x80;
 
 /// A word, by its number, and bits of it.
 pub type Mark = (u32, u64);
@@ -29,10 +29,22 @@ pub const fn word(address: &Address) -> u32 {
     ((first ^ second) >> (64 - WORD_BITS)) as u32
 }
 
-/// The bit of a port, in network order, and a protocol.
+/// The bit of a listener's port, in network order, and its protocol.
 #[must_use]
 #[inline(always)]
-pub const fn port(port: u16, protocol: u8) -> u64 {
+pub const fn requests(port: u16, protocol: u8) -> u64 {
+    bit(port, protocol)
+}
+
+/// The bit of the port of a backend whose replies are rewritten, likewise.
+#[must_use]
+#[inline(always)]
+pub const fn replies(port: u16, protocol: u8) -> u64 {
+    bit(port, protocol | REPLY)
+}
+
+#[inline(always)]
+const fn bit(port: u16, protocol: u8) -> u64 {
     let number = (((protocol as u32) << 16) | port as u32).wrapping_mul(0x9e37_79b1);
     1 << (number >> 26)
 }
@@ -45,15 +57,15 @@ pub const fn of_vip(address: &Address) -> Mark {
 
 /// The mark of a listener; its port in network order.
 #[must_use]
-pub const fn of_listener(address: &Address, number: u16, protocol: u8) -> Mark {
-    (word(address), port(number, protocol))
+pub const fn of_listener(address: &Address, port: u16, protocol: u8) -> Mark {
+    (word(address), requests(port, protocol))
 }
 
 /// The mark of a backend, if its replies are rewritten.
 #[must_use]
 pub const fn of_backend(backend: &Backend) -> Option<Mark> {
     if backend.state != 0 && backend.is_nat() {
-        Some((word(&backend.address), REPLIES))
+        Some((word(&backend.address), replies(backend.port, backend.protocol)))
     } else {
         None
     }
@@ -79,8 +91,9 @@ mod tests {
 
     #[test]
     fn ports_spread_over_all_bits() {
-        let bits = (0..1_000_u16).fold(0, |bits, number| bits | port(number.to_be(), 6));
+        let bits = (0..1_000_u16).fold(0, |bits, number| bits | requests(number.to_be(), 6));
         assert_eq!(bits, u64::MAX);
-        assert_ne!(port(53_u16.to_be(), 6), port(53_u16.to_be(), 17));
+        assert_ne!(requests(53_u16.to_be(), 6), requests(53_u16.to_be(), 17));
+        assert_ne!(requests(53_u16.to_be(), 6), replies(53_u16.to_be(), 6));
     }
 }

@@ -218,7 +218,7 @@ pub struct Cursor {
     pub reserved: [u64; 7],
 }
 
-/// An interface that Sluice is attached to, by its index.
+/// An interface that Sluice is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Interface {
@@ -226,6 +226,20 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: [u8; 2],
+    /// Its index; 0 where the place is free. Written last.
+    pub index: u64,
+}
+
+impl Interface {
+    /// Number of places that an interface may have.
+    pub const CHOICES: u32 = 4;
+
+    /// One of the places of the interface with this index.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(index: u32, choice: u32) -> u32 {
+        index.wrapping_add(choice) & (crate::INTERFACE_PLACES - 1)
+    }
 }
 
 /// Packets and bytes (of whole frames) with one verdict.

@@ -35,8 +35,8 @@ pub const MAX_SLOTS: u32 = 4_194_304;
 /// Most sources that are remembered, over all listeners; the oldest are forgotten for new ones.
 pub const MAX_AFFINITIES: u32 = 262_144;
 
-/// Most interfaces to attach to.
-pub const MAX_INTERFACES: u32 = 256;
+/// Places for interfaces to attach to; a power of two.
+pub const INTERFACE_PLACES: u32 = 4_096;
 
 /// Most VIP addresses of one family.
 pub const MAX_VIPS: u32 = 16_384;
@@ -78,7 +78,7 @@ pub mod map {
     pub const OTHER_DETAILS: &str = "OTHER_DETAILS";
     /// Words of the [`filter`](crate::filter).
     pub const FILTER: &str = "FILTER";
-    /// Attached interfaces: index to [`Interface`](crate::layout::Interface).
+    /// Attached [`Interface`](crate::layout::Interface)s, each in one of its places; memory-mappable.
     pub const INTERFACES: &str = "INTERFACES";
     /// Per CPU [`Count`](crate::layout::Count) by verdict number.
     pub const VERDICTS: &str = "VERDICTS";

@@ -84,6 +84,23 @@ pub struct Flows<'t, T> {
 }
 
 impl<T: Tables> Flows<'_, T> {
+    /// Touches all that a search and an insert of a flow may need. Each place is far away: asked for together, they
+    /// are waited for once.
+    #[inline(always)]
+    pub fn fetch(&self, hash: u64) {
+        let mask = self.settings.bucket_mask;
+        let first = first_bucket(hash, mask);
+        for index in [first, second_bucket(first, hash, mask)] {
+            if let Some(bucket) = self.tables.bucket(index) {
+                bucket.load(0);
+            }
+        }
+        // The details of a bucket are on one page.
+        if let Some(detail) = self.tables.detail(Place { bucket: first, slot: 0 }.index()) {
+            detail.touch();
+        }
+    }
+
     /// The cell of a flow that is not expired, or [`Found::NONE`]. A cell that `accept` refuses belongs to
     /// another flow with the same tag.
     #[inline(always)]

@@ -21,6 +21,7 @@ use crate::{World, draw, reset};
 pub(crate) fn find<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Next {
     flight.hash = flight.tuple().hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
+    flows.fetch(flight.hash);
     flight.found = find_flow(&flows, flight.hash, flight.listener);
     flight.backend = flight.found.cell.backend();
     match world.tables.backend(flight.backend) {
@@ -185,6 +186,7 @@ fn follow_both<A: Family, T: Tables>(
     let Some(old) = found.cell.state() else { return true };
     let flows = flight.flows(world.tables, world.settings);
     let hash = flight.reply.hash(&world.settings.hash_key);
+    flows.fetch(hash);
     let partner = find_reply(&flows, &flight.reply, hash);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
     // The cell of its replies may have made room, and the source have been given to another flow since.

@@ -223,7 +223,7 @@ impl HostTables {
 
     /// Adds an interface that Sluice is attached to.
     pub fn add_interface(&mut self, index: u32, mac: [u8; 6]) {
-        self.interfaces.insert(index, Interface { mac, reserved: [0; 2] });
+        self.interfaces.insert(index, Interface { mac, reserved: [0; 2], index: index.into() });
     }
 
     /// Sets the clock.

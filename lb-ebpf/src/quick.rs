@@ -70,6 +70,9 @@ fn of_family<A: Family, F: Frame, T: Tables>(
     if let Some(verdict) = strange(tables, &tuple) {
         return Some(rest(verdict));
     }
+    if ip.ttl <= 1 || transport.flags & (SYN | FIN | RST) != 0 {
+        return None;
+    }
     let hash = tuple.hash(&settings.hash_key);
     let (cell, place) = find(tables, settings, hash)?;
     let backend = tables.backend(cell.backend())?;
@@ -77,8 +80,7 @@ fn of_family<A: Family, F: Frame, T: Tables>(
     let mac = packet.window::<{ EthHdr::LEN }>(0)?.mac_at::<0>();
     let plain =
         Plain { ip, transport, bytes, mac, interface, settings, hash, cell, place, backend };
-    let is_quiet = plain.ip.ttl > 1 && plain.transport.flags & (SYN | FIN | RST) == 0;
-    if !is_quiet || !is_up::<A>(backend, plain.ip.protocol) || !is_for_us(tables, &plain) {
+    if !is_up::<A>(backend, plain.ip.protocol) || !is_for_us(tables, &plain) {
         return None;
     }
     go::go(packet, tables, &plain)
@@ -107,11 +109,12 @@ fn parse<A: Family, F: Frame>(packet: &Packet<F>) -> Option<(Ip<A>, Transport)> 
 #[inline(always)]
 fn strange<A: Family, T: Tables>(tables: &T, tuple: &Tuple<A>) -> Option<Verdict> {
     let to = marks::<A, T>(tables, tuple.destination);
-    if to & filter::port(tuple.destination_port, tuple.protocol) != 0 {
+    if to & filter::requests(tuple.destination_port, tuple.protocol) != 0 {
         return None;
     }
     let is_vip = to & filter::VIP != 0;
-    if !is_vip && marks::<A, T>(tables, tuple.source) & filter::REPLIES != 0 {
+    let replies = filter::replies(tuple.source_port, tuple.protocol);
+    if !is_vip && marks::<A, T>(tables, tuple.source) & replies != 0 {
         return None;
     }
     let vip = if is_vip { A::vip(tables, tuple.destination) } else { None };

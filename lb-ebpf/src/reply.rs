@@ -28,6 +28,7 @@ pub(crate) fn find<A: Family, T: Tables>(
     flight.reply = flight.tuple();
     flight.hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
+    flows.fetch(flight.hash);
     let found = find_reply(&flows, &flight.reply, flight.hash);
     if found.is_none() || !is_for_us(world, flight.interface) {
         return Err(Verdict::NotOurs);
@@ -109,6 +110,7 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
     let flows = flight.flows(world.tables, world.settings);
     let forward = forward_tuple(flight, backend);
     let hash = forward.hash(&world.settings.hash_key);
+    flows.fetch(hash);
     let partner = find_flow(&flows, hash, backend.listener);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
     let new = if closes(found, flight) {

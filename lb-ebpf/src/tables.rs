@@ -157,6 +157,13 @@ impl<T: Copy> Entry<T> {
         change(unsafe { &mut *self.0 })
     }
 
+    /// Reads a byte of the value, to have it at hand.
+    #[inline(always)]
+    pub fn touch(self) {
+        // SAFETY: the maker of the entry promised that the value is valid; any byte may be read.
+        unsafe { self.0.cast::<u8>().read_volatile() };
+    }
+
     /// A copy of the value.
     #[inline(always)]
     pub fn get(self) -> T {

@@ -13,13 +13,14 @@ use lb_common::layout::{
 };
 use lb_common::verdict::{MAX_VERDICTS, Verdict};
 use lb_common::{
-    MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS,
+    INTERFACE_PLACES, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS, MAX_SLOTS,
     MAX_VIPS,
 };
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
 use lb_ebpf::flight::{Flight, Scratch};
 use lb_ebpf::tables::{Entry, Tables};
+use lb_ebpf::verifier::rolled;
 
 use super::parts;
 use crate::program::entry;
@@ -63,7 +64,7 @@ static OTHER_DETAILS: Array<Detail> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, MMAPABLE);
 #[map]
-static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(MAX_INTERFACES, 0);
+static INTERFACES: Array<Interface> = Array::with_max_entries(INTERFACE_PLACES, MMAPABLE);
 #[map]
 static VERDICTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_VERDICTS, 0);
 #[map]
@@ -319,8 +320,13 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn interface(&self, index: u32) -> Option<Interface> {
-        // SAFETY: the value is copied at once; a racing update replaces it whole.
-        unsafe { INTERFACES.get(&index).copied() }
+        for choice in rolled(Interface::CHOICES as usize) {
+            let interface = INTERFACES.get(Interface::place(index, choice as u32))?;
+            if interface.index == u64::from(index) {
+                return Some(*interface);
+            }
+        }
+        None
     }
 
     #[inline(always)]

@@ -41,7 +41,7 @@ pub struct PacketPath {
     pub cursors: Array<MapData, Cursor>,
     pub flows: Array<MapData, Bucket>,
     pub details: Array<MapData, Detail>,
-    pub interfaces: HashMap<MapData, u32, Interface>,
+    pub interfaces: Array<MapData, Interface>,
     pub filter: Array<MapData, u64>,
     pub verdicts: PerCpuArray<MapData, Count>,
     pub listener_traffic: PerCpuArray<MapData, Traffic>,
@@ -118,7 +118,7 @@ impl PacketPath {
             self.filter.set(word, others | bits, 0).unwrap();
         }
         for (index, interface) in &tables.interfaces {
-            self.interfaces.insert(index, interface, 0).unwrap();
+            self.interfaces.set(Interface::place(*index, 0), interface, 0).unwrap();
         }
         for (index, slot) in (0..).zip(&tables.slots) {
             self.slots.set(index, slot, 0).unwrap();

@@ -13,6 +13,7 @@ mod error;
 mod filter;
 mod flow_table;
 mod follow;
+mod interfaces;
 mod loads;
 mod lock;
 mod mapping;
@@ -132,7 +133,7 @@ impl Datapath {
         maps.add_interfaces(&targets)?;
         let running = verified.attach(targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
-        maps.keep_interfaces(&attached)?;
+        maps.keep_interfaces(&attached);
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
         let (pins, size, is_first) = (pins.clone(), Size::Settled, false);
         let mut opened =

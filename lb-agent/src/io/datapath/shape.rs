@@ -14,7 +14,7 @@ use lb_common::layout::{
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
-    LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS,
+    INTERFACE_PLACES, LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS,
     MAX_SLOTS, MAX_VIPS, filter, map,
 };
 
@@ -146,7 +146,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
         (map::FILTER, Shape::array::<u64>(filter::WORDS, MMAPABLE)),
-        (map::INTERFACES, Shape::hash::<u32, Interface>(MAX_INTERFACES, 0)),
+        (map::INTERFACES, Shape::array::<Interface>(INTERFACE_PLACES, MMAPABLE)),
         (map::FRAGMENTS, Shape::lru::<FragmentKey, FragmentWay>(MAX_FRAGMENTED)),
         (map::VERDICTS, Shape::per_cpu::<Count>(MAX_VERDICTS)),
         (map::LISTENER_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_LISTENERS)),
