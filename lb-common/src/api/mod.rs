@@ -22,6 +22,7 @@
 
 mod change;
 mod config;
+mod firewall;
 mod flow;
 mod health;
 mod service;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Applied, BackendAction, BackendChange};
 pub use config::{ConfigDiff, ConfigReport, ConfigText};
+pub use firewall::Rule;
 pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};

@@ -17,6 +17,9 @@ pub use elements::Elements;
 /// Most rules that a firewall may have.
 pub const MAX_RULES: usize = 1_024;
 
+/// The port that nobody wants to lose.
+const SSH: u16 = 22;
+
 /// `[firewall]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Firewall {
@@ -31,6 +34,19 @@ pub struct Firewall {
     pub protect_ports: Vec<u16>,
     /// Prefixes that the maps are made for, those of all sets and rules together.
     pub max_prefixes: u32,
+}
+
+/// What a file without `[firewall]` has: everything is accepted.
+impl Default for Firewall {
+    fn default() -> Self {
+        Self {
+            policy: Action::Accept,
+            rules: Vec::new(),
+            sets: BTreeMap::new(),
+            protect_ports: vec![SSH],
+            max_prefixes: 65_536,
+        }
+    }
 }
 
 /// What becomes of a packet.
