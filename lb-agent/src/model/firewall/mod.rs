@@ -11,8 +11,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 pub mod elements;
+mod numbers;
+mod set_file;
 
 pub use elements::Elements;
+pub use numbers::RuleNumbers;
+pub use set_file::{BadLines, parse_set, set_text};
 
 /// Most rules that a firewall may have.
 pub const MAX_RULES: usize = 1_024;
@@ -84,6 +88,25 @@ pub struct Rule {
     pub interface: Option<String>,
     /// The service that the packet is for: its destination is one of the service's listen addresses.
     pub service: Option<String>,
+}
+
+impl Rule {
+    /// A rule without a name that every packet matches.
+    pub fn any(action: Action) -> Self {
+        Self {
+            name: String::new(),
+            action,
+            sources: Vec::new(),
+            destinations: Vec::new(),
+            protocol: None,
+            sports: Vec::new(),
+            dports: Vec::new(),
+            tcp_flags: None,
+            icmp_types: Vec::new(),
+            interface: None,
+            service: None,
+        }
+    }
 }
 
 /// Addresses that a rule or a list names.

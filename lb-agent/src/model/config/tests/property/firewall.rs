@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{name, word};
-use crate::model::firewall::{Firewall, IpProtocol, Match, Rule, Source, TcpFlags};
+use crate::model::firewall::{Action, Firewall, IpProtocol, Match, Rule, Source, TcpFlags};
 
 /// The sets that there are.
 const SETS: [&str; 2] = ["office", "block list"];
@@ -53,19 +53,7 @@ fn transport() -> impl Strategy<Value = Rule> {
 }
 
 fn bare() -> Rule {
-    Rule {
-        name: String::new(),
-        action: crate::model::firewall::Action::Drop,
-        sources: vec![],
-        destinations: vec![],
-        protocol: None,
-        sports: vec![],
-        dports: vec![],
-        tcp_flags: None,
-        icmp_types: vec![],
-        interface: None,
-        service: None,
-    }
+    Rule::any(Action::Drop)
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
