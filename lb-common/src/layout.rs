@@ -11,6 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 mod backend;
 mod draw;
+pub mod firewall;
 mod flow;
 
 pub use backend::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Backend, Forward};
@@ -91,8 +92,8 @@ pub struct Settings {
     pub nat_sources: [u16; 2],
     /// 1 where later fragments follow the first one; 0 where fragments are dropped.
     pub follow_fragments: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Generation of the rules that flows are accepted by, at most 3; a flow of another one is looked at again.
+    pub generation: u16,
     /// The same as `bucket_mask` of the other flow table, from or to which flows move; 0 where there is none.
     pub other_mask: u32,
     /// Sources of full NAT in IPv4, network order.

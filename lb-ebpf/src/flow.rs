@@ -141,7 +141,7 @@ impl<T: Tables> Flows<'_, T> {
     /// established. [`Found::NONE`]: there is none.
     #[inline(always)]
     pub fn insert(&self, hash: u64, backend: u32, state: State, reply: bool) -> Found {
-        let cell = Cell::new(tag_of(hash), backend, self.tick, state, reply);
+        let cell = self.cell(tag_of(hash), backend, state, reply);
         // The second round is for a race that was lost to another CPU.
         for _ in 0..2 {
             let candidate = self.candidate(hash);
@@ -160,21 +160,38 @@ impl<T: Tables> Flows<'_, T> {
         Found::NONE
     }
 
+    /// The cell of a flow that is seen now.
+    #[inline(always)]
+    fn cell(&self, tag: u64, backend: u32, state: State, reply: bool) -> Cell {
+        Cell::new(tag, backend, self.tick, state, reply).under(self.settings.generation)
+    }
+
     /// Puts a new flow in the place of an old one with the same 5-tuple. [`Found::NONE`]: another CPU was
     /// quicker.
     #[inline(always)]
     pub fn replace(&self, old: &Found, backend: u32, state: State) -> Found {
         let reply = old.cell.is_reply();
-        let cell = Cell::new(old.cell.tag(), backend, self.tick, state, reply);
+        let cell = self.cell(old.cell.tag(), backend, state, reply);
         if self.swap(old, cell) { Found { place: old.place, cell } } else { Found::NONE }
     }
 
     /// Notes that a flow was seen now, in this state.
     #[inline(always)]
     pub fn touch(&self, found: &Found, state: State) {
-        if !self.swap(found, found.cell.seen(self.tick, state)) {
+        if !self.swap(found, self.seen(found.cell, state)) {
             self.touch_again(found, state);
         }
+    }
+
+    #[inline(always)]
+    fn seen(&self, cell: Cell, state: State) -> Cell {
+        cell.seen(self.tick, state).under(self.settings.generation)
+    }
+
+    /// Whether a flow was last seen in another tick, or accepted by rules that have changed since.
+    #[inline(always)]
+    pub fn is_stale(&self, cell: Cell) -> bool {
+        cell.idle_ticks(self.tick) != 0 || cell.generation() != self.settings.generation
     }
 
     /// Once more with what another CPU has written, if it is still the same flow; states only go forward.
@@ -186,7 +203,7 @@ impl<T: Tables> Flows<'_, T> {
             && cell.backend() == found.cell.backend()
             && cell.is_reply() == found.cell.is_reply();
         if same && cell.state_number() <= state as u64 {
-            bucket.swap(found.place.slot, cell.0, cell.seen(self.tick, state).0);
+            bucket.swap(found.place.slot, cell.0, self.seen(cell, state).0);
         }
     }
 

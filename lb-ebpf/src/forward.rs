@@ -41,7 +41,7 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     if is_full_nat(backend) && !detail::read_own_source(world, flight, cell) {
         return refuse(world, flight, Verdict::NoNextHop);
     }
-    if is_news(&flight.found, flight, backend) && !follow(world, flight, backend) {
+    if is_news(world, flight, backend) && !follow(world, flight, backend) {
         return refuse(world, flight, Verdict::ReplyConflict);
     }
     if resets(backend, &flight.transport) {
@@ -58,8 +58,8 @@ pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Option<Verdict> {
     let backend = world.tables.backend(flight.backend)?;
-    let is_news = is_news(&flight.found, flight, backend);
-    if is_full_nat(backend) || is_news || resets(backend, &flight.transport) {
+    let is_slow = is_full_nat(backend) || flight.found.cell.is_translated();
+    if is_slow || is_news(world, flight, backend) || resets(backend, &flight.transport) {
         return None;
     }
     Some(send_here(packet, world, flight, backend))
@@ -134,15 +134,20 @@ fn is_reset<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> 
     resets(backend, &flight.transport) && found.cell.state() != Some(State::Closing)
 }
 
-/// Whether the flow's cells are to be written: on a new tick or a new state only, and when the client asks
-/// again, for it may have heard nothing because the reply's cell was lost.
+/// Whether the flow's cells are to be written: on a new tick, a new state or under new rules only, and when the
+/// client asks again, for it may have heard nothing because the reply's cell was lost.
 #[inline(always)]
-fn is_news<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool {
+fn is_news<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &Flight<A>,
+    backend: &Backend,
+) -> bool {
+    let found = &flight.found;
     confirms(found, flight)
         || closes(found, flight)
         || is_reset(found, flight, backend)
         || flight.transport.opens()
-        || found.cell.idle_ticks(flight.tick) != 0
+        || flight.flows(world.tables, world.settings).is_stale(found.cell)
 }
 
 /// Keeps the cells of a known flow up to date; says whether its replies are still its own.

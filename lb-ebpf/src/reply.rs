@@ -58,7 +58,7 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
 ) -> Verdict {
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NotOurs };
     let cell = flight.found.place.index();
-    if is_news(&flight.found, flight) && detail::read_way_back(world, flight, cell) {
+    if is_news(world, flight) && detail::read_way_back(world, flight, cell) {
         follow(world, flight, backend);
     }
     deliver(packet, world, flight, cell, backend)
@@ -72,7 +72,8 @@ pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Option<Verdict> {
     let backend = world.tables.backend(flight.backend)?;
-    if is_full_nat(backend) || is_news(&flight.found, flight) {
+    let is_slow = is_full_nat(backend) || flight.found.cell.is_translated();
+    if is_slow || is_news(world, flight) {
         return None;
     }
     let cell = flight.found.place.index();
@@ -118,10 +119,13 @@ fn answers<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
     found.cell.state() == Some(State::Syn) && flight.transport.flags & ACK != 0
 }
 
-/// Whether the flow's cells are to be written: on a new tick or a new state only.
+/// Whether the flow's cells are to be written: on a new tick, a new state or under new rules only.
 #[inline(always)]
-fn is_news<A: Family>(found: &Found, flight: &Flight<A>) -> bool {
-    answers(found, flight) || closes(found, flight) || found.cell.idle_ticks(flight.tick) != 0
+fn is_news<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>) -> bool {
+    let found = &flight.found;
+    answers(found, flight)
+        || closes(found, flight)
+        || flight.flows(world.tables, world.settings).is_stale(found.cell)
 }
 
 /// Keeps the cells of a known flow up to date: that of the other direction too, or it would expire under a
