@@ -4,14 +4,16 @@ use std::fmt::Display;
 
 use hyper::StatusCode;
 use lb_common::api::{
-    Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
-    Problem, Service, Status, TargetHealth, VerdictCount,
+    Applied, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange, Problem, Service,
+    Status, TargetHealth, VerdictCount,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::datapath::{FlowCounts, Prepared};
 use super::metrics::Snapshot;
+use super::run::ReadSet;
 use crate::model::agent::{Refusal, Target};
+use crate::model::overlay::change::Change;
 
 /// Something for the core loop.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub enum Message {
     Swept(Result<Option<FlowCounts>, String>),
     /// All that another size of the flow table needs is there, or why not.
     Resized(Result<Box<Prepared>, String>),
+    /// The file of a set was read again.
+    SetRead(ReadSet),
     /// A probe could not be carried out, and why.
     NotProbed(Target, String),
     /// An interface has changed.
@@ -57,8 +61,8 @@ pub enum Call {
     Apply(ConfigText, Mode, Reply<Applied>),
     /// Read the file again.
     Reload(Mode, Reply<Applied>),
-    /// Change a backend.
-    Change(BackendChange, Mode, Reply<Applied>),
+    /// Change a backend, a rule or a set.
+    Change(Change, Mode, Reply<Applied>),
     /// Examine the host.
     Doctor(Reply<Vec<Check>>),
     /// Everything that metrics tell.

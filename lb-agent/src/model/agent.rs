@@ -9,9 +9,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use lb_common::api::{Applied, BackendChange};
+use lb_common::api::Applied;
 
 use super::config::{Config, HealthCheck};
+use super::firewall::{Elements, RuleNumbers};
+use super::overlay::change::Change;
+use super::overlay::sets::Stock;
 use super::tables::{Tables, Way, Write};
 
 mod requests;
@@ -21,6 +24,7 @@ mod state;
 mod tests;
 mod ways;
 
+pub use start::Kept;
 pub use state::Agent;
 pub use ways::{SAME_MODE, detour_remedy};
 
@@ -63,6 +67,8 @@ pub enum Event {
     Load {
         /// The configuration.
         config: Box<Config>,
+        /// What was read from the files of its sets.
+        read: Stock,
         /// Whether the changes made at run time are dropped.
         discard_overlay: bool,
         /// Whether it is only tried.
@@ -73,11 +79,18 @@ pub enum Event {
     /// A change at run time.
     Change {
         /// The change.
-        change: BackendChange,
+        change: Change,
         /// Whether it is only tried.
         dry_run: bool,
         /// Who waits for the reply.
         request: RequestId,
+    },
+    /// The file of a set has changed.
+    SetRead {
+        /// The set.
+        set: String,
+        /// What it holds.
+        elements: Elements,
     },
     /// Probes have ended: what was probed, and how it went.
     Probes(Vec<(Target, ProbeOutcome)>),
@@ -116,6 +129,15 @@ pub enum Effect {
     Addresses(BTreeSet<IpAddr>),
     /// Keep the overlay on disk.
     SaveOverlay(super::overlay::Overlay),
+    /// Keep on disk what was loaded or read for a set.
+    SaveSet {
+        /// The set.
+        set: String,
+        /// Without the changes made one by one.
+        elements: Elements,
+    },
+    /// Keep the numbers of the rules' counters on disk.
+    SaveRuleNumbers(RuleNumbers),
     /// Answer a request.
     Reply {
         /// The request.

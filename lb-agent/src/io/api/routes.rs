@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::wire::{Answer, Body, Params};
 use crate::io::message::{Call, Core, Failure, Fate, FlowFilter, Mode};
+use crate::model::overlay::change::Change;
 
 /// Most flows that one answer lists.
 const MAX_FLOWS_LISTED: usize = 100_000;
@@ -121,7 +122,7 @@ async fn change(
     Params(params): Params<ChangeParams>,
     Body(change): Body<BackendChange>,
 ) -> Answer<Applied> {
-    core.ask(|reply| Call::Change(change, params.into(), reply)).await.into()
+    core.ask(|reply| Call::Change(Change::Backend(change), params.into(), reply)).await.into()
 }
 
 #[derive(Deserialize)]

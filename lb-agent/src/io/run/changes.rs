@@ -3,15 +3,17 @@
 
 use std::io::ErrorKind;
 
-use lb_common::api::{Applied, BackendChange, ConfigText};
+use lb_common::api::{Applied, ConfigText};
 
 use super::runtime::Runtime;
+use super::sets;
 use super::source::ReadError;
 use crate::io::causes::with_causes;
 use crate::io::message::{Failure, Fate, Mode};
 use crate::io::{notify, store};
 use crate::model::agent::Event;
 use crate::model::config::Checked;
+use crate::model::overlay::change::Change;
 
 impl Runtime {
     /// Reads the file again. What is wrong with it is logged and shown in the status, and the old
@@ -74,12 +76,8 @@ impl Runtime {
         self.confirm(applied)
     }
 
-    /// Changes a backend.
-    pub(super) async fn change(
-        &mut self,
-        change: BackendChange,
-        mode: Mode,
-    ) -> Result<Applied, Failure> {
+    /// Changes a backend, a rule or a set.
+    pub(super) async fn change(&mut self, change: Change, mode: Mode) -> Result<Applied, Failure> {
         let dry_run = mode.dry_run;
         let applied = self.requested(|request| Event::Change { change, dry_run, request }).await?;
         self.confirm(applied)
@@ -93,16 +91,18 @@ impl Runtime {
     ) -> Result<Applied, Failure> {
         let Mode { dry_run, overlay } = mode;
         let discard_overlay = overlay == Fate::Discard;
-        let config = Box::new(checked.config);
+        let sets = self.read_sets(&checked.config).await?;
+        let (config, read) = (Box::new(checked.config), sets::stock(&sets));
         let applied = self
             .requested(|request| {
                 let request = Some(request);
-                Event::Load { config, discard_overlay, dry_run, request }
+                Event::Load { config, read, discard_overlay, dry_run, request }
             })
             .await?;
         if !dry_run {
             checked.notes.iter().for_each(|note| tracing::info!("{note}"));
             self.source.taken(text);
+            self.sets_taken(&sets);
             self.look_at_size();
         }
         Ok(applied)

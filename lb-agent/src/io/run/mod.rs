@@ -15,6 +15,7 @@ mod open;
 mod packet_log;
 mod runtime;
 mod save;
+mod sets;
 mod signals;
 mod size;
 mod source;
@@ -50,6 +51,7 @@ use crate::model::tables::Way;
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use open::StartError;
+pub use sets::ReadSet;
 pub use source::{ReadError, check_file};
 
 /// Time between two sweeps of the flow table.
@@ -97,7 +99,7 @@ async fn run_opened(
     rest: Rest,
     started_at: Instant,
 ) -> Result<(), StartError> {
-    let Rest { metrics, addresses, outside, datapath, agent, effects, resolver } = rest;
+    let Rest { metrics, addresses, outside, datapath, agent, set_files, effects, resolver } = rest;
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
@@ -107,6 +109,7 @@ async fn run_opened(
         resolver,
         addresses,
         source,
+        set_files,
         messages: messages.clone(),
         probes,
         started_at,
@@ -123,6 +126,7 @@ async fn run_opened(
         is_announced: false,
     };
     runtime.carry_out(effects).await;
+    runtime.keep_sets();
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.tell_modes();
@@ -182,6 +186,7 @@ impl Runtime {
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
             Message::Resized(prepared) => self.resized(prepared).await,
+            Message::SetRead(read) => self.set_read(read).await,
             Message::NotProbed(target, reason) => {
                 self.happened(Event::NotProbed { target, reason }).await;
             }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
+use super::sets::{self, SetFiles, Started};
 use super::source::{ReadError, Source};
 use super::{Ways, capabilities, descriptors, signals};
 use crate::io::api::{self, BindError, SocketFile};
@@ -19,9 +20,8 @@ use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
 use crate::io::message::Message;
 use crate::io::netlink::{AddressError, Addresses, Resolver, follow_links};
 use crate::io::store::{self, StoreError};
-use crate::model::agent::{Agent, Effect};
+use crate::model::agent::{Agent, Effect, Kept};
 use crate::model::config::Config;
-use crate::model::overlay::Overlay;
 use crate::model::plan::Full;
 
 /// Why the daemon does not start.
@@ -107,6 +107,7 @@ pub(super) struct Rest {
     pub(super) outside: Outside,
     pub(super) datapath: Datapath,
     pub(super) agent: Agent,
+    pub(super) set_files: SetFiles,
     pub(super) effects: Vec<Effect>,
     pub(super) resolver: Resolver,
 }
@@ -152,13 +153,17 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let datapath = Datapath::open(&config.datapath, OBJECT)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
     let interfaces = config.datapath.interfaces.clone();
-    let started = start(&datapath, config, &overlay, started_at).and_then(|(agent, effects)| {
-        let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
-        Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
-    });
+    let numbers = store::load_rule_numbers(&config.agent.state_dir)?;
+    let Started { stock, files: set_files } = sets::at_start(&config, &overlay);
+    let started = start(&datapath, config, Kept { overlay, stock, numbers }, started_at).and_then(
+        |(agent, effects)| {
+            let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
+            Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
+        },
+    );
     match started {
         Ok((agent, effects, resolver)) => {
-            Ok(Rest { metrics, addresses, outside, datapath, agent, effects, resolver })
+            Ok(Rest { metrics, addresses, outside, datapath, agent, set_files, effects, resolver })
         }
         Err(error) => {
             drop(datapath);
@@ -181,12 +186,12 @@ fn listen(ways: Ways) -> Result<Outside, StartError> {
 fn start(
     datapath: &Datapath,
     config: Config,
-    overlay: &Overlay,
+    kept: Kept,
     started_at: Instant,
 ) -> Result<(Agent, Vec<Effect>), StartError> {
     let seed = RandomState::new().hash_one(started_at);
     let installed = datapath.tables()?;
-    Ok(Agent::new(clock::now(), seed, config, overlay, installed)?)
+    Ok(Agent::new(clock::now(), seed, config, kept, installed)?)
 }
 
 /// Whether the kernel will allow what an agent does.

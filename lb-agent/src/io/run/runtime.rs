@@ -8,6 +8,7 @@ use lb_common::api::Applied;
 use tokio::sync::mpsc;
 
 use super::faults::{Act, Faults};
+use super::sets::SetFiles;
 use super::source::Source;
 use crate::io::causes::with_causes;
 use crate::io::clock::{self, Calendar};
@@ -38,6 +39,7 @@ pub(super) struct Runtime {
     pub(super) resolver: Resolver,
     pub(super) addresses: Addresses,
     pub(super) source: Source,
+    pub(super) set_files: SetFiles,
     /// For tasks that have something to tell.
     pub(super) messages: mpsc::Sender<Message>,
     /// For probes that have ended.
@@ -115,6 +117,8 @@ impl Runtime {
                     self.look_at_addresses().await;
                 }
                 Effect::SaveOverlay(overlay) => self.save(&overlay),
+                Effect::SaveRuleNumbers(numbers) => self.save_rule_numbers(&numbers),
+                Effect::SaveSet { set, elements } => self.save_set(&set, &elements),
                 Effect::Reply { request: _, result } => reply = Some(result),
                 Effect::Notice(notice) => tracing::info!("{notice}"),
                 Effect::Warning(warning) => tracing::warn!("{warning}"),
@@ -210,6 +214,7 @@ impl Runtime {
             Err(reason) => self.faults.note(SWEEP, Err(reason)),
         }
         self.note_probes();
+        self.look_at_set_files();
         if self.faults.contains(WRITE) {
             self.write_anew().await;
         }

@@ -10,14 +10,27 @@ use super::state::Running;
 use super::ways::Ways;
 use super::{Agent, Effect, Target};
 use crate::model::config::{Backend, Config, Service};
+use crate::model::firewall::RuleNumbers;
 use crate::model::health::{Checks, Health};
+use crate::model::overlay::sets::{self, Stock};
 use crate::model::overlay::{Overlay, merge};
 use crate::model::paces::Paces;
 use crate::model::plan::{Full, next_hop};
 use crate::model::tables::{ListenerKey, NextHop, Tables, server};
 
+/// What was kept on disk for the next agent.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The changes made at run time.
+    pub overlay: Overlay,
+    /// What was read or loaded for the sets.
+    pub stock: Stock,
+    /// The numbers of the rules' counters.
+    pub numbers: RuleNumbers,
+}
+
 impl Agent {
-    /// Starts from the file, the overlay as it was kept and what is installed; says what to do first.
+    /// Starts from the file, what was kept and what is installed; says what to do first.
     ///
     /// Until a probe says otherwise, backends that were served are healthy, and those that were down are
     /// down. `seed` varies the probes.
@@ -25,10 +38,14 @@ impl Agent {
         now: Instant,
         seed: u64,
         file: Config,
-        overlay: &Overlay,
+        kept: Kept,
         installed: Tables,
     ) -> Result<(Self, Vec<Effect>), Full> {
-        let merged = merge(&file, overlay);
+        let Kept { overlay, stock, numbers: kept_numbers } = kept;
+        let mut merged = merge(&file, &overlay);
+        let sets = sets::lay(&merged.config.firewall, &stock, &mut merged.overlay.firewall);
+        let mut numbers = kept_numbers.clone();
+        numbers.follow(&merged.config.firewall);
         let before = Before::of(&installed);
         let config = merged.config;
         let services: BTreeMap<&str, &Service> =
@@ -40,12 +57,16 @@ impl Agent {
             was_reset(&installed, service, backend)
         });
         let ways = Ways::new(now, next_hops(&installed));
-        let mut running = Running { file, overlay: merged.overlay, config, checks, paces };
+        let mut running =
+            Running { file, overlay: merged.overlay, config, stock, sets, numbers, checks, paces };
         running.note(now);
         let mut agent = Self::with(running, ways, installed);
         let mut effects: Vec<_> = merged.dropped.into_iter().map(Effect::Notice).collect();
-        if agent.running.overlay != *overlay {
+        if agent.running.overlay != overlay {
             effects.push(Effect::SaveOverlay(agent.running.overlay.clone()));
+        }
+        if agent.running.numbers != kept_numbers {
+            effects.push(Effect::SaveRuleNumbers(agent.running.numbers.clone()));
         }
         let (desired, writes) = agent.plan(&agent.running)?;
         effects.extend(agent.install(&desired, writes));

@@ -11,8 +11,10 @@ use super::ways::Ways;
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
 use crate::model::desired::{Desired, Turns, desired};
+use crate::model::firewall::{RuleNumbers, Sets};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::Overlay;
+use crate::model::overlay::sets::Stock;
 use crate::model::paces::Paces;
 use crate::model::plan::{Full, Retired, plan, plan_what_fits, retired};
 use crate::model::tables::{Tables, Way, Write, server};
@@ -39,6 +41,12 @@ pub(super) struct Running {
     pub(super) overlay: Overlay,
     /// Both, merged.
     pub(super) config: Config,
+    /// What was read or loaded for the sets.
+    pub(super) stock: Stock,
+    /// What the sets hold, changes at run time included.
+    pub(super) sets: Sets,
+    /// The counters of the rules.
+    pub(super) numbers: RuleNumbers,
     pub(super) checks: Checks,
     pub(super) paces: Paces,
 }
@@ -61,14 +69,15 @@ impl Agent {
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         self.ways.tick(now);
         let mut effects = match event {
-            Event::Load { config, discard_overlay, dry_run, request } => {
-                let result = self.load(now, *config, discard_overlay, dry_run);
+            Event::Load { config, read, discard_overlay, dry_run, request } => {
+                let result = self.load(now, *config, read, (discard_overlay, dry_run));
                 Self::answer_load(request, result)
             }
             Event::Change { change, dry_run, request } => {
-                let result = self.change(now, &change, dry_run);
+                let result = self.change(now, change, dry_run);
                 Self::answer(request, result)
             }
+            Event::SetRead { set, elements } => self.set_read(now, set, elements),
             Event::Probes(ended) => self.probed(now, ended),
             Event::NotProbed { target, reason } => {
                 self.running.checks.not_probed(&target, reason);
@@ -113,6 +122,16 @@ impl Agent {
     /// The changes made at run time.
     pub fn overlay(&self) -> &Overlay {
         &self.running.overlay
+    }
+
+    /// What the sets of the firewall hold.
+    pub fn sets(&self) -> &Sets {
+        &self.running.sets
+    }
+
+    /// What was read or loaded for them, before changes one by one.
+    pub fn stock(&self) -> &Stock {
+        &self.running.stock
     }
 
     /// What the maps hold when all writes so far are carried out.

@@ -60,6 +60,14 @@ impl Elements {
         listed.chain(&self.added).copied()
     }
 
+    /// The elements that the other one does not have; with a common list this takes no look at it.
+    pub fn not_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = IpNet> + 'a {
+        let shared = self.shares_list_with(other);
+        let listed = self.list.iter().filter(move |_| !shared);
+        let candidates = listed.chain(&self.added).chain(&other.deleted).copied();
+        candidates.filter(|prefix| self.contains(*prefix) && !other.contains(*prefix))
+    }
+
     /// Whether the two came from one list by [`Self::add`] and [`Self::delete`].
     pub fn shares_list_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.list, &other.list)

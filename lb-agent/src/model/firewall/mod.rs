@@ -11,11 +11,18 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 pub mod elements;
+mod numbers;
+mod set_file;
 
 pub use elements::Elements;
+pub use numbers::RuleNumbers;
+pub use set_file::{BadLines, parse_set, set_text};
 
 /// Most rules that a firewall may have.
 pub const MAX_RULES: usize = 1_024;
+
+/// The port that nobody wants to lose.
+const SSH: u16 = 22;
 
 /// `[firewall]`
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +38,19 @@ pub struct Firewall {
     pub protect_ports: Vec<u16>,
     /// Prefixes that the maps are made for, those of all sets and rules together.
     pub max_prefixes: u32,
+}
+
+/// What a file without `[firewall]` has: everything is accepted.
+impl Default for Firewall {
+    fn default() -> Self {
+        Self {
+            policy: Action::Accept,
+            rules: Vec::new(),
+            sets: BTreeMap::new(),
+            protect_ports: vec![SSH],
+            max_prefixes: 65_536,
+        }
+    }
 }
 
 /// What becomes of a packet.
@@ -68,6 +88,25 @@ pub struct Rule {
     pub interface: Option<String>,
     /// The service that the packet is for: its destination is one of the service's listen addresses.
     pub service: Option<String>,
+}
+
+impl Rule {
+    /// A rule without a name that every packet matches.
+    pub fn any(action: Action) -> Self {
+        Self {
+            name: String::new(),
+            action,
+            sources: Vec::new(),
+            destinations: Vec::new(),
+            protocol: None,
+            sports: Vec::new(),
+            dports: Vec::new(),
+            tcp_flags: None,
+            icmp_types: Vec::new(),
+            interface: None,
+            service: None,
+        }
+    }
 }
 
 /// Addresses that a rule or a list names.

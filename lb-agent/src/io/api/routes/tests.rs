@@ -57,6 +57,7 @@ fn answer(call: Call) {
             reply.send(Ok(Applied { changes, dry_run: mode.dry_run, file_diff: None })).unwrap();
         }
         Call::Change(change, mode, reply) => {
+            let Change::Backend(change) = change else { panic!("{change:?}") };
             let known = change.service == "shop";
             let refusal = Refusal::NotFound(format!("no service {}", change.service));
             let applied = Applied { dry_run: mode.dry_run, ..Applied::default() };

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use lb_common::api::BackendChange;
+
 use super::*;
 use crate::model::cast::{VIP, at, start, tables};
 use crate::model::config::{Config, Protocol};
@@ -12,6 +14,8 @@ pub(super) struct World {
     /// What the writes have made of the maps.
     pub(super) kernel: Tables,
     pub(super) saved: Overlay,
+    pub(super) stock: Stock,
+    pub(super) numbers: RuleNumbers,
     pub(super) watched: BTreeSet<IpAddr>,
     pub(super) managed: BTreeSet<IpAddr>,
     pub(super) notices: Vec<String>,
@@ -35,11 +39,13 @@ impl World {
     /// The same, but some servers are dead from the beginning.
     pub(super) fn begin_without(dead: &[SocketAddr], config: Config) -> Self {
         let now = start();
-        let (agent, effects) = Agent::new(now, 7, config, &Overlay::default(), tables()).unwrap();
+        let (agent, effects) = Agent::new(now, 7, config, Kept::default(), tables()).unwrap();
         let mut world = Self {
             agent,
             kernel: tables(),
             saved: Overlay::default(),
+            stock: Stock::new(),
+            numbers: RuleNumbers::default(),
             watched: BTreeSet::new(),
             managed: BTreeSet::new(),
             notices: Vec::new(),
@@ -66,7 +72,7 @@ impl World {
     pub(super) fn restart_with(&mut self, file: Config) {
         self.arriving.clear();
         let (agent, effects) =
-            Agent::new(self.now, 8, file, &self.saved, self.kernel.clone()).unwrap();
+            Agent::new(self.now, 8, file, self.kept(), self.kernel.clone()).unwrap();
         self.agent = agent;
         self.writes_of_start.clear();
         for effect in &effects {
@@ -75,6 +81,11 @@ impl World {
             }
         }
         self.carry_out(effects);
+    }
+
+    fn kept(&self) -> Kept {
+        let (overlay, stock) = (self.saved.clone(), self.stock.clone());
+        Kept { overlay, stock, numbers: self.numbers.clone() }
     }
 
     pub(super) fn kill(&mut self, server: SocketAddr) {
@@ -116,8 +127,13 @@ impl World {
     }
 
     pub(super) fn load(&mut self, config: Config) -> Result<Applied, Refusal> {
+        self.load_with(config, Stock::new())
+    }
+
+    /// A load with what was read of the files of sets.
+    pub(super) fn load_with(&mut self, config: Config, read: Stock) -> Result<Applied, Refusal> {
         let (config, request) = (Box::new(config), Some(1));
-        self.ask(Event::Load { config, discard_overlay: false, dry_run: false, request })
+        self.ask(Event::Load { config, read, discard_overlay: false, dry_run: false, request })
     }
 
     pub(super) fn change(
@@ -126,7 +142,10 @@ impl World {
         action: BackendAction,
     ) -> Result<Applied, Refusal> {
         let (service, backend) = ("shop".to_owned(), backend.to_owned());
-        let change = BackendChange { service, backend, action };
+        self.change_any(Change::Backend(BackendChange { service, backend, action }))
+    }
+
+    pub(super) fn change_any(&mut self, change: Change) -> Result<Applied, Refusal> {
         self.ask(Event::Change { change, dry_run: false, request: 1 })
     }
 
@@ -192,6 +211,8 @@ impl World {
                 Effect::Watch(addresses) => self.watched = addresses,
                 Effect::Addresses(addresses) => self.managed = addresses,
                 Effect::SaveOverlay(overlay) => self.saved = overlay,
+                Effect::SaveRuleNumbers(numbers) => self.numbers = numbers,
+                Effect::SaveSet { set, elements } => drop(self.stock.insert(set, elements)),
                 Effect::Reply { result, .. } => self.reply = Some(result),
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Warning(warning) => self.warnings.push(warning),
