@@ -125,8 +125,8 @@ pub mod map {
     /// In the array of programs: that of the firewall.
     pub const STAGE_FIREWALL: u32 = 1;
 
-    /// Those of the firewall, whose sizes depend on the configuration.
-    pub const FIREWALLS: [&str; 14] = [
+    /// Those that another size of the firewall needs anew.
+    pub const FIREWALLS: [&str; 13] = [
         FIREWALL,
         FIREWALL_ROOTS,
         FIREWALL_FRONTS,
@@ -140,14 +140,13 @@ pub mod map {
         FIREWALL_SERVICES,
         FIREWALL_LINKS,
         FIREWALL_RULES,
-        RULE_COUNTS,
     ];
 
     /// Those that another size of the flow table needs anew.
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 32] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -166,5 +165,19 @@ pub mod map {
         VERDICTS,
         LISTENER_TRAFFIC,
         BACKEND_TRAFFIC,
+        RULE_COUNTS,
+        FIREWALL,
+        FIREWALL_ROOTS,
+        FIREWALL_FRONTS,
+        FIREWALL_VALUES,
+        FIREWALL_CELLS,
+        FIREWALL_NODES,
+        FIREWALL_LONG,
+        FIREWALL_ROWS,
+        FIREWALL_PORTS,
+        FIREWALL_KINDS,
+        FIREWALL_SERVICES,
+        FIREWALL_LINKS,
+        FIREWALL_RULES,
     ];
 }

@@ -17,6 +17,7 @@ use super::overlay::change::Change;
 use super::overlay::sets::Stock;
 use super::tables::{Tables, Way, Write};
 
+mod guard;
 mod requests;
 mod start;
 mod state;
@@ -63,6 +64,8 @@ pub type RequestId = u64;
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The flow table was swept: no cell is left of a generation of rules before that in use.
+    GenerationsSwept,
     /// A valid configuration is to take the place of the running one.
     Load {
         /// The configuration.

@@ -17,6 +17,7 @@ use super::config::{
 };
 use super::desired::{Draw, Listener};
 use super::firewall::Firewall;
+use super::firewall::compile::Compiled;
 use super::tables::{ListenerKey, NextHop, Tables};
 
 pub(super) const VIP: &str = "203.0.113.10:80";
@@ -129,6 +130,7 @@ pub(super) fn tables() -> Tables {
         listeners: BTreeMap::new(),
         runs: BTreeMap::new(),
         backends: BTreeMap::new(),
+        firewall: Some(Arc::new(Compiled::off())),
     }
 }
 

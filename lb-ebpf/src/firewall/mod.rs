@@ -5,7 +5,7 @@
 
 use lb_common::layout::firewall::{
     Firewall, KIND_ICMP, KIND_ICMPV6, KIND_LATER, KIND_PROTOCOL, KIND_TCP, KINDS, LinkKey,
-    NO_LISTENER, PAGE, PORT_PAGES, RULE_DROPS, SERVICE_PAGES,
+    NO_LISTENER, PAGE, PORT_PAGES, RULE_DROPS, SERVICE_PAGES, destination_row, source_row,
 };
 use lb_common::verdict::Verdict;
 
@@ -148,13 +148,13 @@ pub fn judge<A: Family, T: Tables>(
         if class == 0 && word & Firewall::STRANGERS_PASS != 0 {
             return None;
         }
-        rows.source = 2 * class;
+        rows.source = source_row(class);
     }
     if word & Firewall::BY_SERVICE != 0 && !may_use(world.tables, half, flight, &mut rows) {
         return Some(Verdict::ServiceNotAllowed);
     }
     if word & Firewall::BY_DESTINATION != 0 {
-        rows.destination = 2 * A::class(world.tables, half, flight.ip.destination) + 1;
+        rows.destination = destination_row(A::class(world.tables, half, flight.ip.destination));
     }
     find_rows(world.tables, word, flight, &mut rows);
     decide(world.tables, word, rows.first(world.tables, half), flight.bytes)

@@ -208,6 +208,10 @@ impl Runtime {
             Ok(Some(counts)) => {
                 self.faults.note(SWEEP, Ok(()));
                 self.follow_move(&counts).await;
+                // Cells on their way to another table keep what they have.
+                if counts.old.is_none() {
+                    self.happened(Event::GenerationsSwept).await;
+                }
                 self.flows = counts;
                 self.happened(Event::FlowCounts(self.flows.cells.clone())).await;
             }

@@ -94,12 +94,11 @@ impl Agent {
         numbers.follow(&config.firewall);
         let mut next = Running { file, overlay, config, stock, sets, numbers, checks, paces };
         next.note(now);
-        let (desired, writes) =
-            self.plan(&next).map_err(|full| Refusal::Invalid(full.to_string()))?;
+        let planned = self.plan(&next).map_err(|full| Refusal::Invalid(full.to_string()))?;
         let mut effects = Vec::new();
         if !dry_run {
             let before = std::mem::replace(&mut self.running, next);
-            effects.extend(self.install(&desired, writes));
+            effects.extend(self.install_planned(planned));
             effects.extend(sets_to_save(&before.stock, &self.running.stock));
             if before.numbers != self.running.numbers {
                 effects.push(Effect::SaveRuleNumbers(self.running.numbers.clone()));

@@ -68,8 +68,8 @@ impl Agent {
         if agent.running.numbers != kept_numbers {
             effects.push(Effect::SaveRuleNumbers(agent.running.numbers.clone()));
         }
-        let (desired, writes) = agent.plan(&agent.running)?;
-        effects.extend(agent.install(&desired, writes));
+        let planned = agent.plan(&agent.running)?;
+        effects.extend(agent.install_planned(planned));
         agent.ways.wait_for(&agent.backend_addresses());
         effects.extend(agent.probes(now));
         Ok((agent, effects))

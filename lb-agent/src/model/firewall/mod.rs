@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+pub mod compile;
 pub mod elements;
 mod numbers;
 mod set_file;
