@@ -134,6 +134,11 @@ impl Agent {
         &self.running.stock
     }
 
+    /// The numbers of the counters of rules.
+    pub fn rule_numbers(&self) -> &RuleNumbers {
+        &self.running.numbers
+    }
+
     /// What the maps hold when all writes so far are carried out.
     pub fn installed(&self) -> &Tables {
         &self.installed
