@@ -120,6 +120,11 @@ pub mod map {
     /// Per CPU [`Count`](crate::layout::Count) by number of the counter.
     pub const RULE_COUNTS: &str = "RULE_COUNTS";
 
+    /// In the array of programs: the second one.
+    pub const STAGE_SECOND: u32 = 0;
+    /// In the array of programs: that of the firewall.
+    pub const STAGE_FIREWALL: u32 = 1;
+
     /// Those of the firewall, whose sizes depend on the configuration.
     pub const FIREWALLS: [&str; 14] = [
         FIREWALL,

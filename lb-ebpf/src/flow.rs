@@ -83,6 +83,8 @@ pub struct Flows<'t, T> {
     pub settings: &'t Settings,
     /// Now.
     pub tick: u64,
+    /// Generation of the rules that accept the flow at hand.
+    pub generation: u16,
 }
 
 impl<T: Tables> Flows<'_, T> {
@@ -163,7 +165,7 @@ impl<T: Tables> Flows<'_, T> {
     /// The cell of a flow that is seen now.
     #[inline(always)]
     fn cell(&self, tag: u64, backend: u32, state: State, reply: bool) -> Cell {
-        Cell::new(tag, backend, self.tick, state, reply).under(self.settings.generation)
+        Cell::new(tag, backend, self.tick, state, reply).under(self.generation)
     }
 
     /// Puts a new flow in the place of an old one with the same 5-tuple. [`Found::NONE`]: another CPU was
@@ -185,13 +187,13 @@ impl<T: Tables> Flows<'_, T> {
 
     #[inline(always)]
     fn seen(&self, cell: Cell, state: State) -> Cell {
-        cell.seen(self.tick, state).under(self.settings.generation)
+        cell.seen(self.tick, state).under(self.generation)
     }
 
     /// Whether a flow was last seen in another tick, or accepted by rules that have changed since.
     #[inline(always)]
     pub fn is_stale(&self, cell: Cell) -> bool {
-        cell.idle_ticks(self.tick) != 0 || cell.generation() != self.settings.generation
+        cell.idle_ticks(self.tick) != 0 || cell.generation() != self.generation
     }
 
     /// Once more with what another CPU has written, if it is still the same flow; states only go forward.

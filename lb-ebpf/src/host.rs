@@ -4,6 +4,7 @@
 //! writes there is kept as plain layout values in public fields; what the packet path writes is behind
 //! methods. One value belongs to one thread, as scratch memory belongs to one CPU.
 
+mod firewall;
 mod frame;
 mod maps;
 mod slots;
@@ -28,6 +29,7 @@ use crate::flight::Scratch;
 use crate::packet::Packet;
 use crate::{Outcome, process};
 
+pub use firewall::HostFirewall;
 pub use frame::{HEADROOM, HostFrame};
 
 /// An address that belongs to Sluice alone.
@@ -71,6 +73,8 @@ pub struct HostTables {
     pub backends: Vec<Backend>,
     /// Interfaces by index.
     pub interfaces: HashMap<u32, Interface>,
+    /// What the firewall's maps hold.
+    pub firewall: HostFirewall,
     /// The tables that hold the other flow table.
     pub other: Option<Box<Self>>,
     tick: Memory<u64>,
@@ -120,6 +124,7 @@ impl HostTables {
             slots: Vec::new(),
             backends: Vec::new(),
             interfaces: HashMap::new(),
+            firewall: HostFirewall::default(),
             other: None,
             tick: Memory::new(0),
             random: Memory::new(1),

@@ -35,6 +35,7 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
         return unbalanced(world.tables, &flight.ip);
     }
     let Some(transport) = transport::parse(packet, &flight.ip) else {
+        flight.is_truncated = 1;
         return truncated(world.tables, &flight.ip);
     };
     flight.transport = transport;
@@ -45,6 +46,12 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
         }
         Err(verdict) => verdict,
     }
+}
+
+/// The verdict of a packet with which nothing is to be done.
+#[inline(always)]
+pub(crate) fn noted<A: Family>(flight: &Flight<A>) -> Verdict {
+    Verdict::from_number(flight.verdict as u8).unwrap_or(Verdict::NotOurs)
 }
 
 /// What is to be done with a packet that has ports.

@@ -30,6 +30,7 @@ pub mod detail;
 pub mod draw;
 pub mod ethernet;
 pub mod family;
+pub mod firewall;
 pub mod flight;
 pub mod flow;
 #[cfg(not(target_arch = "bpf"))]
@@ -101,10 +102,8 @@ pub struct World<'t, T> {
 
 /// Decides on a packet, rewrites it and counts it.
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
-    match first(packet, tables) {
-        Some(outcome) => outcome,
-        None => second(packet, tables),
-    }
+    let decided = first(packet, tables).or_else(|| guard(packet, tables));
+    decided.unwrap_or_else(|| second(packet, tables))
 }
 
 /// Finds out what a packet is, and deals with it if that is done quickly: it is of a flow of which nothing new
@@ -123,6 +122,24 @@ pub fn first<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
     };
     count(tables, outcome.verdict, bytes);
     Some(outcome)
+}
+
+/// Has the rules of the firewall judge a packet that [`first`] has left, where there are some. `None`: [`second`]
+/// goes on.
+#[inline(always)]
+pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
+    let bytes = packet.length() as u64;
+    let (settings, scratch) = (tables.settings()?, tables.scratch()?);
+    let verdict = scratch.update(|Scratch { link, v4, v6 }| {
+        let world = World { tables, settings, link };
+        if world.link.kind == ethernet::IPV4 {
+            firewall::stop(packet, &world, &mut v4.flight)
+        } else {
+            firewall::stop(packet, &world, &mut v6.flight)
+        }
+    })?;
+    count(tables, verdict, bytes);
+    Some(rest(verdict))
 }
 
 /// Does what [`first`] has found out that is to be done with a packet.
@@ -223,6 +240,8 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.tick = world.tables.tick();
     flight.interface = packet.interface();
     flight.unremembered = 0;
+    flight.generation = world.settings.generation;
+    flight.is_truncated = 0;
     flight.report.mtu = 0;
     flight.relay.start = 0;
     flight.hop.kind = world.link.kind;

@@ -9,7 +9,7 @@ use crate::flight::{Flight, Next, Scratch};
 use crate::identify::identify;
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
-use crate::{Outcome, World, begin, end, forward, leave, reply, rest};
+use crate::{Outcome, World, begin, end, firewall, forward, leave, reply, rest};
 
 /// Identifies a packet; deals with it unless there is more to do.
 #[inline(always)]
@@ -41,7 +41,9 @@ fn of_family<A: Family, F: Frame, T: Tables>(
     let verdict = identify(packet, world, flight);
     // The way of a first fragment is to be noted.
     if flight.next == Next::NOTHING {
-        return Some(rest(verdict));
+        flight.verdict = verdict.number();
+        let is_asked = verdict.kind() == Kind::Passed && firewall::asks(world.tables, flight);
+        return if is_asked { None } else { Some(rest(verdict)) };
     }
     if flight.ip.shape != Shape::WHOLE {
         return None;

@@ -39,6 +39,8 @@ pub(crate) fn find<A: Family, T: Tables>(
         return Err(Verdict::NotOurs);
     }
     flight.found = found;
+    // A reply tells nothing about the rules of now: its client's next packet does.
+    flight.generation = found.cell.generation();
     flight.backend = found.cell.backend();
     if flight.ip.shape != Shape::WHOLE && world.settings.follow_fragments == 0 {
         return Err(Verdict::Fragment);

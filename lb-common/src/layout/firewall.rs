@@ -31,7 +31,11 @@ pub const ROOT_PAGES: u32 = 256;
 /// Entries of [`FIREWALL_PORTS`](crate::map::FIREWALL_PORTS) for one direction.
 pub const PORT_PAGES: u32 = 256;
 /// Entries of [`FIREWALL_SERVICES`](crate::map::FIREWALL_SERVICES) for one half.
-pub const SERVICE_PAGES: u32 = crate::MAX_LISTENERS / 256;
+pub const SERVICE_PAGES: u32 = crate::MAX_LISTENERS / 256 + 1;
+/// In the place of a listener's id: a packet that is for none.
+pub const NO_LISTENER: u32 = crate::MAX_LISTENERS;
+/// The number of no counter.
+pub const NO_COUNT: u32 = MAX_RULE_COUNTS;
 
 /// What is the same for all packets. Only the word changes while packets are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -56,8 +60,7 @@ impl Firewall {
     pub const SECOND_HALF: u64 = 1 << 1;
     /// What matches no rule is dropped.
     pub const POLICY_DROP: u64 = 1 << 2;
-    /// A packet neither of whose addresses lies in any prefix is accepted, whatever else it is, and by no rule
-    /// that counts.
+    /// A packet whose source lies in no prefix is accepted, whatever else it is, and by no rule that counts.
     pub const STRANGERS_PASS: u64 = 1 << 3;
     /// There are rules about the source address, or lists of who may use a service.
     pub const BY_SOURCE: u64 = 1 << 4;
@@ -73,23 +76,12 @@ impl Firewall {
     pub const BY_INTERFACE: u64 = 1 << 9;
     /// There are rules about the service, or lists of who may use it.
     pub const BY_SERVICE: u64 = 1 << 10;
-    /// Where the generation of the rules stands, in two bits: that of flows that these rules accepted.
-    pub const GENERATION_SHIFT: u32 = 16;
-
     /// The number of the half in use: 0 or 1.
     #[must_use]
     #[inline(always)]
     #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "one bit")]
     pub const fn half(word: u64) -> u32 {
         ((word >> 1) & 1) as u32
-    }
-
-    /// The generation of the rules: 0 to 3.
-    #[must_use]
-    #[inline(always)]
-    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "two bits")]
-    pub const fn generation(word: u64) -> u8 {
-        ((word >> Self::GENERATION_SHIFT) & 3) as u8
     }
 }
 
@@ -165,9 +157,15 @@ pub struct LongBucket {
 /// Prefixes in a [`LongBucket`].
 pub const LONG_PER_BUCKET: usize = 3;
 
-/// A set of rules. The first word tells which of the others are not zero; a rule's bit is `number % 64` of word
-/// `1 + number / 64`.
-pub type Row = [u64; 1 + RULE_WORDS];
+/// A set of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Row {
+    /// Which of the words are not zero.
+    pub used: u64,
+    /// A rule's bit is `number % 64` of word `number / 64`.
+    pub rules: [u64; RULE_WORDS],
+}
 
 /// The row that holds every rule: that of what no rule asks about.
 pub const ROW_ALL: u32 = 0;
@@ -201,11 +199,11 @@ pub const RULE_DROPS: u32 = 1 << 31;
 pub struct LinkKey {
     /// The half.
     pub half: u32,
-    /// Its index.
+    /// Its index; 0 for all that have no entry.
     pub interface: u32,
 }
 
-super::plain_data!(Firewall, Node, LongBucket, LinkKey);
+super::plain_data!(Firewall, Node, LongBucket, LinkKey, Row);
 
 #[cfg(test)]
 mod tests {
@@ -225,9 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn the_word_gives_half_and_generation_back() {
-        let word = Firewall::ON | Firewall::SECOND_HALF | (3 << Firewall::GENERATION_SHIFT);
-        assert_eq!((Firewall::half(word), Firewall::generation(word)), (1, 3));
-        assert_eq!((Firewall::half(Firewall::ON), Firewall::generation(0)), (0, 0));
+    fn the_word_names_the_half() {
+        assert_eq!(Firewall::half(Firewall::ON | Firewall::SECOND_HALF), 1);
+        assert_eq!(Firewall::half(!Firewall::SECOND_HALF), 0);
     }
 }
