@@ -120,9 +120,9 @@ pub(crate) enum SetVerb {
         limit: usize,
     },
     /// Add elements; those that are there stay
-    Add(Elements),
+    Add(ChangeElements),
     /// Delete elements; if one is not there, none is deleted
-    Delete(Elements),
+    Delete(ChangeElements),
     /// Put the lines of a file in the place of all elements, at once
     ///
     /// A line is an address or a prefix; # begins a comment. If a line is wrong, the old elements stay (exit
@@ -138,7 +138,7 @@ pub(crate) enum SetVerb {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Elements {
+pub(crate) struct ChangeElements {
     /// Name of the set
     pub(crate) set: String,
     /// Addresses and prefixes

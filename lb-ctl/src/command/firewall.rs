@@ -7,7 +7,7 @@ use lb_common::api::{Applied, Firewall, Rule, RuleChange, Set, SetAction, SetCha
 
 use super::{Answer, Context, dry_run};
 use crate::args::Change;
-use crate::args::firewall::{Elements, FirewallVerb, RuleVerb, SetVerb};
+use crate::args::firewall::{ChangeElements, FirewallVerb, RuleVerb, SetVerb};
 use crate::client::path;
 use crate::error::Error;
 use crate::render::firewall as show;
@@ -19,7 +19,8 @@ pub(super) async fn firewall(verb: FirewallVerb, context: &Context) -> Result<An
             context.answer(&firewall, |look| show::rules(&firewall, look))
         }
         FirewallVerb::Rule(RuleVerb::Add(add)) => {
-            let change = RuleChange::Add { rule: Box::new(Rule::from(&*add)), before: add.before.clone() };
+            let change =
+                RuleChange::Add { rule: Box::new(Rule::from(&*add)), before: add.before.clone() };
             change_rule(&change, add.change, context).await
         }
         FirewallVerb::Rule(RuleVerb::Delete { name, change }) => {
@@ -69,10 +70,10 @@ async fn elements(set: &str, limit: usize, context: &Context) -> Result<Answer, 
 
 async fn change_set(
     action: SetAction,
-    elements: Elements,
+    elements: ChangeElements,
     context: &Context,
 ) -> Result<Answer, Error> {
-    let Elements { set, elements, change } = elements;
+    let ChangeElements { set, elements, change } = elements;
     let path = path("/v1/sets", &[dry_run(change)]);
     let change = SetChange { set, action, elements };
     context.applied(&context.client.send::<Applied>(&path, &change).await?)

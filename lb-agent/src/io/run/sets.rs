@@ -216,7 +216,9 @@ impl Runtime {
 
     /// The configuration that they belong to was taken.
     pub(super) fn sets_taken(&mut self, read: &[ReadSet]) {
-        read.iter().for_each(|one| self.set_files.note(one));
+        for one in read {
+            self.set_files.note(one);
+        }
         self.faults.note(FILES, self.set_files.problems());
     }
 
@@ -229,7 +231,9 @@ impl Runtime {
     /// Keeps what was read at the start.
     pub(super) fn keep_sets(&mut self) {
         let stock = self.agent.stock().clone();
-        stock.iter().for_each(|(set, elements)| self.save_set(set, elements));
+        for (set, elements) in &stock {
+            self.save_set(set, elements);
+        }
     }
 
     /// Keeps on disk what a set holds, for the next start.

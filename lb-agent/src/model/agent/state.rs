@@ -77,7 +77,7 @@ impl Agent {
                 let result = self.change(now, change, dry_run);
                 Self::answer(request, result)
             }
-            Event::SetRead { set, elements } => self.set_read(now, set, elements),
+            Event::SetRead { set, elements } => self.set_read(now, &set, elements),
             Event::Probes(ended) => self.probed(now, ended),
             Event::NotProbed { target, reason } => {
                 self.running.checks.not_probed(&target, reason);

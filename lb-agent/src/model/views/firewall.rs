@@ -7,7 +7,7 @@ use lb_common::layout::Count;
 
 use crate::model::agent::{Agent, Refusal};
 use crate::model::config::{Word, rule_to_text};
-use crate::model::firewall::{POLICY, Source};
+use crate::model::firewall::{Elements, POLICY, Source};
 use crate::model::overlay::sets::existing;
 
 impl Agent {
@@ -45,7 +45,7 @@ impl Agent {
                     Source::File(file) => Some(file.display().to_string()),
                 },
                 loaded: overlay.is_loaded(name),
-                elements: self.sets().get(name).map_or(0, |elements| elements.len()),
+                elements: self.sets().get(name).map_or(0, Elements::len),
                 added: changes.map_or(0, |changes| changes.added.len()),
                 deleted: changes.map_or(0, |changes| changes.deleted.len()),
                 problem: problem(name),
