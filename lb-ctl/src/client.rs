@@ -46,6 +46,15 @@ impl Client {
         self.answer(Method::POST, path, body.into()).await
     }
 
+    /// Sends a text as it is.
+    pub(crate) async fn send_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        text: Vec<u8>,
+    ) -> Result<T, Error> {
+        self.answer(Method::POST, path, text.into()).await
+    }
+
     async fn answer<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use hyper::StatusCode;
 use lb_common::api::{
-    Applied, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange, Problem, Service,
-    Status, TargetHealth, VerdictCount,
+    Applied, Check, ConfigDiff, ConfigReport, ConfigText, Firewall, FlowList, HealthChange,
+    Problem, Service, Set, SetElements, Status, TargetHealth, VerdictCount,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,6 +51,12 @@ pub enum Call {
     Flows(FlowFilter, Reply<FlowList>),
     /// Counters by verdict.
     Drops(Reply<Vec<VerdictCount>>),
+    /// The firewall and its counters.
+    Firewall(Reply<Firewall>),
+    /// The sets of the firewall.
+    Sets(Reply<Vec<Set>>),
+    /// At most as many elements of a set.
+    SetElements(String, usize, Reply<SetElements>),
     /// The configuration file as it was loaded.
     Config(Reply<ConfigText>),
     /// What differs from it.

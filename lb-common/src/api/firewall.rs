@@ -46,7 +46,7 @@ pub enum RuleChange {
     /// Add a rule; an error if the name exists.
     Add {
         /// The rule.
-        rule: Rule,
+        rule: Box<Rule>,
         /// Name of the rule that it is to stand before; the last place without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<String>,

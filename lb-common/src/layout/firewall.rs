@@ -82,7 +82,7 @@ impl Firewall {
     /// The number of the half in use: 0 or 1.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "one bit")]
+    #[expect(clippy::as_conversions, reason = "one bit")]
     pub const fn half(word: u64) -> u32 {
         ((word >> 1) & 1) as u32
     }

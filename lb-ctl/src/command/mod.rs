@@ -3,6 +3,7 @@
 mod backend;
 mod config;
 mod find;
+mod firewall;
 mod look;
 mod wait;
 
@@ -68,6 +69,8 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Backend(verb) => backend::backend(verb, context).await,
         Object::Health(verb) => look::health(verb, context).await,
         Object::Conn(verb) => look::conn(verb, context).await,
+        Object::Firewall(verb) => firewall::firewall(verb, context).await,
+        Object::Set(verb) => firewall::set(verb, context).await,
         Object::Drops(drops) => look::drops(&drops, context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {

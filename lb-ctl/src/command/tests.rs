@@ -70,6 +70,60 @@ async fn each_change_sends_what_it_says() {
 }
 
 #[tokio::test]
+async fn changes_of_rules_and_sets_send_what_they_say() {
+    let agent = director();
+    let rule = r#""rule":{"name":"web","action":"drop","source":["@bad","10.0.0.0/8"]}"#;
+    for (line, request, body) in [
+        (
+            "firewall rule add web --action drop --source @bad,10.0.0.0/8 --before ssh".to_owned(),
+            "firewall/rules?dry_run=false",
+            format!(r#"{{"action":"add",{rule},"before":"ssh"}}"#),
+        ),
+        (
+            "firewall rule delete web --dry-run".to_owned(),
+            "firewall/rules?dry_run=true",
+            r#"{"action":"delete","name":"web"}"#.to_owned(),
+        ),
+        (
+            "set add bad 10.0.0.1 2001:db8::/32".to_owned(),
+            "sets?dry_run=false",
+            r#"{"set":"bad","action":"add","elements":["10.0.0.1","2001:db8::/32"]}"#.to_owned(),
+        ),
+        (
+            "firewall set delete bad 10.0.0.1".to_owned(),
+            "sets?dry_run=false",
+            r#"{"set":"bad","action":"delete","elements":["10.0.0.1"]}"#.to_owned(),
+        ),
+    ] {
+        let answer = run(&format!("lb-ctl {line}"), &agent).await.unwrap();
+        assert_eq!(answer.text, format!("POST /v1/{request}\n{body}\n"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_lines_of_a_set_are_sent_as_they_are() {
+    let agent = director();
+    let file = agent.socket().with_file_name("bad.txt");
+    std::fs::write(&file, "10.0.0.1 # one").unwrap();
+    let line = format!("lb-ctl set load bad {}", file.display());
+    let answer = run(&line, &agent).await.unwrap();
+    assert_eq!(answer.text, "POST /v1/sets/load?set=bad&dry_run=false\n10.0.0.1 # one\n");
+    let missing = run("lb-ctl set load bad /nowhere/bad.txt", &agent).await.unwrap_err();
+    assert!(missing.to_string().starts_with("read /nowhere/bad.txt: "), "{missing}");
+}
+
+#[tokio::test]
+async fn elements_that_are_left_out_are_counted() {
+    let agent = Agent::start(|request, _body| {
+        assert_eq!(request, "GET /v1/sets/elements?set=bad&limit=1");
+        (200, r#"{"total":3,"elements":["10.0.0.1/32"]}"#.into())
+    });
+    let answer = run("lb-ctl set show bad --limit 1", &agent).await.unwrap();
+    assert_eq!(answer.text, "10.0.0.1/32\n");
+    assert_eq!(answer.remarks, ["1 of 3 elements listed; --limit lists more"]);
+}
+
+#[tokio::test]
 async fn reload_says_what_becomes_of_the_overlay() {
     for (line, query) in [
         ("--discard --dry-run", "discard=true&save=false&dry_run=true"),

@@ -40,6 +40,7 @@ pub fn router(core: Core) -> Router {
         .route("/v1/config/apply", post(apply))
         .route("/v1/reload", post(reload))
         .route("/v1/backends", post(change))
+        .merge(firewall::routes())
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -169,5 +170,6 @@ async fn no_method(method: Method, uri: Uri) -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, error)
 }
 
+mod firewall;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use lb_common::api::{ConfigDiff, FlowList, Interface, Service, Status, VerdictCount};
+use lb_common::api::{ConfigDiff, Firewall, FlowList, Interface, Service, Status, VerdictCount};
 
 use super::flows;
 use super::runtime::Runtime;
@@ -34,6 +34,15 @@ impl Runtime {
             }
             Call::Flows(filter, reply) => self.answer_flows(filter, reply),
             Call::Drops(reply) => drop(reply.send(self.drops())),
+            Call::Firewall(reply) => drop(reply.send(self.firewall())),
+            Call::Sets(reply) => {
+                let problem = |set: &str| self.set_files.problem(set).map(str::to_owned);
+                drop(reply.send(Ok(self.agent.set_list(problem))));
+            }
+            Call::SetElements(set, limit, reply) => {
+                let elements = self.agent.set_elements(&set, limit);
+                drop(reply.send(elements.map_err(Failure::from)));
+            }
             Call::Config(reply) => drop(reply.send(Ok(self.source.running()))),
             Call::Diff(reply) => drop(reply.send(Ok(self.diff()))),
             Call::Check(text, reply) => drop(reply.send(Ok(self.source.report(&text)))),
@@ -93,6 +102,10 @@ impl Runtime {
         self.counters().map(|counters| by_verdict(&counters))
     }
 
+    fn firewall(&self) -> Result<Firewall, Failure> {
+        Ok(self.agent.firewall(&BTreeMap::new()))
+    }
+
     /// Scans the table and answers beside the loop.
     fn answer_flows(&self, filter: FlowFilter, reply: Reply<FlowList>) {
         let (table, owners) = (self.datapath.flows(), self.agent.owners());
@@ -132,7 +145,9 @@ impl Runtime {
                 std::iter::once("the file cannot be loaded:".to_owned()).chain(lines).collect()
             }
         };
-        ConfigDiff { overlay: diff(loaded, self.agent.config()), file }
+        let mut overlay = diff(loaded, self.agent.config());
+        overlay.extend(self.agent.overlay().firewall.set_lines());
+        ConfigDiff { overlay, file }
     }
 
     fn metrics(&self) -> Result<Snapshot, Failure> {

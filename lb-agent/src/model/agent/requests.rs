@@ -54,20 +54,15 @@ impl Agent {
     }
 
     /// Takes what the file of a set holds now, unless something else was loaded in its place.
-    pub(super) fn set_read(
-        &mut self,
-        now: Instant,
-        set: String,
-        elements: Elements,
-    ) -> Vec<Effect> {
+    pub(super) fn set_read(&mut self, now: Instant, set: &str, elements: Elements) -> Vec<Effect> {
         let Running { file, overlay, stock, .. } = &self.running;
-        if overlay.firewall.is_loaded(&set) {
+        if overlay.firewall.is_loaded(set) {
             return vec![Effect::Notice(format!(
                 "set {set}: its file has changed, and what was loaded at run time goes on to hold"
             ))];
         }
         let (merged, file, mut stock) = (merge(file, overlay), file.clone(), stock.clone());
-        stock.insert(set.clone(), elements);
+        stock.insert(set.to_owned(), elements);
         match self.replace(now, file, (merged, stock), false) {
             Ok((effects, _)) => effects,
             Err(refusal) => vec![Effect::Warning(format!("set {set} stays as it was: {refusal}"))],

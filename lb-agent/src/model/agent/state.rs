@@ -89,7 +89,7 @@ impl Agent {
                 let result = self.change(now, change, dry_run);
                 Self::answer(request, result)
             }
-            Event::SetRead { set, elements } => self.set_read(now, set, elements),
+            Event::SetRead { set, elements } => self.set_read(now, &set, elements),
             Event::Probes(ended) => self.probed(now, ended),
             Event::NotProbed { target, reason } => {
                 self.running.checks.not_probed(&target, reason);
@@ -145,6 +145,11 @@ impl Agent {
     /// What was read or loaded for them, before changes one by one.
     pub fn stock(&self) -> &Stock {
         &self.running.stock
+    }
+
+    /// The numbers of the counters of rules.
+    pub fn rule_numbers(&self) -> &RuleNumbers {
+        &self.running.numbers
     }
 
     /// What the maps hold when all writes so far are carried out.

@@ -16,8 +16,8 @@ mod numbers;
 mod set_file;
 
 pub use elements::Elements;
-pub use numbers::RuleNumbers;
-pub use set_file::{BadLines, parse_set, set_text};
+pub use numbers::{POLICY, RuleNumbers};
+pub use set_file::{BadLines, LONGEST_SET, parse_set, set_text};
 
 /// Most rules that a firewall may have.
 pub const MAX_RULES: usize = 1_024;

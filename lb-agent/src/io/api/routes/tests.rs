@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use lb_common::api::{BackendAction, BackendState, Problem};
+use lb_common::api::{BackendAction, BackendState, Problem, SetElements};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -64,6 +64,11 @@ fn answer(call: Call) {
             reply.send(if known { Ok(applied) } else { Err(refusal.into()) }).unwrap();
         }
         Call::Status(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Firewall(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Sets(reply) => reply.send(Ok(Vec::new())).unwrap(),
+        Call::SetElements(_, limit, reply) => {
+            reply.send(Ok(SetElements { total: limit, elements: Vec::new() })).unwrap();
+        }
         Call::Services(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::History(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::Drops(reply) => reply.send(Ok(Vec::new())).unwrap(),
