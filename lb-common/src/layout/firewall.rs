@@ -19,7 +19,7 @@ pub const MAX_ROWS: u32 = 8_192;
 pub const MAX_CLASSES: u16 = 4_000;
 /// Most nodes of a half.
 pub const MAX_NODES: u32 = 8_192;
-/// Counters of rules; the first is that of the policy.
+/// Counters of rules; the first is that of what the policy drops.
 pub const MAX_RULE_COUNTS: u32 = 4_096;
 
 /// Entries of [`FIREWALL_LINKS`](crate::map::FIREWALL_LINKS).

@@ -209,7 +209,8 @@ fn decide<M: Maps>(maps: &M, word: u64, rule: Option<u32>, bytes: u64) -> Option
             let rule = at(rules, rule as usize);
             (rule & RULE_DROPS != 0, rule & !RULE_DROPS, Verdict::FirewallDrop)
         }
-        None => (word & Firewall::POLICY_DROP != 0, 0, Verdict::FirewallPolicy),
+        None if word & Firewall::POLICY_DROP == 0 => return None,
+        None => (true, 0, Verdict::FirewallPolicy),
     };
     if let Some(count) = maps.rule_count(counter) {
         count.update(|count| count.add(bytes));

@@ -46,11 +46,11 @@ impl FirewallMaps {
     }
 
     /// Opens maps of this size.
-    pub fn of(map: impl Fn(&'static str) -> Result<MapData>, size: Size) -> Result<Self> {
+    pub fn of(mut map: impl FnMut(&'static str) -> Result<MapData>, size: Size) -> Result<Self> {
         let firewall = Mapping::new(&map(map::FIREWALL)?, map::FIREWALL, 1, size_of::<Firewall>())?;
-        let halves = |name, entries, size| Halves::new(&map(name)?, name, entries, size);
         let links = aya::maps::Map::from_map_data(map(map::FIREWALL_LINKS)?);
         let links: Result<_, MapError> = links.and_then(TryInto::try_into);
+        let mut halves = |name, entries, size| Halves::new(&map(name)?, name, entries, size);
         let maps = Self {
             firewall,
             roots: halves(map::FIREWALL_ROOTS, 2 * ROOT_PAGES, size_of::<[u32; PAGE]>())?,
@@ -172,8 +172,13 @@ impl Halves {
     }
 }
 
+/// Writes bytes, and zeros behind them to the end of the last word.
 fn fill(words: &[AtomicU64], bytes: &[u8]) {
-    for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+    let (whole, rest) = bytes.as_chunks();
+    let mut last = [0; size_of::<AtomicU64>()];
+    last.iter_mut().zip(rest).for_each(|(last, byte)| *last = *byte);
+    let rest = (!rest.is_empty()).then_some(&last);
+    for (word, bytes) in words.iter().zip(whole.iter().chain(rest)) {
         word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
 }
