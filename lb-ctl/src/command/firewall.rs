@@ -39,7 +39,7 @@ async fn change_rule(
     change: Change,
     context: &Context,
 ) -> Result<Answer, Error> {
-    let path = path("/v1/firewall/rules", &[dry_run(change)]);
+    let path = path("/v1/firewall/rules", &[dry_run(change), context.session()]);
     context.applied(&context.client.send::<Applied>(&path, rule).await?)
 }
 
@@ -74,7 +74,7 @@ async fn change_set(
     context: &Context,
 ) -> Result<Answer, Error> {
     let ChangeElements { set, elements, change } = elements;
-    let path = path("/v1/sets", &[dry_run(change)]);
+    let path = path("/v1/sets", &[dry_run(change), context.session()]);
     let change = SetChange { set, action, elements };
     context.applied(&context.client.send::<Applied>(&path, &change).await?)
 }
@@ -82,7 +82,7 @@ async fn change_set(
 async fn load(set: &str, file: &Path, change: Change, context: &Context) -> Result<Answer, Error> {
     let text =
         read(file).map_err(|source| Error::Read { name: file.display().to_string(), source })?;
-    let path = path("/v1/sets/load", &[("set", Some(set)), dry_run(change)]);
+    let path = path("/v1/sets/load", &[("set", Some(set)), dry_run(change), context.session()]);
     context.applied(&context.client.send_text::<Applied>(&path, text).await?)
 }
 

@@ -13,7 +13,7 @@ use crate::render::backend::tests::shop;
 
 fn context(agent: &Agent, format: Format) -> Context {
     let screen = Screen { terminal: false, colour: false };
-    Context { client: agent.client(), format, screen, progress: false }
+    Context { client: agent.client(), format, screen, progress: false, session: None }
 }
 
 /// Runs a command line against an agent.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use lb_common::api::{ConfigDiff, Firewall, FlowList, Interface, Service, Status, VerdictCount};
+use lb_common::api::{
+    ConfigDiff, Firewall, FlowList, Interface, Service, Set, Status, VerdictCount,
+};
 
 use super::flows;
 use super::runtime::Runtime;
@@ -16,6 +18,7 @@ use crate::io::message::{Call, Failure, FlowFilter, Reply};
 use crate::io::metrics::Snapshot;
 use crate::model::agent::SAME_MODE;
 use crate::model::config::diff;
+use crate::model::firewall::POLICY;
 use crate::model::overlay::Overlay;
 use crate::model::tables::server;
 use crate::model::views;
@@ -35,18 +38,18 @@ impl Runtime {
             Call::Flows(filter, reply) => self.answer_flows(filter, reply),
             Call::Drops(reply) => drop(reply.send(self.drops())),
             Call::Firewall(reply) => drop(reply.send(self.firewall())),
-            Call::Sets(reply) => {
-                let problem = |set: &str| self.set_files.problem(set).map(str::to_owned);
-                drop(reply.send(Ok(self.agent.set_list(problem))));
-            }
+            Call::Sets(reply) => drop(reply.send(Ok(self.set_list()))),
             Call::SetElements(set, limit, reply) => {
                 let elements = self.agent.set_elements(&set, limit);
                 drop(reply.send(elements.map_err(Failure::from)));
             }
             Call::Config(reply) => drop(reply.send(Ok(self.source.running()))),
             Call::Diff(reply) => drop(reply.send(Ok(self.diff()))),
-            Call::Check(text, reply) => drop(reply.send(Ok(self.source.report(&text)))),
+            Call::Check(text, session, reply) => {
+                drop(reply.send(Ok(self.check_config(&text, session).await)));
+            }
             Call::Apply(text, mode, reply) => drop(reply.send(self.apply(text, mode).await)),
+            Call::Confirm(reply) => drop(reply.send(self.confirm_config())),
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
             Call::Doctor(reply) => self.answer_doctor(reply),
@@ -60,7 +63,7 @@ impl Runtime {
         let config = self.agent.config();
         let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
         let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
-        let warnings = warnings.chain(self.move_notice());
+        let warnings = warnings.chain(self.move_notice()).chain(self.unconfirmed_notice());
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -103,7 +106,13 @@ impl Runtime {
     }
 
     fn firewall(&self) -> Result<Firewall, Failure> {
-        Ok(self.agent.firewall(&BTreeMap::new()))
+        let numbers = self.agent.rule_numbers().by_name().values().copied();
+        let counts = self.datapath.rule_counts(numbers.chain([POLICY]));
+        counts.map(|counts| self.agent.firewall(&counts)).map_err(|error| failed(&error))
+    }
+
+    fn set_list(&self) -> Vec<Set> {
+        self.agent.set_list(|set| self.set_files.problem(set).map(str::to_owned))
     }
 
     /// Scans the table and answers beside the loop.
@@ -155,6 +164,8 @@ impl Runtime {
         Ok(Snapshot {
             verdicts: by_verdict(&counters),
             services: self.services_with(&counters),
+            firewall: Some(self.firewall()?),
+            sets: self.set_list(),
             health: self.agent.health(clock::now()),
             health_changes: self.agent.checks().n_changes(),
             flows: self.flows.total,

@@ -52,7 +52,7 @@ impl Runtime {
 
     async fn load_edit(&mut self, edit: &Edit, dry_run: bool) -> Result<Applied, Failure> {
         let Edit { written: Written { text, checked, dropped }, diff } = edit;
-        let mode = Mode { dry_run, overlay: Fate::Discard };
+        let mode = Mode { dry_run, overlay: Fate::Discard, ..Mode::default() };
         let mut applied = self.load(text.clone(), checked.clone(), mode).await?;
         applied.changes.extend(dropped.iter().cloned());
         applied.file_diff.clone_from(diff);

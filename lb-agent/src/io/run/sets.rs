@@ -10,12 +10,14 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use lb_common::api::{ConfigReport, ConfigText};
+
 use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::causes::with_causes;
 use crate::io::message::{Failure, Message};
 use crate::io::store;
-use crate::model::agent::Event;
+use crate::model::agent::{Event, Session};
 use crate::model::config::Config;
 use crate::model::firewall::{Elements, LONGEST_SET, RuleNumbers, parse_set};
 use crate::model::overlay::sets::{self, Stock};
@@ -23,6 +25,7 @@ use crate::model::overlay::{FirewallOverlay, Overlay};
 
 const FILES: Act = Act::dispensable("keep the sets in step with their files");
 const KEEP: Act = Act::dispensable("keep a copy of the sets");
+const COUNTS: Act = Act::dispensable("set the counters of new rules to zero");
 const NUMBERS: Act = Act::dispensable("keep the numbers of the rules' counters");
 
 /// Tells one state of a file from another.
@@ -214,12 +217,41 @@ impl Runtime {
         of_config(config).await.map_err(Failure::invalid)
     }
 
+    /// What is wrong with a configuration, and what may surprise.
+    pub(super) async fn check_config(
+        &self,
+        text: &ConfigText,
+        session: Option<Session>,
+    ) -> ConfigReport {
+        let mut report = self.source.report(text);
+        let Ok(checked) = self.source.check(&text.name, &text.text) else { return report };
+        match of_config(&checked.config).await {
+            Ok(read) => {
+                let cut =
+                    session.and_then(|it| self.agent.cut_by(&checked.config, &stock(&read), it));
+                report.notes.extend(cut);
+            }
+            Err(problems) => {
+                report.valid = false;
+                report.count = problems.lines().count();
+                report.problems = problems;
+            }
+        }
+        report
+    }
+
     /// The configuration that they belong to was taken.
     pub(super) fn sets_taken(&mut self, read: &[ReadSet]) {
         for one in read {
             self.set_files.note(one);
         }
         self.faults.note(FILES, self.set_files.problems());
+    }
+
+    /// Sets counters to zero that other rules have had.
+    pub(super) fn clear_rule_counts(&mut self, numbers: &[u32]) {
+        let cleared = self.datapath.clear_rule_counts(numbers);
+        self.faults.note(COUNTS, cleared.map_err(|error| with_causes(&error)));
     }
 
     /// Keeps on disk which rule has which counter.

@@ -5,7 +5,7 @@
 //! so the one before last must be swept from the flow table before it is used again. Where changes come more quickly
 //! than sweeps, no flow is taken for known until two sweeps have passed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use lb_common::layout::Settings;
 
 use super::state::Running;
 use super::{Agent, Effect};
-use crate::model::config::Service;
+use crate::model::config::{Config, Service};
 use crate::model::firewall::compile::{CompileError, Compiled, Names, compile};
-use crate::model::firewall::{Firewall, Sets};
-use crate::model::tables::{Tables, Write};
+use crate::model::firewall::{Firewall, RuleNumbers, Sets};
+use crate::model::tables::{ListenerKey, Tables, Write};
 
 /// Sweeps after which only cells of the generation in use, or of none, are left: the first may have begun before.
 const SWEEPS: u8 = 2;
@@ -58,10 +58,11 @@ impl Guard {
         &self,
         running: &Running,
         tables: &Tables,
-        host: &[IpAddr],
+        host: &BTreeSet<IpAddr>,
     ) -> Result<Made, CompileError> {
-        let Running { config, sets, .. } = running;
-        let names = names(running, tables, host);
+        let Running { config, sets, numbers, .. } = running;
+        let counters = numbers.by_name().clone();
+        let names = Names { counters, ..names(config, &tables.pointers, host) };
         let from = From { firewall: config.firewall.clone(), sets: sets.clone(), names };
         match &self.made {
             Some(made) if made.from == from => Ok(made.clone()),
@@ -119,6 +120,16 @@ impl Agent {
         Ok((writes, made))
     }
 
+    /// What to do about counters that are other rules' than before, before these rules come into force.
+    pub(super) fn numbers_given(&self, before: &RuleNumbers) -> Vec<Effect> {
+        let numbers = &self.running.numbers;
+        if numbers == before {
+            return Vec::new();
+        }
+        let given = numbers.given_since(before);
+        vec![Effect::ClearRuleCounts(given), Effect::SaveRuleNumbers(numbers.clone())]
+    }
+
     /// The writes of this firewall are carried out.
     pub(super) fn note_firewall(&mut self, made: Made, writes: &[Write]) {
         if writes.iter().any(|write| matches!(write, Write::Firewall(_))) {
@@ -141,11 +152,14 @@ impl Agent {
     }
 }
 
-fn names(running: &Running, tables: &Tables, host: &[IpAddr]) -> Names {
-    let Running { config, numbers, .. } = running;
-    let ids = |service: &Service| {
-        service.keys().filter_map(|key| tables.pointers.get(&key).copied()).collect()
-    };
+/// What names in rules stand for, but for those of counters.
+pub(super) fn names(
+    config: &Config,
+    pointers: &BTreeMap<ListenerKey, u32>,
+    host: &BTreeSet<IpAddr>,
+) -> Names {
+    let ids =
+        |service: &Service| service.keys().filter_map(|key| pointers.get(&key).copied()).collect();
     let services = config.services.iter();
     let allows = services.clone().filter(|service| !service.allow.is_empty());
     let mut servers: Vec<SocketAddr> = services
@@ -160,8 +174,16 @@ fn names(running: &Running, tables: &Tables, host: &[IpAddr]) -> Names {
         allows: allows
             .map(|service| (service.name.clone(), service.allow.clone()))
             .collect::<BTreeMap<_, _>>(),
-        host: host.to_vec(),
+        host: own_addresses(host, config),
         servers,
-        counters: numbers.by_name().clone(),
+        counters: BTreeMap::new(),
     }
+}
+
+/// The host's addresses but those of VIPs that are put there, and closed.
+fn own_addresses(host: &BTreeSet<IpAddr>, config: &Config) -> Vec<IpAddr> {
+    let listens = config.services.iter().flat_map(|service| &service.listen);
+    let managed: BTreeSet<IpAddr> =
+        listens.filter(|_| config.datapath.manage_addresses).map(SocketAddr::ip).collect();
+    host.difference(&managed).copied().collect()
 }

@@ -32,8 +32,8 @@ pub struct Agent {
     managed: Option<BTreeSet<IpAddr>>,
     full: Option<Full>,
     pub(super) guard: Guard,
-    /// The host's own addresses, those of VIPs not among them.
-    pub(super) host: Vec<IpAddr>,
+    /// The addresses of the host.
+    pub(super) host: BTreeSet<IpAddr>,
 }
 
 /// What a change replaces as a whole or not at all.
@@ -73,7 +73,7 @@ impl Agent {
     pub(super) fn with(running: Running, ways: Ways, installed: Tables) -> Self {
         let (turns, retired) = (Turns::default(), Retired::default());
         let (watched, managed) = (None, None);
-        let (guard, host) = (Guard::new(&installed), Vec::new());
+        let (guard, host) = (Guard::new(&installed), BTreeSet::new());
         Self { running, ways, installed, turns, retired, watched, managed, full: None, guard, host }
     }
 
@@ -81,12 +81,12 @@ impl Agent {
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         self.ways.tick(now);
         let mut effects = match event {
-            Event::Load { config, read, discard_overlay, dry_run, request } => {
-                let result = self.load(now, *config, read, (discard_overlay, dry_run));
+            Event::Load { config, read, overlay, terms, request } => {
+                let result = self.load(now, (*config, read), overlay, terms);
                 Self::answer_load(request, result)
             }
-            Event::Change { change, dry_run, request } => {
-                let result = self.change(now, change, dry_run);
+            Event::Change { change, terms, request } => {
+                let result = self.change(now, change, terms);
                 Self::answer(request, result)
             }
             Event::SetRead { set, elements } => self.set_read(now, &set, elements),
@@ -102,6 +102,10 @@ impl Agent {
                 if self.retired.unused().is_empty() { Vec::new() } else { self.settle(now) }
             }
             Event::GenerationsSwept => self.swept(),
+            Event::Host(host) => {
+                let before = std::mem::replace(&mut self.host, host);
+                if before == self.host { Vec::new() } else { self.settle(now) }
+            }
             Event::Installed(tables) => {
                 self.installed = *tables;
                 self.settle(now)

@@ -12,10 +12,12 @@ use ipnet::IpNet;
 
 pub mod compile;
 pub mod elements;
+mod evaluate;
 mod numbers;
 mod set_file;
 
 pub use elements::Elements;
+pub use evaluate::{TcpPacket, are_in, deciding};
 pub use numbers::{POLICY, RuleNumbers};
 pub use set_file::{BadLines, LONGEST_SET, parse_set, set_text};
 

@@ -8,7 +8,8 @@ use lb_common::api::{Applied, Firewall, RuleChange, Set, SetChange, SetElements}
 use serde::Deserialize;
 
 use super::{Answer, Body, ChangeParams, Params};
-use crate::io::message::{Call, Core, Failure};
+use crate::io::message::{Call, Core, Failure, Mode};
+use crate::model::agent::Session;
 use crate::model::firewall::{LONGEST_SET, parse_set};
 use crate::model::overlay::change::Change;
 
@@ -70,12 +71,13 @@ struct LoadParams {
     set: String,
     #[serde(default)]
     dry_run: bool,
+    session: Option<Session>,
 }
 
 /// A million lines are parsed beside the loop and beside the other requests.
 async fn load(
     State(core): State<Core>,
-    Params(LoadParams { set, dry_run }): Params<LoadParams>,
+    Params(LoadParams { set, dry_run, session }): Params<LoadParams>,
     text: Bytes,
 ) -> Answer<Applied> {
     let parsed = tokio::task::spawn_blocking(move || parse_set(&text)).await;
@@ -84,7 +86,7 @@ async fn load(
         Ok(Err(bad)) => return Err(Failure::invalid(bad)).into(),
         Err(failure) => return Err(failure).into(),
     };
-    let mode = ChangeParams { dry_run }.into();
+    let mode = Mode { dry_run, session, ..Mode::default() };
     let change = Change::Contents { set, elements };
     core.ask(|reply| Call::Change(change, mode, reply)).await.into()
 }
