@@ -1,5 +1,6 @@
 //! The shipped object in the kernel, run on single frames (`BPF_PROG_TEST_RUN`), attached to nothing.
 
+pub mod firewall;
 pub mod frames;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
