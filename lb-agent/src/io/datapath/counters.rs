@@ -60,18 +60,6 @@ impl Maps {
 }
 
 impl Datapath {
-    /// The counters of rules by their numbers.
-    pub fn rule_counts(
-        &self,
-        numbers: impl IntoIterator<Item = u32>,
-    ) -> Result<BTreeMap<u32, Count>> {
-        let of = |number| {
-            let sum = sum(&self.maps.rule_counts, map::RULE_COUNTS, number, add_count)?;
-            Ok((number, sum))
-        };
-        numbers.into_iter().map(of).collect()
-    }
-
     /// Sets counters of rules to zero: they are about to be another rule's.
     pub fn clear_rule_counts(&mut self, numbers: &[u32]) -> Result<()> {
         let counts = &mut self.maps.rule_counts;
