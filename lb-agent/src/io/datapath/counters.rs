@@ -25,17 +25,6 @@ pub struct Counters {
 }
 
 impl Maps {
-    /// What rules counted, by the numbers of their counters.
-    pub(super) fn rule_counts(
-        &self,
-        numbers: impl IntoIterator<Item = u32>,
-    ) -> Result<BTreeMap<u32, Count>> {
-        let of = |number| sum(&self.rule_counts, map::RULE_COUNTS, number, add_count);
-        numbers.into_iter().map(|number| Ok((number, of(number)?))).collect()
-    }
-}
-
-impl Maps {
     pub(super) fn counters(
         &self,
         listeners: impl IntoIterator<Item = u32>,

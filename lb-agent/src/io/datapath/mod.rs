@@ -30,12 +30,10 @@ mod tables;
 mod wire;
 mod writes;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use lb_common::api;
-use lb_common::layout::Count;
 
 pub use clamp::Hook;
 pub use counters::Counters;
@@ -168,14 +166,6 @@ impl Datapath {
         backends: impl IntoIterator<Item = u32>,
     ) -> Result<Counters> {
         self.maps.counters(listeners, backends)
-    }
-
-    /// What rules of the firewall counted, by the numbers of their counters.
-    pub fn rule_counts(
-        &self,
-        numbers: impl IntoIterator<Item = u32>,
-    ) -> Result<BTreeMap<u32, Count>> {
-        self.maps.rule_counts(numbers)
     }
 
     /// The flow table, to be swept and read beside everything else.
