@@ -49,6 +49,15 @@ impl Maps {
 }
 
 impl Datapath {
+    /// What rules counted, by the numbers of their counters.
+    pub fn rule_counts(
+        &self,
+        numbers: impl IntoIterator<Item = u32>,
+    ) -> Result<BTreeMap<u32, Count>> {
+        let of = |number| sum(&self.maps.rule_counts, map::RULE_COUNTS, number, add_count);
+        numbers.into_iter().map(|number| Ok((number, of(number)?))).collect()
+    }
+
     /// Sets counters of rules to zero: they are about to be another rule's.
     pub fn clear_rule_counts(&mut self, numbers: &[u32]) -> Result<()> {
         let counts = &mut self.maps.rule_counts;
