@@ -1,16 +1,23 @@
 //! `lb-ctl firewall …` and `lb-ctl set …`
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use lb_common::api::{Applied, Firewall, Rule, RuleChange, Set, SetAction, SetChange, SetElements};
+use tokio::time::interval;
 
 use super::{Answer, Context, dry_run};
 use crate::args::Change;
 use crate::args::firewall::{ChangeElements, FirewallVerb, RuleVerb, SetVerb};
-use crate::client::path;
+use crate::client::{Sent, path};
 use crate::error::Error;
 use crate::render::firewall as show;
+use crate::render::units::bytes;
+
+/// From one look at the progress of a load to the next.
+const PERIOD: Duration = Duration::from_millis(200);
 
 pub(super) async fn firewall(verb: FirewallVerb, context: &Context) -> Result<Answer, Error> {
     match verb {
@@ -83,7 +90,48 @@ async fn load(set: &str, file: &Path, change: Change, context: &Context) -> Resu
     let text =
         read(file).map_err(|source| Error::Read { name: file.display().to_string(), source })?;
     let path = path("/v1/sets/load", &[("set", Some(set)), dry_run(change), context.session()]);
-    context.applied(&context.client.send_text::<Applied>(&path, text).await?)
+    let (total, sent) = (text.len(), Sent::default());
+    let loaded = context.client.send_text::<Applied>(&path, text, sent.clone());
+    context.applied(&shown(loaded, set, total, &sent, context).await?)
+}
+
+/// Shows how far a set has come, where a person watches.
+async fn shown<T>(
+    work: impl Future<Output = Result<T, Error>>,
+    set: &str,
+    total: usize,
+    sent: &Sent,
+    context: &Context,
+) -> Result<T, Error> {
+    let mut work = pin!(work);
+    let (mut ticks, mut waited) = (interval(PERIOD), Duration::ZERO);
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            _ = ticks.tick(), if context.progress => {
+                let (line, seconds) = (progress(sent.bytes(), total), waited.as_secs_f32());
+                drop(write!(io::stderr(), "\rloading {set}: {line}, {seconds:.1} s\u{1b}[K"));
+                waited += PERIOD;
+            }
+        }
+    };
+    if context.progress {
+        drop(writeln!(io::stderr()));
+    }
+    done
+}
+
+/// The agent answers when packets meet the new elements.
+fn progress(sent: usize, total: usize) -> String {
+    if sent < total {
+        format!(
+            "{} % of {} sent",
+            sent * 100 / total,
+            bytes(u64::try_from(total).unwrap_or(u64::MAX))
+        )
+    } else {
+        "all sent, being put into force".to_owned()
+    }
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
@@ -93,4 +141,16 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     io::stdin().lock().read_to_end(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_shown_in_parts_until_all_is_sent() {
+        assert_eq!(progress(512 << 10, 2 << 20), "25 % of 2.0 MiB sent");
+        assert_eq!(progress(2 << 20, 2 << 20), "all sent, being put into force");
+        assert_eq!(progress(0, 0), "all sent, being put into force");
+    }
 }

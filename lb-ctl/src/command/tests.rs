@@ -108,6 +108,13 @@ async fn the_lines_of_a_set_are_sent_as_they_are() {
     let line = format!("lb-ctl set load bad {}", file.display());
     let answer = run(&line, &agent).await.unwrap();
     assert_eq!(answer.text, "POST /v1/sets/load?set=bad&dry_run=false\n10.0.0.1 # one\n");
+    let long = "10.0.0.1\n".repeat(100_000);
+    std::fs::write(&file, &long).unwrap();
+    let answer = run(&line, &agent).await.unwrap();
+    assert_eq!(
+        answer.text.len(),
+        "POST /v1/sets/load?set=bad&dry_run=false\n\n".len() + long.len()
+    );
     let missing = run("lb-ctl set load bad /nowhere/bad.txt", &agent).await.unwrap_err();
     assert!(missing.to_string().starts_with("read /nowhere/bad.txt: "), "{missing}");
 }

@@ -19,7 +19,7 @@ pub(crate) fn rules(firewall: &Firewall, look: Look) -> String {
     format!("{rules}\npolicy: {}\n", firewall.policy)
 }
 
-/// A line for each rule, and one for the policy.
+/// A line for each rule, and one for the policy if it drops: what it accepts is not counted.
 pub(crate) fn counters(firewall: &Firewall, look: Look) -> String {
     let columns = [
         Column::new("RULE", |row: &Row<'_>| Word::from(row.name)),
@@ -33,7 +33,8 @@ pub(crate) fn counters(firewall: &Firewall, look: Look) -> String {
         count: *count,
     });
     let policy = Row { name: "(policy)", action: &firewall.policy, count: firewall.policy_count };
-    let rows: Vec<Row<'_>> = rules.chain([policy]).collect();
+    let policy = (policy.action == "drop").then_some(policy);
+    let rows: Vec<Row<'_>> = rules.chain(policy).collect();
     table(&columns, &rows, look)
 }
 
@@ -141,7 +142,7 @@ policy: drop
     }
 
     #[test]
-    fn the_policy_counts_too() {
+    fn a_policy_that_drops_counts_too() {
         assert_eq!(
             counters(&firewall(), Look::default()),
             "\
@@ -151,6 +152,8 @@ rest      accept        0    0 B
 (policy)  drop          0    0 B
 "
         );
+        let open = Firewall { policy: "accept".into(), ..firewall() };
+        assert!(!counters(&open, Look::default()).contains("(policy)"));
     }
 
     #[test]

@@ -117,3 +117,21 @@ fn a_set_is_loaded_as_a_whole_and_holds_in_the_place_of_its_file() {
     assert_eq!(row(&stage)["elements"], 2);
     assert!(is_served(&stage));
 }
+
+#[test]
+fn what_was_changed_is_written_into_the_files_that_it_belongs_to() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let stage = stage(&world, "# feed\n10.0.0.0/8\n10.0.0.1\n");
+    ctl(&stage, "set add bad 198.51.100.10 2001:db8:1::/64");
+    ctl(&stage, "set delete bad 10.0.0.1");
+    ctl(&stage, "firewall rule add web --action accept --dport 443 --before bad");
+    let said = ctl(&stage, "reload --save");
+    assert!(said.contains("+[[firewall.rule]]\n+name = \"web\""), "{said}");
+    assert!(said.contains("set bad is written into"), "{said}");
+    let text = std::fs::read_to_string(world.folder().join("bad.txt")).unwrap();
+    assert_eq!(text, "# feed\n10.0.0.0/8\n198.51.100.10/32\n2001:db8:1::/64\n");
+    assert_eq!(ctl(&stage, "config diff"), "no differences\n");
+    assert!(!is_served(&stage));
+    let list = ctl(&stage, "firewall rule list -o wide");
+    assert!(list.contains("web ") && !list.contains("lb-ctl"), "{list}");
+}

@@ -49,16 +49,13 @@ impl Maps {
 }
 
 impl Datapath {
-    /// The counters of rules by their numbers.
+    /// What rules counted, by the numbers of their counters.
     pub fn rule_counts(
         &self,
         numbers: impl IntoIterator<Item = u32>,
     ) -> Result<BTreeMap<u32, Count>> {
-        let of = |number| {
-            let sum = sum(&self.maps.rule_counts, map::RULE_COUNTS, number, add_count)?;
-            Ok((number, sum))
-        };
-        numbers.into_iter().map(of).collect()
+        let of = |number| sum(&self.maps.rule_counts, map::RULE_COUNTS, number, add_count);
+        numbers.into_iter().map(|number| Ok((number, of(number)?))).collect()
     }
 
     /// Sets counters of rules to zero: they are about to be another rule's.

@@ -13,10 +13,10 @@ impl Snapshot {
         families.family("lb_firewall_rule_packets", packets, self.rules(|it| it.packets))?;
         let bytes = "Bytes of packets that a rule decided about, Ethernet headers included";
         families.family("lb_firewall_rule_bytes", bytes, self.rules(|it| it.bytes))?;
-        let policy = self.firewall.iter().map(|firewall| {
-            count(vec![("action", firewall.policy.as_str())], firewall.policy_count.packets)
-        });
-        families.family("lb_firewall_policy_packets", "Packets that matched no rule", policy)?;
+        let policy =
+            self.firewall.iter().map(|firewall| count(Vec::new(), firewall.policy_count.packets));
+        let help = "Packets that matched no rule and were dropped by the policy";
+        families.family("lb_firewall_policy_dropped_packets", help, policy)?;
         let elements = self.sets.iter().map(|set| {
             let elements = u64::try_from(set.elements).unwrap_or(u64::MAX);
             gauge(vec![("set", set.name.as_str())], whole(elements))

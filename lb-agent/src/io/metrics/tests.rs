@@ -153,7 +153,7 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         r#"lb_backend_flows_total{service="shop",backend="web1"} 5"#,
         r#"lb_firewall_rule_packets_total{rule="no-ping",action="drop"} 7"#,
         r#"lb_firewall_rule_bytes_total{rule="no-ping",action="drop"} 588"#,
-        r#"lb_firewall_policy_packets_total{action="accept"} 1"#,
+        "lb_firewall_policy_dropped_packets_total 1",
         r#"lb_firewall_set_elements{set="office"} 3.0"#,
         r#"lb_firewall_set_stale{set="office"} 1.0"#,
         r#"lb_backend_up{service="shop",backend="web1"} 1.0"#,

@@ -15,6 +15,7 @@ use crate::model::overlay::Overlay;
 use crate::model::tables::{Tables, Way};
 use world::World;
 
+mod firewall;
 mod moves;
 mod paces;
 mod ways;
