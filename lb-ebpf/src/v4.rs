@@ -200,7 +200,8 @@ impl Family for V4 {
 
     #[inline(always)]
     fn nat_source(settings: &Settings, index: usize) -> u32 {
-        settings.nat_v4[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
+        let index = masked::<{ MAX_NAT_SOURCES - 1 }>(index);
+        settings.nat_v4.get(index).copied().unwrap_or_default()
     }
 
     #[inline(always)]

@@ -175,7 +175,8 @@ impl Family for V6 {
 
     #[inline(always)]
     fn nat_source(settings: &Settings, index: usize) -> [u32; 4] {
-        settings.nat_v6[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
+        let index = masked::<{ MAX_NAT_SOURCES - 1 }>(index);
+        settings.nat_v6.get(index).copied().unwrap_or_default()
     }
 
     #[inline(always)]

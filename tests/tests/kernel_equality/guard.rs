@@ -11,9 +11,9 @@ const NOT_FOR_ALL: [u32; 3] = [0, 2, 6];
 /// No rules, some that drop what comes from some ports, or some that accept it alone; and perhaps a list of who may
 /// use some services.
 pub fn rules(random: &mut Random) -> Compiled {
-    let (policy, action) = match random.below(4) {
-        0 => return Compiled::off(),
-        1 => (Action::Drop, Action::Accept),
+    let (policy, action) = match random.below(10) {
+        0..6 => return Compiled::off(),
+        6 => (Action::Drop, Action::Accept),
         _ => (Action::Accept, Action::Drop),
     };
     // A policy that drops leaves most ports open, too.
