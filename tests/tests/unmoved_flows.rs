@@ -107,6 +107,7 @@ impl Director {
                 Effect::Reply { result: Ok(_), .. }
                 | Effect::Probe { .. }
                 | Effect::Addresses(_)
+                | Effect::Vrrp { .. }
                 | Effect::SaveOverlay(_)
                 | Effect::Notice(_)
                 | Effect::Warning(_) => {}

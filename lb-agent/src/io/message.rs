@@ -5,7 +5,7 @@ use std::fmt::Display;
 use hyper::StatusCode;
 use lb_common::api::{
     Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
-    Problem, Service, Status, TargetHealth, VerdictCount,
+    Problem, Release, RouterChange, Service, Status, TargetHealth, VerdictCount, VrrpStatus,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +26,8 @@ pub enum Message {
     NotProbed(Target, String),
     /// An interface has changed.
     LinkChanged,
+    /// The virtual routers have something to tell.
+    Vrrp(super::vrrp::Told),
     /// SIGHUP came.
     Hangup,
     /// SIGTERM or SIGINT came.
@@ -61,6 +63,12 @@ pub enum Call {
     Change(BackendChange, Mode, Reply<Applied>),
     /// Examine the host.
     Doctor(Reply<Vec<Check>>),
+    /// State of the virtual routers.
+    Vrrp(Reply<VrrpStatus>),
+    /// Their changes of state.
+    VrrpHistory(Reply<Vec<RouterChange>>),
+    /// Let another director have one.
+    Release(Release, Reply<VrrpStatus>),
     /// Everything that metrics tell.
     Metrics(Reply<Snapshot>),
     /// Whether traffic can be balanced by now.

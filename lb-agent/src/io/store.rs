@@ -15,6 +15,8 @@ use crate::model::overlay::Overlay;
 
 /// Name of the overlay's file in the state folder.
 const OVERLAY: &str = "overlay.json";
+/// Where the kernel tells one boot of the machine from another.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Permission bits of a file that is new: it may name addresses, never secrets.
 const NEW_FILE_MODE: u32 = 0o640;
 
@@ -85,6 +87,13 @@ pub fn load_overlay(state_dir: &Path) -> Result<Overlay, StoreError> {
 /// Writes the overlay.
 pub fn save_overlay(state_dir: &Path, overlay: &Overlay) -> Result<(), StoreError> {
     save(&state_dir.join(OVERLAY), overlay)
+}
+
+/// What this boot of the machine is called.
+pub fn boot_id() -> Result<String, StoreError> {
+    let path = Path::new(BOOT_ID);
+    let text = fs::read_to_string(path).map_err(on("read", path))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Writes a value as JSON, and makes the folder if it is missing.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lb_common::api::{Applied, BackendChange};
 
-use super::config::{Config, HealthCheck};
+use super::config::{Config, HealthCheck, Vrrp};
 use super::tables::{Tables, Way, Write};
 
 mod requests;
@@ -19,6 +19,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod vrrp;
 mod ways;
 
 pub use state::Agent;
@@ -114,6 +115,13 @@ pub enum Effect {
     Watch(BTreeSet<IpAddr>),
     /// Have exactly these VIPs on the interface from now on.
     Addresses(BTreeSet<IpAddr>),
+    /// Run exactly these virtual routers from now on; these services have no backend that takes flows.
+    Vrrp {
+        /// The routers.
+        routers: Vec<Vrrp>,
+        /// Services that are dead, of those that are tracked.
+        dead_services: BTreeSet<String>,
+    },
     /// Keep the overlay on disk.
     SaveOverlay(super::overlay::Overlay),
     /// Answer a request.

@@ -15,6 +15,9 @@
 //! | `POST /v1/config/apply?dry_run=bool`, body [`ConfigText`] | [`Applied`] |
 //! | `POST /v1/reload?discard=bool&save=bool&dry_run=bool` | [`Applied`] |
 //! | `POST /v1/backends?dry_run=bool`, body [`BackendChange`] | [`Applied`] |
+//! | `GET /v1/vrrp` | [`VrrpStatus`] |
+//! | `GET /v1/vrrp/history` | list of [`RouterChange`], oldest first |
+//! | `POST /v1/vrrp/release`, body [`Release`] | [`VrrpStatus`] |
 //!
 //! An answer other than 2xx carries a [`Problem`]: 404 no such object, 409 the change contradicts what
 //! is there, 422 invalid configuration or value, 403 not permitted, 500 the agent could not do it, 503 it
@@ -26,6 +29,7 @@ mod flow;
 mod health;
 mod service;
 mod status;
+mod vrrp;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +39,7 @@ pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
 pub use status::{Check, Interface, Status, VerdictCount};
+pub use vrrp::{Discarded, Release, RouterChange, RouterState, VirtualRouter, VrrpStatus};
 
 /// What went wrong, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 pub(crate) mod backend;
 pub(crate) mod config;
 pub(crate) mod look;
+pub(crate) mod vrrp;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use backend::BackendVerb;
 use config::{ConfigVerb, Reload};
 use look::{ConnVerb, Drops, HealthVerb, ServiceVerb};
+use vrrp::VrrpVerb;
 
 /// Where the agent listens unless told otherwise.
 const SOCKET: &str = "/run/lb/lb.sock";
@@ -103,6 +105,9 @@ pub(crate) enum Object {
     Conn(ConnVerb),
     /// Count dropped packets by reason
     Drops(Drops),
+    /// Show virtual routers, and let another director have one
+    #[command(subcommand)]
+    Vrrp(VrrpVerb),
     /// Check, show, compare and apply configurations
     #[command(subcommand)]
     Config(ConfigVerb),

@@ -4,6 +4,7 @@ mod backend;
 mod config;
 mod find;
 mod look;
+mod vrrp;
 mod wait;
 
 use std::io;
@@ -68,6 +69,7 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Backend(verb) => backend::backend(verb, context).await,
         Object::Health(verb) => look::health(verb, context).await,
         Object::Conn(verb) => look::conn(verb, context).await,
+        Object::Vrrp(verb) => vrrp::vrrp(verb, context).await,
         Object::Drops(drops) => look::drops(&drops, context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {

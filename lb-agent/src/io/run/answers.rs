@@ -41,6 +41,9 @@ impl Runtime {
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
             Call::Doctor(reply) => self.answer_doctor(reply),
+            Call::Vrrp(reply) => self.vrrp.status(reply),
+            Call::VrrpHistory(reply) => self.answer_vrrp_history(reply),
+            Call::Release(release, reply) => self.answer_release(release, reply),
             Call::Metrics(reply) => drop(reply.send(self.metrics())),
             Call::Ready(reply) => drop(reply.send(self.ready())),
         }

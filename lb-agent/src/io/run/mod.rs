@@ -18,6 +18,7 @@ mod save;
 mod signals;
 mod size;
 mod source;
+mod vrrp;
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -41,6 +42,7 @@ use super::datapath::{self, FlowCounts, Lock};
 use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
 use super::netlink::Addresses;
+use super::vrrp::{Scripts, remove_all};
 use super::{api, notify};
 use crate::model::agent::{Event, ProbeOutcome, Target};
 use crate::model::config::Shutdown;
@@ -101,11 +103,14 @@ async fn run_opened(
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
+    let vrrp = vrrp::prepare(agent.config(), &messages);
     let mut runtime = Runtime {
         agent,
         datapath,
         resolver,
         addresses,
+        vrrp,
+        scripts: Scripts::start(),
         source,
         messages: messages.clone(),
         probes,
@@ -186,6 +191,7 @@ impl Runtime {
                 self.happened(Event::NotProbed { target, reason }).await;
             }
             Message::LinkChanged => self.look_at_the_host().await,
+            Message::Vrrp(told) => self.heard_of_vrrp(told),
             // A refusal is logged and shown in the status; nobody waits for the answer.
             Message::Hangup => drop(self.reload(Mode::default()).await),
             Message::Stop => {}
@@ -193,7 +199,8 @@ impl Runtime {
     }
 
     /// Leaves the packet path as the configuration says.
-    async fn end(self) -> Result<(), StartError> {
+    async fn end(mut self) -> Result<(), StartError> {
+        self.stop_vrrp().await;
         let config = self.agent.config();
         match config.agent.shutdown {
             Shutdown::Keep => {
@@ -221,6 +228,7 @@ pub async fn detach(config_file: &Path) -> Result<bool, StartError> {
     SocketFile::of(&config.api.socket).remove();
     drop(api);
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
+    remove_all(&config.agent.state_dir).map_err(StartError::VirtualAddresses)?;
     take_away(&config.datapath.pin_path, addresses).await
 }
 

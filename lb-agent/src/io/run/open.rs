@@ -54,6 +54,9 @@ pub enum StartError {
     /// The addresses that were added before.
     #[error(transparent)]
     Addresses(#[from] AddressError),
+    /// The addresses of virtual routers.
+    #[error("remove the virtual addresses that were left")]
+    VirtualAddresses(#[source] io::Error),
     /// The routes and neighbours.
     #[error("follow the kernel's routes and neighbours")]
     Resolver(#[source] io::Error),
@@ -84,6 +87,7 @@ impl StartError {
             | Self::Store(_)
             | Self::Datapath(_)
             | Self::Addresses(_)
+            | Self::VirtualAddresses(_)
             | Self::Resolver(_)
             | Self::Signals(_) => ExitCode::FAILURE,
         }

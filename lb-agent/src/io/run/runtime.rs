@@ -15,6 +15,7 @@ use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver};
+use crate::io::vrrp::{Scripts, Vrrp};
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
@@ -37,6 +38,8 @@ pub(super) struct Runtime {
     pub(super) datapath: Datapath,
     pub(super) resolver: Resolver,
     pub(super) addresses: Addresses,
+    pub(super) vrrp: Vrrp,
+    pub(super) scripts: Scripts,
     pub(super) source: Source,
     /// For tasks that have something to tell.
     pub(super) messages: mpsc::Sender<Message>,
@@ -114,6 +117,7 @@ impl Runtime {
                     self.wanted_addresses = wanted;
                     self.look_at_addresses().await;
                 }
+                Effect::Vrrp { routers, dead_services } => self.run_vrrp(routers, dead_services),
                 Effect::SaveOverlay(overlay) => self.save(&overlay),
                 Effect::Reply { request: _, result } => reply = Some(result),
                 Effect::Notice(notice) => tracing::info!("{notice}"),

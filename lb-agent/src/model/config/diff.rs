@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::setting::{self, Literal, Setting};
-use super::{Backend, Config, HealthCheck, Service};
+use super::{Backend, Config, HealthCheck, Service, Vrrp, vrrp};
 
 /// One line per change, such as `service shop: backend web2 weight 100 -> 50`; empty if nothing differs.
 pub fn diff(before: &Config, after: &Config) -> Vec<String> {
@@ -12,6 +12,7 @@ pub fn diff(before: &Config, after: &Config) -> Vec<String> {
         .flat_map(|((name, before), (_, after))| changes(&format!("{name}."), &before, &after))
         .collect();
     lines.extend(members("", &before.services, &after.services));
+    lines.extend(members("", &before.vrrp, &after.vrrp));
     lines
 }
 
@@ -87,6 +88,18 @@ impl Member for Service {
         ));
         lines.extend(members(&prefix, &before.backends, &after.backends));
         lines
+    }
+}
+
+impl Member for Vrrp {
+    const KIND: &'static str = "virtual router";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn changes(prefix: &str, before: &Self, after: &Self) -> Vec<String> {
+        changes(&format!("{prefix}: "), &vrrp::settings(before), &vrrp::settings(after))
     }
 }
 

@@ -6,6 +6,7 @@ use super::problem::{Fault, Problems, Report};
 use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
 use super::value::{Parsed, check_name, type_name};
+use super::vrrp;
 use super::{Config, Datapath, Service, across, daemon, datapath, forwarding, health_check, notes};
 
 /// A valid configuration.
@@ -36,14 +37,16 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let metrics = daemon::metrics(root.section("metrics", "[metrics]"));
     let datapath = datapath::datapath(root.section("datapath", "[datapath]"));
     let checks = health_checks(&mut root);
-    let services = services(&mut root, &checks, datapath.as_ref());
-    root.finish(&["pool", "firewall", "vrrp", "sync"]);
+    let (services, names) = services(&mut root, &checks, datapath.as_ref());
+    let vrrp = vrrp::read(&mut root, &names);
+    root.finish(&["pool", "firewall", "sync"]);
     let config = Config {
         agent: agent?,
         api: api?,
         metrics: metrics?,
         datapath: datapath?,
         services: services?,
+        vrrp: vrrp?,
     };
     let notes = notes::notes(&config, checks.keys().map(String::as_str));
     Some(Checked { config, notes })
@@ -71,14 +74,17 @@ fn health_checks(root: &mut Table<'_>) -> HealthChecks {
     checks
 }
 
+/// The services, and the names of all of them, those of wrong ones included.
 fn services(
     root: &mut Table<'_>,
     checks: &HealthChecks,
     datapath: Option<&Datapath>,
-) -> Option<Vec<Service>> {
+) -> (Option<Vec<Service>>, Vec<String>) {
     let tables = root.sections("service", "[[service]]");
     let drafts: Vec<Draft> = tables.into_iter().map(|table| draft(table, checks)).collect();
     across::check(root.report, &drafts);
     forwarding::check(root.report, &drafts, datapath);
-    drafts.into_iter().map(Draft::finish).collect()
+    let names =
+        drafts.iter().filter_map(|draft| Some(draft.name.as_ref()?.value.clone())).collect();
+    (drafts.into_iter().map(Draft::finish).collect(), names)
 }

@@ -65,7 +65,7 @@ pub(super) fn quote(text: &str) -> String {
 
 /// The tables of a file that stand once.
 pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 7] {
-    let Config { agent, api, metrics, datapath, services: _ } = config;
+    let Config { agent, api, metrics, datapath, services: _, vrrp: _ } = config;
     let agent = vec![
         text("node", &agent.node),
         word("shutdown", agent.shutdown),
@@ -173,29 +173,29 @@ fn status(range: &RangeInclusive<u16>) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
-fn optional(key: &'static str, value: Option<Literal>) -> Setting {
+pub(super) fn optional(key: &'static str, value: Option<Literal>) -> Setting {
     Setting { key, value }
 }
 
-fn text(key: &'static str, value: impl Into<String>) -> Setting {
+pub(super) fn text(key: &'static str, value: impl Into<String>) -> Setting {
     Setting { key, value: Some(Literal::Text(value.into())) }
 }
 
-fn bare(key: &'static str, value: impl fmt::Display) -> Setting {
+pub(super) fn bare(key: &'static str, value: impl fmt::Display) -> Setting {
     Setting { key, value: Some(Literal::Bare(value.to_string())) }
 }
 
-fn list<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
+pub(super) fn list<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
     Setting { key, value: Some(Literal::List(values.iter().map(T::to_string).collect())) }
 }
 
 /// The file has no empty lists.
-fn list_if_any<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
+pub(super) fn list_if_any<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
     let Setting { key, value } = list(key, values);
     Setting { key, value: value.filter(|_| !values.is_empty()) }
 }
 
-fn word(key: &'static str, value: impl Word) -> Setting {
+pub(super) fn word(key: &'static str, value: impl Word) -> Setting {
     text(key, value.word())
 }
 
@@ -203,10 +203,10 @@ fn path(key: &'static str, value: &Path) -> Setting {
     text(key, value.to_string_lossy())
 }
 
-fn duration(key: &'static str, value: Duration) -> Setting {
+pub(super) fn duration(key: &'static str, value: Duration) -> Setting {
     Setting { key, value: Some(text_of(value)) }
 }
 
-fn text_of(duration: Duration) -> Literal {
+pub(super) fn text_of(duration: Duration) -> Literal {
     Literal::Text(encode_duration(duration))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::setting::{self, Setting, quote};
-use super::{Config, HealthCheck, Service};
+use super::{Config, HealthCheck, Service, vrrp};
 
 /// A file that [`parse`](super::parse) turns into an equal configuration.
 pub fn to_toml(config: &Config) -> String {
@@ -25,7 +25,11 @@ impl fmt::Display for File<'_> {
             writeln!(f, "\n[health_check.{}]", quote(name))?;
             lines(f, "", &setting::health_check(check))?;
         }
-        config.services.iter().try_for_each(|service| write_service(f, service))
+        config.services.iter().try_for_each(|service| write_service(f, service))?;
+        config.vrrp.iter().try_for_each(|entry| {
+            writeln!(f, "\n[[vrrp]]")?;
+            lines(f, "", &vrrp::settings(entry))
+        })
     }
 }
 

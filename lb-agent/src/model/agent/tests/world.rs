@@ -14,6 +14,8 @@ pub(super) struct World {
     pub(super) saved: Overlay,
     pub(super) watched: BTreeSet<IpAddr>,
     pub(super) managed: BTreeSet<IpAddr>,
+    /// What the virtual routers were told: how many they are, and the dead services.
+    pub(super) vrrp: Vec<(usize, BTreeSet<String>)>,
     pub(super) notices: Vec<String>,
     pub(super) warnings: Vec<String>,
     pub(super) writes_of_start: Vec<Write>,
@@ -42,6 +44,7 @@ impl World {
             saved: Overlay::default(),
             watched: BTreeSet::new(),
             managed: BTreeSet::new(),
+            vrrp: Vec::new(),
             notices: Vec::new(),
             warnings: Vec::new(),
             writes_of_start: Vec::new(),
@@ -191,6 +194,9 @@ impl World {
                 Effect::Probe { target, check } => self.probe(target, check.timeout),
                 Effect::Watch(addresses) => self.watched = addresses,
                 Effect::Addresses(addresses) => self.managed = addresses,
+                Effect::Vrrp { routers, dead_services } => {
+                    self.vrrp.push((routers.len(), dead_services));
+                }
                 Effect::SaveOverlay(overlay) => self.saved = overlay,
                 Effect::Reply { result, .. } => self.reply = Some(result),
                 Effect::Notice(notice) => self.notices.push(notice),

@@ -4,6 +4,7 @@ mod changes;
 mod property;
 mod rendering;
 mod valid;
+mod vrrp;
 mod wrong;
 
 use super::{Checked, Problems, parse};

@@ -14,17 +14,17 @@ use super::super::{
     Affinity, Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck,
     Metrics, Service, Timeouts, Tunnel, Word, diff, to_toml,
 };
-use super::{EXAMPLE, check, valid};
+use super::{EXAMPLE, check, valid, vrrp as vrrp_tests};
 
-fn word<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
+pub(super) fn word<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
     select(T::ALL)
 }
 
-fn millis(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
+pub(super) fn millis(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_millis)
 }
 
-fn name() -> impl Strategy<Value = String> {
+pub(super) fn name() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9_.'\" \\\\ü-]{1,9}"
 }
 
@@ -190,13 +190,14 @@ fn config() -> impl Strategy<Value = Config> {
     let listen = option::of((any::<bool>(), 1..=u16::MAX));
     let metrics = listen
         .prop_map(|listen| Metrics { listen: listen.map(|(v4, port)| address(v4, 200, 1, port)) });
-    (agent, api, metrics, datapath(), services()).prop_map(
-        |(agent, api, metrics, datapath, services)| Config {
+    (agent, api, metrics, datapath(), services(), vrrp_tests::routers()).prop_map(
+        |(agent, api, metrics, datapath, services, vrrp)| Config {
             agent,
             api,
             metrics,
             datapath,
             services,
+            vrrp,
         },
     )
 }

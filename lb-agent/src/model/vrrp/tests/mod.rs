@@ -1,0 +1,1 @@
+//! Virtual routers without a network.
