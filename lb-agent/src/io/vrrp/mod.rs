@@ -99,8 +99,7 @@ impl Vrrp {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
-        let thread =
-            thread_loop::Thread::open(self.folders.clone(), inbox, heard, self.core.clone())?;
+        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, self.core.clone())?;
         let thread = thread::Builder::new().name("vrrp".into()).spawn(move || thread.run())?;
         Ok(Running { commands, bell, thread })
     }

@@ -1,5 +1,6 @@
 //! Raw sockets: one for each interface and family to speak VRRP with, one for each interface to announce addresses.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -67,13 +68,12 @@ impl Sockets {
     }
 
     fn open_on(&mut self, name: &str, index: u32, is_ipv6: bool) -> io::Result<()> {
-        let key = (name.to_owned(), is_ipv6);
-        if !self.speakers.contains_key(&key) {
+        if let Entry::Vacant(place) = self.speakers.entry((name.to_owned(), is_ipv6)) {
             let socket = if is_ipv6 { speaker_v6(name, index)? } else { speaker_v4(name, index)? };
-            self.speakers.insert(key, Speaker { index, socket });
+            place.insert(Speaker { index, socket });
         }
-        if !self.announcers.contains_key(name) {
-            self.announcers.insert(name.to_owned(), (index, announcer(index)?));
+        if let Entry::Vacant(place) = self.announcers.entry(name.to_owned()) {
+            place.insert((index, announcer(index)?));
         }
         Ok(())
     }

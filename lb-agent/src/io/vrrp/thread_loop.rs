@@ -48,7 +48,7 @@ pub(super) struct Thread {
 
 impl Thread {
     pub(super) fn open(
-        folders: Folders,
+        folders: &Folders,
         inbox: mpsc::Receiver<Command>,
         bell: UnixStream,
         core: tokio::sync::mpsc::Sender<Message>,

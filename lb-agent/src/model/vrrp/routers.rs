@@ -164,17 +164,14 @@ impl Routers {
             .collect();
         let mut is_new = false;
         for settings in plan.routers {
-            let mut member = match before.remove(&settings.key) {
-                Some(member) => {
-                    is_new |= member.settings.addresses != settings.addresses;
-                    Member { settings, ..member }
-                }
-                None => {
-                    is_new = true;
-                    let mut member = Member::new(now, settings, &self.network);
-                    member.wait(now, plan.election.priority);
-                    member
-                }
+            let mut member = if let Some(member) = before.remove(&settings.key) {
+                is_new |= member.settings.addresses != settings.addresses;
+                Member { settings, ..member }
+            } else {
+                is_new = true;
+                let mut member = Member::new(now, settings, &self.network);
+                member.wait(now, plan.election.priority);
+                member
             };
             member.look(&self.network);
             group.members.push(member);
