@@ -35,7 +35,7 @@ pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100);
 
 const GATEWAYS: &str = "route add default via 192.0.2.1\nroute add default via 2001:db8:2::1";
 const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
-const START_WITHIN: Duration = Duration::from_secs(30);
+const START_WITHIN: Duration = Duration::from_secs(60);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const STATE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -171,6 +171,12 @@ fn pin_path(name: &str, number: usize) -> PathBuf {
     Path::new(BPF_FS).join(format!("{name}-lb{number}"))
 }
 
+/// Whether a machine has an address.
+pub fn has(machine: &Namespace, address: IpAddr) -> Result<bool> {
+    let shown = run(machine.command("ip").args(["-o", "address", "show"]))?;
+    Ok(shown.contains(&format!(" {address}/")))
+}
+
 /// The agent of one director.
 #[derive(Debug)]
 pub struct Director<'p> {
@@ -241,8 +247,18 @@ impl<'p> Director<'p> {
 
     /// Whether its machine has an address.
     pub fn has(&self, address: IpAddr) -> Result<bool> {
-        let shown = run(self.namespace.command("ip").args(["-o", "address", "show"]))?;
-        Ok(shown.contains(&format!(" {address}/")))
+        has(self.namespace, address)
+    }
+
+    /// Waits until what `vrrp status` shows fulfils a condition.
+    pub fn wait_for_status(
+        &self,
+        what: &str,
+        holds: impl Fn(&serde_json::Value) -> bool,
+    ) -> Result<()> {
+        let look = || Ok(holds(&self.ctl_json(&["vrrp", "status"])?));
+        wait_until(what, STATE_WITHIN, look)
+            .with_context(|| format!("{:?}", self.ctl_json(&["vrrp", "status"])))
     }
 
     /// The metrics page.
