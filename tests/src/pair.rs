@@ -35,7 +35,7 @@ pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100);
 
 const GATEWAYS: &str = "route add default via 192.0.2.1\nroute add default via 2001:db8:2::1";
 const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const STATE_WITHIN: Duration = Duration::from_secs(20);
 
@@ -229,10 +229,11 @@ impl<'p> Director<'p> {
 
     /// States of its virtual routers, each once.
     pub fn states(&self) -> Result<Vec<String>> {
-        let status = self.ctl_json(&["vrrp", "status"])?;
-        let routers = status["routers"].as_array().context("read the routers")?;
+        let shown = self.ctl_json(&["vrrp", "status"])?;
+        let routers = shown.get("routers").and_then(|routers| routers.as_array());
         let state = |router: &serde_json::Value| router["state"].as_str().map(str::to_owned);
-        let mut states: Vec<_> = routers.iter().filter_map(state).collect();
+        let routers = routers.context("read the routers")?.iter();
+        let mut states: Vec<_> = routers.filter_map(state).collect();
         states.dedup();
         Ok(states)
     }

@@ -84,10 +84,17 @@ pub fn desired(
     turns.begin();
     let closed = u32::from(config.datapath.manage_addresses);
     let listens = config.services.iter().flat_map(|service| &service.listen);
+    let mut vips: BTreeMap<IpAddr, Vip> =
+        listens.map(|listen| (listen.ip(), Vip { closed })).collect();
+    // RFC 9568 6.1: without Accept_Mode the addresses are not the host's.
+    let shut = config.vrrp.iter().filter(|router| !router.accept);
+    vips.extend(
+        shut.flat_map(|router| &router.addresses).map(|net| (net.addr(), Vip { closed: 1 })),
+    );
     let known = Known { checks, paces, turns, next_hops };
     Desired {
         settings: settings::settings(&config.datapath),
-        vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
+        vips,
         listeners: config.services.iter().flat_map(|service| listeners(service, known)).collect(),
         next_hops: next_hops.clone(),
     }

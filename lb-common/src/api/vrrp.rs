@@ -63,6 +63,8 @@ pub struct VirtualRouter {
     pub addresses: Vec<IpAddr>,
     /// Where its advertisements come from, if there is such an address.
     pub source: Option<IpAddr>,
+    /// Changes of state since the agent started.
+    pub changes: u64,
     /// Seconds since the last change of state.
     pub since_seconds: u64,
     /// Why it is in this state.

@@ -95,6 +95,7 @@ mod tests {
             configured_priority: 200,
             addresses: vec!["203.0.113.10".parse().unwrap()],
             source: Some("203.0.113.2".parse().unwrap()),
+            changes: 3,
             since_seconds: 61,
             reason: "started".into(),
             active: (state == RouterState::Backup).then(|| "203.0.113.3".parse().unwrap()),

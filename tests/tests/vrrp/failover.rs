@@ -27,11 +27,15 @@ fn the_other_director_takes_over_when_one_is_dead_and_keeps_the_addresses() {
     wait_for_answers(&pair);
     // The machine dies: its agent, and everything that it answers.
     lb1.process.kill().unwrap();
-    PORTS.iter().for_each(|port| pair.deafen(port, true).unwrap());
+    for port in PORTS {
+        pair.deafen(port, true).unwrap();
+    }
     lb2.wait_for("active").unwrap();
     wait_for_answers(&pair);
     // It comes back with a higher priority, and does not preempt.
-    PORTS.iter().for_each(|port| pair.deafen(port, false).unwrap());
+    for port in PORTS {
+        pair.deafen(port, false).unwrap();
+    }
     lb1.restart().unwrap();
     lb1.wait_for("backup").unwrap();
     assert_eq!((holds(&lb1), holds(&lb2)), ([false; 2], [true; 2]));

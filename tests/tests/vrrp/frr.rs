@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use lb_tests::clock::wait_until;
+use lb_tests::command::run;
 use lb_tests::pair::{Director, Pair, VIP_V4, VIP_V6};
 use lb_tests::process::Process;
 
@@ -48,22 +49,26 @@ impl Frr {
                 .unwrap();
         }
         let host = vip.split('/').next().unwrap();
+        let link_local = if is_ipv6 { " vrrp 51 ipv6 fe80::200:5eff:fe00:233\n" } else { "" };
         let config = format!(
             "interface front\n vrrp 51 version 3\n vrrp 51 priority {priority}\n\
-             vrrp 51 advertisement-interval 100\n vrrp 51 {family} {host}\n"
+             vrrp 51 advertisement-interval 100\n{link_local} vrrp 51 {family} {host}\n"
         );
         std::fs::write(folder.join("vrrpd.conf"), config).unwrap();
         std::fs::write(folder.join("zebra.conf"), "").unwrap();
         let daemon = |name: &str| {
             let mut command = machine.command(format!("/usr/lib/frr/{name}"));
-            command.args(["-u", "root", "-g", "root", "--log", "stdout", "--log-level", "info"]);
+            command.args(["-u", "frr", "-g", "frr", "--log", "stdout", "--log-level", "info"]);
             command.arg("--vty_socket").arg(&folder).arg("-z").arg(folder.join("zserv.api"));
             command.arg("-i").arg(folder.join(format!("{name}.pid")));
             command.arg("-f").arg(folder.join(format!("{name}.conf")));
             Process::start(name, &mut command, pair.folder()).unwrap()
         };
-        let zebra = daemon("zebra");
         let socket = folder.join("zserv.api");
+        std::fs::remove_file(&socket).ok();
+        // They give up root before they make their sockets.
+        run(Command::new("chown").args(["-R", "frr:frr"]).arg(&folder)).unwrap();
+        let zebra = daemon("zebra");
         wait_until("zebra to listen", WITHIN, || Ok(socket.exists())).unwrap();
         let vrrpd = daemon("vrrpd");
         let sockets: PathBuf = folder.clone();

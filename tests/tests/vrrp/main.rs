@@ -1,6 +1,11 @@
 //! Virtual routers in namespaces: two directors, or one beside keepalived or FRR, and who of them has the addresses.
 #![cfg(feature = "root")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
 
 mod agent_dies;
 mod cast;

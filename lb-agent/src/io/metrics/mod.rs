@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 mod text;
+mod vrrp;
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{Service, TargetHealth, VerdictCount};
+use lb_common::api::{Service, TargetHealth, VerdictCount, VrrpStatus};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -40,6 +41,8 @@ pub struct Snapshot {
     pub flows: u64,
     /// Most flows that the table is made for.
     pub max_flows: u64,
+    /// Virtual routers.
+    pub vrrp: VrrpStatus,
     /// Configurations taken and refused since the agent started.
     pub reloads: Reloads,
 }

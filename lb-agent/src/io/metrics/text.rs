@@ -54,14 +54,15 @@ impl Collector for Snapshot {
         encode_traffic(&mut families, "service", &self.services(), SERVICE)?;
         encode_traffic(&mut families, "backend", &self.backends(), BACKEND)?;
         self.encode_health(&mut families)?;
+        super::vrrp::encode(&self.vrrp, &mut families)?;
         self.encode_agent(&mut families)
     }
 }
 
-type Label<'a> = (&'static str, &'a str);
+pub(super) type Label<'a> = (&'static str, &'a str);
 
 /// One value with its labels.
-struct Sample<'a> {
+pub(super) struct Sample<'a> {
     labels: Vec<Label<'a>>,
     value: Value,
 }
@@ -81,11 +82,11 @@ impl Value {
     }
 }
 
-fn count(labels: Vec<Label<'_>>, value: u64) -> Sample<'_> {
+pub(super) fn count(labels: Vec<Label<'_>>, value: u64) -> Sample<'_> {
     Sample { labels, value: Value::Count(value) }
 }
 
-fn gauge(labels: Vec<Label<'_>>, value: f64) -> Sample<'_> {
+pub(super) fn gauge(labels: Vec<Label<'_>>, value: f64) -> Sample<'_> {
     Sample { labels, value: Value::Gauge(value) }
 }
 
@@ -100,15 +101,15 @@ fn backend_labels<'a>(service: &'a str, backend: &'a str) -> Vec<Label<'a>> {
     vec![("service", service), ("backend", backend)]
 }
 
-fn yes(value: bool) -> f64 {
+pub(super) fn yes(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
-struct Families<'a>(DescriptorEncoder<'a>);
+pub(super) struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
     /// Writes a family. The name of a counter is given without `_total`, the help without its full stop.
-    fn family<'s>(
+    pub(super) fn family<'s>(
         &mut self,
         name: &str,
         help: &str,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use lb_common::api::{ConfigDiff, FlowList, Interface, Service, Status, VerdictCount};
+use lb_common::api::{ConfigDiff, FlowList, Interface, Service, Status, VerdictCount, VrrpStatus};
+use tokio::sync::oneshot;
 
 use super::flows;
 use super::runtime::Runtime;
@@ -44,7 +45,7 @@ impl Runtime {
             Call::Vrrp(reply) => self.vrrp.status(reply),
             Call::VrrpHistory(reply) => self.answer_vrrp_history(reply),
             Call::Release(release, reply) => self.answer_release(release, reply),
-            Call::Metrics(reply) => drop(reply.send(self.metrics())),
+            Call::Metrics(reply) => self.answer_metrics(reply),
             Call::Ready(reply) => drop(reply.send(self.ready())),
         }
     }
@@ -138,6 +139,17 @@ impl Runtime {
         ConfigDiff { overlay: diff(loaded, self.agent.config()), file }
     }
 
+    /// The virtual routers are asked beside the loop.
+    fn answer_metrics(&self, reply: Reply<Snapshot>) {
+        let snapshot = self.metrics();
+        let (asked, vrrp) = oneshot::channel();
+        self.vrrp.status(asked);
+        tokio::spawn(async move {
+            let vrrp = vrrp.await.ok().and_then(Result::ok).unwrap_or_default();
+            drop(reply.send(snapshot.map(|snapshot| Snapshot { vrrp, ..snapshot })));
+        });
+    }
+
     fn metrics(&self) -> Result<Snapshot, Failure> {
         let counters = self.counters()?;
         Ok(Snapshot {
@@ -147,6 +159,7 @@ impl Runtime {
             health_changes: self.agent.checks().n_changes(),
             flows: self.flows.total,
             max_flows: self.agent.config().datapath.max_flows.into(),
+            vrrp: VrrpStatus::default(),
             reloads: self.reloads,
         })
     }

@@ -222,7 +222,7 @@ impl Runtime {
 /// Returns whether there was anything to detach.
 pub async fn detach(config_file: &Path) -> Result<bool, StartError> {
     let config = check_file(config_file)?.config;
-    open::permitted()?;
+    open::permitted(false)?;
     let _lock = Lock::take_existing(&config.datapath.pin_path)?;
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
     SocketFile::of(&config.api.socket).remove();

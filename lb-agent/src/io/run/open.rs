@@ -126,7 +126,7 @@ pub(super) async fn open(file: &Path, started_at: Instant) -> Result<Opened, Sta
     let (source, checked) = Source::load(file)?;
     checked.notes.iter().for_each(|note| tracing::info!("{note}"));
     let config = checked.config;
-    permitted()?;
+    permitted(!config.vrrp.is_empty())?;
     descriptors::raise_limit();
     let lock = Lock::take(&config.datapath.pin_path)?;
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
@@ -194,7 +194,7 @@ fn start(
 }
 
 /// Whether the kernel will allow what an agent does.
-pub(super) fn permitted() -> Result<(), StartError> {
-    let missing = capabilities::missing();
+pub(super) fn permitted(has_routers: bool) -> Result<(), StartError> {
+    let missing = capabilities::missing(has_routers);
     if missing.is_empty() { Ok(()) } else { Err(StartError::Capabilities(missing)) }
 }

@@ -38,7 +38,7 @@ fn lock_memory() -> Result<(), String> {
 
 fn run_first() -> Result<(), String> {
     let fault = |error| format!("no real-time priority: {error:?}");
-    let priority = ThreadPriorityValue::try_from(PRIORITY).map_err(String::from)?;
+    let priority = ThreadPriorityValue::try_from(PRIORITY)?;
     let policy = ThreadSchedulePolicy::Realtime(RealtimeThreadSchedulePolicy::Fifo);
     let priority = ThreadPriority::Crossplatform(priority);
     set_thread_priority_and_policy(thread_native_id(), priority, policy).map_err(fault)

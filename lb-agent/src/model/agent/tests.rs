@@ -17,6 +17,7 @@ use world::World;
 
 mod moves;
 mod paces;
+mod vrrp;
 mod ways;
 mod world;
 

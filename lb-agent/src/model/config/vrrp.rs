@@ -48,6 +48,8 @@ pub struct Vrrp {
     pub preempt_delay: Option<Duration>,
     /// The virtual addresses, at least one.
     pub addresses: Vec<IpNet>,
+    /// Whether the host answers at its addresses, on other ports than those of services.
+    pub accept: bool,
     /// A script that is told of changes.
     pub notify: Option<PathBuf>,
     /// Where advertisements come from, at most one address per family.
@@ -116,11 +118,12 @@ fn draft(mut table: Table<'_>) -> Draft {
     let id = table.required("virtual_router_id", "51", integer(1..=255));
     let addresses = table.required_list("addresses", "[\"203.0.113.10/32\"]", virtual_address);
     let election = election(&mut table);
+    let accept = table.or("accept", true, boolean);
     let notify = table.optional("notify", path);
     let unicast = unicast(&mut table);
     let track_interfaces = table.list("track_interfaces", "[\"eth1\"]", super::value::interface);
     let tracked = tracked_services(&mut table);
-    table.finish(&["virtual_mac", "accept"]);
+    table.finish(&["virtual_mac"]);
     let services = tracked.iter().flatten().map(|(name, _)| name.clone()).collect();
     let build = || {
         let (priority, advert_interval, preempt, preempt_delay) = election?;
@@ -135,6 +138,7 @@ fn draft(mut table: Table<'_>) -> Draft {
             preempt,
             preempt_delay,
             addresses: addresses.whole.then(|| values(addresses.items))?,
+            accept: accept?.value,
             notify: notify?.map(|notify| notify.value),
             unicast_source,
             unicast_peers,

@@ -67,6 +67,7 @@ pub(super) struct Group {
     pub(super) members: Vec<Member>,
     pub(super) state: State,
     pub(super) since: Instant,
+    pub(super) n_changes: u64,
     /// Why it is in this state.
     pub(super) reason: String,
     /// Sum of the weights of tracked services that are dead.
@@ -100,6 +101,7 @@ impl Group {
             members,
             state: State::Initialize,
             since: now,
+            n_changes: 0,
             reason: "the agent has started".to_owned(),
             weights: 0,
             is_last_resort: false,
@@ -263,6 +265,7 @@ impl Group {
         let from = self.state;
         self.state = to;
         self.since = now;
+        self.n_changes += 1;
         self.reason.clone_from(&reason);
         Act::Changed { from, to, reason }
     }

@@ -58,6 +58,7 @@ fn router(now: Instant, group: &Group, member: &Member) -> VirtualRouter {
         configured_priority: group.election.priority,
         addresses: settings.hosts(),
         source: member.source,
+        changes: group.n_changes,
         since_seconds: now.saturating_duration_since(group.since).as_secs(),
         reason: group.reason.clone(),
         active: member

@@ -41,6 +41,7 @@ fn router(index: u8) -> impl Strategy<Value = Vrrp> {
                 IpNet::new(v4(1), lengths.0).unwrap(),
                 IpNet::new(v6(1), lengths.1).unwrap(),
             ],
+            accept: unicast.0,
             notify: others.1.map(Into::into),
             unicast_source: if unicast.0 { vec![v4(2), v6(2)] } else { Vec::new() },
             unicast_peers: if unicast.0 { vec![v4(3), v6(3), v4(4)] } else { Vec::new() },
@@ -79,6 +80,21 @@ fn a_small_router_gets_every_default() {
     assert_eq!(router.checksum_v4, VrrpChecksum::PseudoHeader);
     assert_eq!((router.group_name().as_str(), router.unicast_min_hop_limit), ("vip-a", 255));
     assert!(router.unicast_peers.is_empty() && router.track_interfaces.is_empty());
+}
+
+#[test]
+fn notes_say_when_a_vip_is_there_and_what_answers() {
+    let notes = |datapath, more: &str| {
+        let world = World { datapath, service: "health_check = 'web'", more, ..World::default() };
+        valid(&world.text()).notes
+    };
+    let open = "VIP 203.0.113.10: on eth0 while virtual router vip-a is Active; every port but tcp 80 stays open";
+    let closed = open.replace("stays open", "is closed");
+    assert_eq!(notes("", ROUTER), [open]);
+    assert_eq!(notes("", &format!("{ROUTER}accept = false\n")), [closed.as_str()]);
+    assert_eq!(notes("manage_addresses = true", ROUTER), [closed.as_str()]);
+    let elsewhere = ROUTER.replace("eth0", "eth7");
+    assert!(notes("", &elsewhere)[1].contains("eth7 is not in [datapath] interfaces"));
 }
 
 #[test]

@@ -1,20 +1,49 @@
 //! What others send: captures of keepalived 2.2.7 and FRR 8.4, decoded and answered.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use etherparse::{NetSlice, SlicedPacket};
 
 use super::*;
 use crate::model::vrrp::advert::{PROTOCOL, Reason};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vrrp")
+macro_rules! fixture {
+    ($name:expr) => {
+        concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/vrrp/", $name)
+    };
 }
+
+macro_rules! captures {
+    ($($name:literal),+ $(,)?) => { &[$(($name, include_bytes!(fixture!($name)))),+] };
+}
+
+/// What each file is: taken in network namespaces, between two of the peers.
+const INDEX: &str = include_str!(fixture!("INDEX.tsv"));
+
+const CAPTURES: &[(&str, &[u8])] = captures![
+    "fmt-v2-ip4-auth.pcap",
+    "fmt-v2-ip4-mcast.pcap",
+    "fmt-v2-ip4-unicast.pcap",
+    "fmt-v2-ip4-vmac.pcap",
+    "fmt-v2-ip4-vmacbase.pcap",
+    "fmt-v2-ip6-mcast.pcap",
+    "fmt-v2-ip6-unicast.pcap",
+    "fmt-v2-ip6-vmac.pcap",
+    "fmt-v2-ip6-vmacbase.pcap",
+    "fmt-v3-ip4-mcast.pcap",
+    "fmt-v3-ip4-unicast.pcap",
+    "fmt-v3-ip4-vmac.pcap",
+    "fmt-v3-ip4-vmacbase.pcap",
+    "fmt-v3-ip6-mcast.pcap",
+    "fmt-v3-ip6-unicast.pcap",
+    "fmt-v3-ip6-vmac.pcap",
+    "fmt-v3-ip6-vmacbase.pcap",
+    "frr-v3.pcap",
+];
 
 /// The Ethernet frames of a capture file (pcap, little endian, microseconds).
 fn frames(name: &str) -> Vec<Vec<u8>> {
-    let bytes = std::fs::read(folder().join(name)).unwrap();
+    let (_, bytes) = CAPTURES.iter().find(|(file, _)| *file == name).unwrap();
     assert_eq!(bytes[..4], [0xd4, 0xc3, 0xb2, 0xa1], "{name}");
     let mut rest = &bytes[24..];
     let mut frames = Vec::new();
@@ -65,8 +94,7 @@ fn vrrp(frame: &[u8]) -> Option<Received> {
 type Row = BTreeMap<String, String>;
 
 fn index() -> Vec<Row> {
-    let text = std::fs::read_to_string(folder().join("INDEX.tsv")).unwrap();
-    let mut lines = text.lines().map(|line| line.split('\t').map(str::to_owned));
+    let mut lines = INDEX.lines().map(|line| line.split('\t').map(str::to_owned));
     let names: Vec<String> = lines.next().unwrap().collect();
     lines.map(|line| names.iter().cloned().zip(line).collect()).collect()
 }

@@ -48,8 +48,9 @@ fn invalid() -> Vec<(Reason, Received)> {
 
 #[test]
 fn what_is_invalid_is_counted_by_reason_and_changes_nothing() {
-    for make in [One::with as fn(Vec<Vrrp>) -> One, One::active] {
-        let mut one = make(vec![router("a", 51)]);
+    for is_active in [false, true] {
+        let entries = vec![router("a", 51)];
+        let mut one = if is_active { One::active(entries) } else { One::with(entries) };
         one.did();
         let before = (one.state(), one.routers.deadline());
         for (reason, packet) in invalid() {

@@ -233,7 +233,7 @@ impl Net {
 
     /// Everybody is awake and there, and hears everybody.
     fn heal(&mut self) {
-        let longest = Duration::from_millis(2_000);
+        let longest = Duration::from_secs(2);
         let end = self.now + longest;
         while self.now < end && !self.directors.iter().all(|it| it.is_running(self.now)) {
             self.run(1, |_| ());
@@ -255,7 +255,7 @@ fn entries() -> impl Strategy<Value = Vec<Vrrp>> {
             let advert_interval = Duration::from_millis(INTERVAL);
             let both = crate::model::cast::router("a", 51);
             let base = if has_both { both } else { router("a", 51) };
-            Vrrp { priority, preempt, advert_interval, ..base }
+            Vrrp { priority, advert_interval, preempt, ..base }
         };
         directors.into_iter().map(entry).collect()
     })
@@ -275,7 +275,9 @@ proptest! {
         dice in any::<u64>(),
     ) {
         let mut net = Net::new(entries, dice);
-        troubles.iter().for_each(|trouble| net.suffer(trouble));
+        for trouble in &troubles {
+            net.suffer(trouble);
+        }
         net.heal();
         net.run(SETTLES_WITHIN, |_| ());
         let settled = net.active();
