@@ -1,17 +1,18 @@
 //! A cell of the flow table: what the balancer remembers of a flow, in one word.
 //!
 //! ```text
-//! 63            36 35           16 15      4 3      0
-//! |   tag (28)    | backend (20)  | age (12)| state  |
+//! 63        39 38          37           36 35           16 15       4     3 2       0
+//! | tag (25)  | generation  | translated  | backend (20)  | age (12) | reply | state  |
 //! ```
 //!
-//! A cell is only ever read and written whole, by a 64-bit compare-and-swap from the value read. The
-//! lowest three bits of the state are a [`State`]; the fourth is set in the cell of the reply direction.
-//! An empty cell is zero.
+//! A cell is only ever read and written whole, by a 64-bit compare-and-swap from the value read. An empty
+//! cell is zero. The generation is that of the rules which accepted the flow: a flow of another one is to be
+//! looked at again. `translated` is set where sequence numbers are rewritten, `reply` in the cell of the
+//! direction from backend to client.
 #![expect(clippy::as_conversions, reason = "fields of a word, in const functions")]
 
 /// How many bits of the flow hash a cell keeps.
-pub const TAG_BITS: u32 = 28;
+pub const TAG_BITS: u32 = 25;
 
 /// Length of a tick: 2^32 ns of the monotonic clock, 4.295 s.
 ///
@@ -23,6 +24,9 @@ pub const MAX_TIMEOUT_TICKS: u16 = 2_047;
 
 const AGE_MASK: u64 = 0xfff;
 const REPLY: u64 = 8;
+const GENERATION_SHIFT: u32 = 37;
+const GENERATION_MASK: u64 = 3;
+const TRANSLATED: u64 = 1 << 36;
 /// The highest bit of the backend, which no id has: the cell is not to be found.
 const MOVING: u64 = 1 << 35;
 const _: () = assert!(crate::MAX_BACKENDS as u64 <= MOVING >> 16);
@@ -82,6 +86,38 @@ impl Cell {
                 | reply
                 | state as u64,
         )
+    }
+
+    /// The same flow, accepted by the rules of this generation; cut to its width.
+    #[must_use]
+    #[inline(always)]
+    pub const fn under(self, generation: u16) -> Self {
+        let others = self.0 & !(GENERATION_MASK << GENERATION_SHIFT);
+        Self(others | ((generation as u64 & GENERATION_MASK) << GENERATION_SHIFT))
+    }
+
+    /// The generation of the rules that accepted the flow.
+    #[must_use]
+    #[inline(always)]
+    pub const fn generation(self) -> u16 {
+        ((self.0 >> GENERATION_SHIFT) & GENERATION_MASK) as u16
+    }
+
+    /// Whether sequence numbers of the flow are rewritten.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_translated(self) -> bool {
+        self.0 & TRANSLATED != 0
+    }
+
+    /// Whether a flow has this one's tag and generation, was seen in the same tick, and is neither translated nor
+    /// moving; with nothing said of what is not so.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_as_fresh_as(self, other: Self) -> bool {
+        const LOWEST: u32 = GENERATION_SHIFT;
+        let mask = (u64::MAX << LOWEST) | TRANSLATED | MOVING | (AGE_MASK << 4);
+        (self.0 ^ other.0) & mask == 0
     }
 
     /// Whether no flow is held.
@@ -201,12 +237,21 @@ mod tests {
 
     #[test]
     fn a_cell_gives_back_what_was_packed() {
-        let cell = Cell::new(0xabc_def1, 0xf_fffe, 0x1234_5678, State::Udp, true);
-        assert_eq!(cell.tag(), 0xabc_def1);
+        let cell = Cell::new(0x1bc_def1, 0xf_fffe, 0x1234_5678, State::Udp, true);
+        assert_eq!(cell.tag(), 0x1bc_def1);
         assert_eq!(cell.backend(), 0xf_fffe);
         assert_eq!(cell.state(), Some(State::Udp));
-        assert!(cell.is_reply());
-        assert_eq!(cell.idle_ticks(0x1234_5679), 1);
+        assert!(cell.is_reply() && !cell.is_translated());
+        assert_eq!((cell.idle_ticks(0x1234_5679), cell.generation()), (1, 0));
+    }
+
+    #[test]
+    fn a_generation_touches_nothing_else() {
+        let cell = Cell::new(u64::MAX, u32::MAX, u64::MAX, State::Udp, true).under(3);
+        assert_eq!(cell.generation(), 3);
+        assert_eq!(cell.under(6), cell.under(2));
+        assert_eq!((cell.under(0).0 ^ cell.0), 3 << GENERATION_SHIFT);
+        assert!(!cell.is_translated() && Cell(cell.0 | TRANSLATED).is_translated());
     }
 
     #[test]
@@ -217,8 +262,9 @@ mod tests {
 
     #[test]
     fn a_seen_cell_keeps_flow_and_direction() {
-        let cell = Cell::new(5, 6, 7, State::Syn, true).seen(9, State::Established);
-        assert_eq!(cell, Cell::new(5, 6, 9, State::Established, true));
+        let cell = Cell::new(5, 6, 7, State::Syn, true).under(2);
+        let seen = Cell::new(5, 6, 9, State::Established, true).under(2);
+        assert_eq!(cell.seen(9, State::Established), seen);
     }
 
     #[test]

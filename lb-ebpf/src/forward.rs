@@ -8,10 +8,10 @@ use crate::detail;
 use crate::family::Family;
 use crate::flight::{Flight, Next};
 use crate::flow::Found;
-use crate::lookup::{find_flow_quickly, find_other_reply, find_reply, reply_tuple};
+use crate::lookup::{find_flow, find_other_reply, find_reply, reply_tuple};
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
-use crate::send::{count, refuse, send, send_here};
+use crate::send::{count, refuse, send};
 use crate::tables::Tables;
 use crate::transport::{ACK, FIN, RST, SYN, Transport};
 use crate::{World, draw, reset};
@@ -21,7 +21,8 @@ use crate::{World, draw, reset};
 pub(crate) fn find<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Next {
     flight.hash = flight.tuple().hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    flight.found = find_flow_quickly(&flows, flight.hash, flight.listener);
+    flows.fetch(flight.hash);
+    flight.found = find_flow(&flows, flight.hash, flight.listener);
     flight.backend = flight.found.cell.backend();
     match world.tables.backend(flight.backend) {
         Some(backend) if stays(&flight.found, backend, &flight.transport) => Next::TO_BACKEND,
@@ -41,28 +42,13 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     if is_full_nat(backend) && !detail::read_own_source(world, flight, cell) {
         return refuse(world, flight, Verdict::NoNextHop);
     }
-    if is_news(&flight.found, flight, backend) && !follow(world, flight, backend) {
+    if is_news(world, flight, backend) && !follow(world, flight, backend) {
         return refuse(world, flight, Verdict::ReplyConflict);
     }
     if resets(backend, &flight.transport) {
         return reset::answer(packet, world.link, flight);
     }
     send(packet, world, flight, backend)
-}
-
-/// The same, if nothing new is to be noted of the flow.
-#[inline(always)]
-pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-) -> Option<Verdict> {
-    let backend = world.tables.backend(flight.backend)?;
-    let is_news = is_news(&flight.found, flight, backend);
-    if is_full_nat(backend) || is_news || resets(backend, &flight.transport) {
-        return None;
-    }
-    Some(send_here(packet, world, flight, backend))
 }
 
 /// Sends a packet to a backend that is chosen now.
@@ -78,7 +64,7 @@ pub(crate) fn begin<A: Family, F: Frame, T: Tables>(
     }
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
     if flight.unremembered == 0 {
-        count(world, flight.listener, flight.backend, |traffic| traffic.flows += 1);
+        count(world.tables, flight.listener, flight.backend, |traffic| traffic.flows += 1);
     }
     send(packet, world, flight, backend)
 }
@@ -134,15 +120,20 @@ fn is_reset<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> 
     resets(backend, &flight.transport) && found.cell.state() != Some(State::Closing)
 }
 
-/// Whether the flow's cells are to be written: on a new tick or a new state only, and when the client asks
-/// again, for it may have heard nothing because the reply's cell was lost.
+/// Whether the flow's cells are to be written: on a new tick, a new state or under new rules only, and when the
+/// client asks again, for it may have heard nothing because the reply's cell was lost.
 #[inline(always)]
-fn is_news<A: Family>(found: &Found, flight: &Flight<A>, backend: &Backend) -> bool {
+fn is_news<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &Flight<A>,
+    backend: &Backend,
+) -> bool {
+    let found = &flight.found;
     confirms(found, flight)
         || closes(found, flight)
         || is_reset(found, flight, backend)
         || flight.transport.opens()
-        || found.cell.idle_ticks(flight.tick) != 0
+        || flight.flows(world.tables, world.settings).is_stale(found.cell)
 }
 
 /// Keeps the cells of a known flow up to date; says whether its replies are still its own.
@@ -195,6 +186,7 @@ fn follow_both<A: Family, T: Tables>(
     let Some(old) = found.cell.state() else { return true };
     let flows = flight.flows(world.tables, world.settings);
     let hash = flight.reply.hash(&world.settings.hash_key);
+    flows.fetch(hash);
     let partner = find_reply(&flows, &flight.reply, hash);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
     // The cell of its replies may have made room, and the source have been given to another flow since.

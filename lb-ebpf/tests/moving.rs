@@ -10,10 +10,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 use lb_common::MAX_BACKENDS;
-use lb_common::cell::{Cell, State};
+use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{Address, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
 use lb_ebpf::detail::detail_hash;
 use lb_ebpf::flow::{NOWHERE, survey_of};
+use lb_ebpf::host::hash_key;
 use lb_ebpf::migrate::{Movable, Moved, complete, migrate, recall};
 use lb_ebpf::tables::Entry;
 use zerocopy::FromZeros;
@@ -104,7 +105,7 @@ impl Pair {
         backend.vip = [10, 0, 0, 0];
         backend.state = BACKEND_UP;
         let settings = Settings {
-            hash_key: [5, 6],
+            hash_key: hash_key([5, 6]),
             bucket_mask: new.mask(),
             other_mask: old.mask(),
             timeouts: [0, 9, 9, 9, 9, 9, 9, 0],
@@ -127,7 +128,8 @@ impl Pair {
         let bucket = hash as u32 & table.mask();
         let free = |slot: &usize| table.bucket(bucket).unwrap().load(*slot) == 0;
         let slot = (0..CELLS_PER_BUCKET).find(free)?;
-        let cell = Cell::new(hash >> 36, number % 1_000, TICK, State::Established, is_reply);
+        let cell =
+            Cell::new(hash >> (64 - TAG_BITS), number % 1_000, TICK, State::Established, is_reply);
         assert!(table.bucket(bucket).unwrap().swap(slot, 0, cell.0));
         let index = bucket * CELLS_PER_BUCKET as u32 + slot as u32;
         table.detail(index).unwrap().update(|place| *place = detail);
@@ -148,7 +150,7 @@ impl Pair {
             assert_eq!(cell.backend(), detail.client[0] % 1_000);
             let key = &self.settings.hash_key;
             let hash = detail_hash(key, &detail, &self.backend, cell.is_reply()).unwrap();
-            assert_eq!(cell.tag(), hash >> 36);
+            assert_eq!(cell.tag(), hash >> (64 - TAG_BITS));
             hash
         };
         let mut found: Vec<_> = self.new.live().map(hash_of).collect();

@@ -193,6 +193,20 @@ fn cells_are_written_once_a_tick_and_not_for_every_packet() {
 }
 
 #[test]
+fn flows_that_other_rules_accepted_are_noted_under_those_of_now() {
+    for cast in FAMILIES {
+        let mut world = World::new(cast, TCP);
+        world.establish(cast.client);
+        world.tables.settings.generation = 2;
+        world.more(cast.client);
+        world.back(&from_backend(&cast).ack());
+        let used = world.tables.cells().into_iter().filter(|cell| !cell.is_empty());
+        assert!(used.map(Cell::generation).eq([2, 2]));
+        assert_states(&world, Established, Established);
+    }
+}
+
+#[test]
 fn every_cell_has_a_detail_that_hashes_to_it() {
     for cast in FAMILIES {
         let world = World::new(cast, TCP);

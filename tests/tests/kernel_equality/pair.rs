@@ -171,7 +171,7 @@ impl Pair {
         });
     }
 
-    /// Gives the tags of some flows to flows of other backends, as chance does once in 2^28 cases.
+    /// Gives the tags of some flows to flows of other backends, as chance does once in 2^25 cases.
     pub fn collide(&mut self, random: &mut Random) {
         let n_backends = self.n_backends();
         self.change_buckets(|bucket, now| {
