@@ -13,3 +13,4 @@ mod failover;
 mod frr;
 mod hostile;
 mod keepalived;
+mod steady;
