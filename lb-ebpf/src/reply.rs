@@ -41,9 +41,6 @@ pub(crate) fn find<A: Family, T: Tables>(
     }
     flight.found = found;
     flight.backend = found.cell.backend();
-    if flight.ip.shape != Shape::WHOLE && world.settings.follow_fragments == 0 {
-        return Err(Verdict::Fragment);
-    }
     if flight.ip.ttl <= 1 {
         return Err(Verdict::TtlExceeded);
     }
@@ -58,6 +55,9 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Verdict {
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NotOurs };
+    if flight.ip.shape != Shape::WHOLE && world.settings.follow_fragments == 0 {
+        return Verdict::Fragment;
+    }
     let cell = flight.found.place.index();
     if is_news(world, flight) && detail::read_way_back(world, flight, cell) {
         follow(world, flight, backend);

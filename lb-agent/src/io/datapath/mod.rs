@@ -23,6 +23,7 @@ mod pins;
 mod prepare;
 mod program;
 mod resize;
+mod settings;
 mod shape;
 mod stages;
 mod sweep;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 use lb_common::api;
 
+pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
 pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};

@@ -1,7 +1,7 @@
 //! What the maps must hold before the first packet: the settings.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 
 use aya::util::nr_cpus;
 use lb_common::layout::{HashKey, Settings};
@@ -20,7 +20,7 @@ impl Maps {
             return Ok(());
         }
         self.write_settings(&Settings {
-            hash_key: draw_key().map_err(DatapathError::Random)?,
+            hash_key: zerocopy::transmute!(random::<{ size_of::<HashKey>() }>()?),
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,
@@ -36,8 +36,8 @@ pub(super) fn cpus() -> Result<u16> {
 }
 
 /// `/dev/random` waits, early after a boot, until the kernel's generator is seeded.
-fn draw_key() -> io::Result<HashKey> {
-    let mut bytes = [0; size_of::<HashKey>()];
-    File::open("/dev/random")?.read_exact(&mut bytes)?;
-    Ok(zerocopy::transmute!(bytes))
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let read = File::open("/dev/random").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map(|()| bytes).map_err(DatapathError::Random)
 }

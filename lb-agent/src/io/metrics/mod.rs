@@ -16,7 +16,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{Service, TargetHealth, VerdictCount, VrrpStatus};
+use lb_common::api::{FlowMove, Service, TargetHealth, VerdictCount, VrrpStatus};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -43,6 +43,10 @@ pub struct Snapshot {
     pub max_flows: u64,
     /// Virtual routers.
     pub vrrp: VrrpStatus,
+    /// Whether flows are being moved to a table of another size.
+    pub is_moving: bool,
+    /// How far they have moved, where that is known.
+    pub flow_move: Option<FlowMove>,
     /// Configurations taken and refused since the agent started.
     pub reloads: Reloads,
 }

@@ -71,6 +71,7 @@ impl Runtime {
             backends_serving: summary.backends_serving,
             flows: self.flows.total,
             max_flows: config.datapath.max_flows.into(),
+            flow_move: self.flow_move(),
         })
     }
 
@@ -160,6 +161,8 @@ impl Runtime {
             flows: self.flows.total,
             max_flows: self.agent.config().datapath.max_flows.into(),
             vrrp: VrrpStatus::default(),
+            is_moving: self.datapath.is_moving(),
+            flow_move: self.flow_move(),
             reloads: self.reloads,
         })
     }
