@@ -19,6 +19,12 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Time since the boot of the machine on the monotonic clock: the same for all processes.
+#[must_use]
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Tells dates of instants; an instant has the same date whenever it is asked for.
 ///
 /// Only when the wall clock was set, by more than [`SET`], dates move with it.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use lb_common::api::{
     Applied, Check, ConfigDiff, ConfigReport, ConfigText, Firewall, FlowList, HealthChange,
-    Problem, Service, Set, SetElements, Status, TargetHealth, VerdictCount,
+    Problem, Release, RouterChange, Service, Set, SetElements, Status, TargetHealth, VerdictCount,
+    VrrpStatus,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +32,8 @@ pub enum Message {
     NotProbed(Target, String),
     /// An interface has changed.
     LinkChanged,
+    /// The virtual routers have something to tell.
+    Vrrp(super::vrrp::Told),
     /// SIGHUP came.
     Hangup,
     /// SIGTERM or SIGINT came.
@@ -74,6 +77,12 @@ pub enum Call {
     Change(Change, Mode, Reply<Applied>),
     /// Examine the host.
     Doctor(Reply<Vec<Check>>),
+    /// State of the virtual routers.
+    Vrrp(Reply<VrrpStatus>),
+    /// Their changes of state.
+    VrrpHistory(Reply<Vec<RouterChange>>),
+    /// Let another director have one.
+    Release(Release, Reply<VrrpStatus>),
     /// Everything that metrics tell.
     Metrics(Reply<Snapshot>),
     /// Whether traffic can be balanced by now.

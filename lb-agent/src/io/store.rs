@@ -19,6 +19,8 @@ use crate::model::overlay::Overlay;
 const OVERLAY: &str = "overlay.json";
 /// Name of the file with the numbers of the rules' counters.
 const RULE_NUMBERS: &str = "rules.json";
+/// Where the kernel tells one boot of the machine from another.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Permission bits of a file that is new: it may name addresses, never secrets.
 const NEW_FILE_MODE: u32 = 0o640;
 
@@ -119,6 +121,13 @@ pub fn save_set(state_dir: &Path, set: &str, elements: &Elements) -> Result<(), 
 fn make_folder_of(path: &Path) -> Result<(), StoreError> {
     let Some(folder) = path.parent() else { return Ok(()) };
     fs::create_dir_all(folder).map_err(on("create folder", folder))
+}
+
+/// What this boot of the machine is called.
+pub fn boot_id() -> Result<String, StoreError> {
+    let path = Path::new(BOOT_ID);
+    let text = fs::read_to_string(path).map_err(on("read", path))?;
+    Ok(text.trim().to_owned())
 }
 
 /// Writes a value as JSON, and makes the folder if it is missing.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lb_common::api::Applied;
 
-use super::config::{Config, HealthCheck};
+use super::config::{Config, HealthCheck, Vrrp};
 use super::firewall::{Elements, RuleNumbers};
 use super::overlay::Overlay;
 use super::overlay::change::Change;
@@ -25,6 +25,7 @@ mod start;
 mod state;
 #[cfg(test)]
 mod tests;
+mod vrrp;
 mod ways;
 
 pub use session::Session;
@@ -156,6 +157,13 @@ pub enum Effect {
     Watch(BTreeSet<IpAddr>),
     /// Have exactly these VIPs on the interface from now on.
     Addresses(BTreeSet<IpAddr>),
+    /// Run exactly these virtual routers from now on; these services have no backend that takes flows.
+    Vrrp {
+        /// The routers.
+        routers: Vec<Vrrp>,
+        /// Services that are dead, of those that are tracked.
+        dead_services: BTreeSet<String>,
+    },
     /// Keep the overlay on disk.
     SaveOverlay(Overlay),
     /// Keep on disk what was loaded or read for a set.

@@ -7,7 +7,7 @@
 
 pub mod agent;
 #[cfg(test)]
-mod cast;
+pub(crate) mod cast;
 pub mod config;
 pub mod decap;
 pub mod desired;
@@ -18,3 +18,4 @@ pub mod paces;
 pub mod plan;
 pub mod tables;
 pub mod views;
+pub mod vrrp;

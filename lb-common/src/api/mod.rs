@@ -22,6 +22,9 @@
 //! | `POST /v1/sets?dry_run=bool`, body [`SetChange`] | [`Applied`] |
 //! | `POST /v1/sets/load?set=S&dry_run=bool`, body the lines of a set's file | [`Applied`] |
 //! | `POST /v1/backends?dry_run=bool`, body [`BackendChange`] | [`Applied`] |
+//! | `GET /v1/vrrp` | [`VrrpStatus`] |
+//! | `GET /v1/vrrp/history` | list of [`RouterChange`], oldest first |
+//! | `POST /v1/vrrp/release`, body [`Release`] | [`VrrpStatus`] |
 //!
 //! Every change takes a `session` too, which is what `SSH_CONNECTION` says where the one who asks sits: if the firewall
 //! would cut it, [`Applied::warnings`] tells.
@@ -37,6 +40,7 @@ mod flow;
 mod health;
 mod service;
 mod status;
+mod vrrp;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +53,7 @@ pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
 pub use status::{Check, FlowMove, Interface, Status, VerdictCount};
+pub use vrrp::{Discarded, Release, RouterChange, RouterState, VirtualRouter, VrrpStatus};
 
 /// What went wrong, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod config;
 pub(crate) mod firewall;
 pub(crate) mod look;
+pub(crate) mod vrrp;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use backend::BackendVerb;
 use config::{ConfigVerb, Reload};
 use firewall::{FirewallVerb, SetVerb};
 use look::{ConnVerb, Drops, HealthVerb, ServiceVerb};
+use vrrp::VrrpVerb;
 
 /// Where the agent listens unless told otherwise.
 const SOCKET: &str = "/run/lb/lb.sock";
@@ -111,6 +113,9 @@ pub(crate) enum Object {
     Set(SetVerb),
     /// Count dropped packets by reason
     Drops(Drops),
+    /// Show virtual routers, and let another director have one
+    #[command(subcommand)]
+    Vrrp(VrrpVerb),
     /// Check, show, compare and apply configurations
     #[command(subcommand)]
     Config(ConfigVerb),

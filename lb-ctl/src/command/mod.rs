@@ -5,6 +5,7 @@ mod config;
 mod find;
 mod firewall;
 mod look;
+mod vrrp;
 mod wait;
 
 use std::io;
@@ -80,6 +81,7 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Conn(verb) => look::conn(verb, context).await,
         Object::Firewall(verb) => firewall::firewall(verb, context).await,
         Object::Set(verb) => firewall::set(verb, context).await,
+        Object::Vrrp(verb) => vrrp::vrrp(verb, context).await,
         Object::Drops(drops) => look::drops(&drops, context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {

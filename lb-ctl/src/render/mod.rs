@@ -9,6 +9,7 @@ pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod table;
 pub(crate) mod units;
+pub(crate) mod vrrp;
 
 use serde::Serialize;
 

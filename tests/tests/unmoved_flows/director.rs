@@ -84,6 +84,7 @@ impl Director {
                 Effect::Reply { result: Err(_), .. } => self.is_refused = true,
                 Effect::Reply { result: Ok(_), .. }
                 | Effect::Addresses(_)
+                | Effect::Vrrp { .. }
                 | Effect::SaveOverlay(_)
                 | Effect::Notice(_)
                 | Effect::Warning(_) => {}

@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use hyper::StatusCode;
 use lb_common::api::{
     Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
-    Service, Status, TargetHealth, VerdictCount,
+    Release, RouterChange, Service, Status, TargetHealth, VerdictCount, VrrpStatus,
 };
 use lb_common::config_file;
 use serde::Deserialize;
@@ -45,6 +45,9 @@ pub fn router(core: Core) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/backends", post(change))
         .merge(firewall::routes())
+        .route("/v1/vrrp", get(vrrp))
+        .route("/v1/vrrp/history", get(vrrp_history))
+        .route("/v1/vrrp/release", post(release))
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -192,6 +195,18 @@ async fn reload(State(core): State<Core>, Params(params): Params<ReloadParams>) 
     let ReloadParams { dry_run, session, .. } = params;
     let mode = Mode { dry_run, overlay, session, confirm_within: None };
     core.ask(|reply| Call::Reload(mode, reply)).await.into()
+}
+
+async fn vrrp(State(core): State<Core>) -> Answer<VrrpStatus> {
+    core.ask(Call::Vrrp).await.into()
+}
+
+async fn vrrp_history(State(core): State<Core>) -> Answer<Vec<RouterChange>> {
+    core.ask(Call::VrrpHistory).await.into()
+}
+
+async fn release(State(core): State<Core>, Body(release): Body<Release>) -> Answer<VrrpStatus> {
+    core.ask(|reply| Call::Release(release, reply)).await.into()
 }
 
 async fn no_route(method: Method, uri: Uri) -> Failure {

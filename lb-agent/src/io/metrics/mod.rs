@@ -7,6 +7,7 @@ mod firewall;
 #[cfg(test)]
 mod tests;
 mod text;
+mod vrrp;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{Firewall, FlowMove, Service, Set, TargetHealth, VerdictCount};
+use lb_common::api::{Firewall, FlowMove, Service, Set, TargetHealth, VerdictCount, VrrpStatus};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub flows: u64,
     /// Most flows that the table is made for.
     pub max_flows: u64,
+    /// Virtual routers.
+    pub vrrp: VrrpStatus,
     /// Whether flows are being moved to a table of another size.
     pub is_moving: bool,
     /// How far they have moved, where that is known.

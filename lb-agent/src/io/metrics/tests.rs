@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use lb_common::api::{Backend, BackendState, Health, Rule, RuleCount, RuleStatus, Traffic};
+use lb_common::api::{
+    Backend, BackendState, Discarded, Health, RouterState, Rule, RuleCount, RuleStatus, Traffic,
+    VirtualRouter,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -100,10 +103,38 @@ fn world() -> Snapshot {
         health_changes: 2,
         flows: 3,
         max_flows: 1_048_576,
+        vrrp: vrrp(),
         is_moving: true,
         flow_move: Some(FlowMove { cells_left: 250, cells: 1_000 }),
         reloads: Reloads { succeeded: 4, failed: 1, last_succeeded: false },
     }
+}
+
+fn vrrp() -> VrrpStatus {
+    let router = VirtualRouter {
+        name: "vip".into(),
+        group: "vip".into(),
+        interface: "eth0".into(),
+        virtual_router_id: 51,
+        family: "ipv4".into(),
+        state: RouterState::Active,
+        priority: 140,
+        configured_priority: 200,
+        addresses: vec![web1().ip()],
+        source: None,
+        changes: 2,
+        since_seconds: 1,
+        reason: "started".into(),
+        active: None,
+        advert_interval_ms: 1_000,
+        active_interval_ms: 1_000,
+        adverts_sent: 11,
+        adverts_received: 12,
+        warnings: Vec::new(),
+    };
+    let (interface, reason) = ("eth0".into(), "checksum".into());
+    let discarded = vec![Discarded { interface, reason, packets: 13 }];
+    VrrpStatus { routers: vec![router], discarded }
 }
 
 /// Serves metrics; the core loop behind answers with `ready` while it is not stuck.
@@ -148,6 +179,14 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         r#"lb_service_packets_total{service="shop",direction="to_backend"} 10"#,
         r#"lb_service_packets_total{service="shop",direction="to_client"} 8"#,
         r#"lb_service_bytes_total{service="shop",direction="to_backend"} 6000000000"#,
+        r#"lb_vrrp_active{router="vip",interface="eth0",family="ipv4"} 1.0"#,
+        r#"lb_vrrp_up{router="vip",interface="eth0",family="ipv4"} 1.0"#,
+        r#"lb_vrrp_priority{router="vip",interface="eth0",family="ipv4"} 140.0"#,
+        r#"lb_vrrp_warning{router="vip",interface="eth0",family="ipv4"} 0.0"#,
+        r#"lb_vrrp_changes_total{router="vip",interface="eth0",family="ipv4"} 2"#,
+        r#"lb_vrrp_adverts_sent_total{router="vip",interface="eth0",family="ipv4"} 11"#,
+        r#"lb_vrrp_adverts_received_total{router="vip",interface="eth0",family="ipv4"} 12"#,
+        r#"lb_vrrp_adverts_discarded_total{interface="eth0",reason="checksum"} 13"#,
         r#"lb_service_flows_total{service="shop"} 5"#,
         r#"lb_service_flows{service="shop"} 3.0"#,
         r#"lb_service_dropped_packets_total{service="shop"} 1"#,
@@ -198,7 +237,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 28);
+    assert_eq!(families.len(), 36);
 }
 
 #[tokio::test]

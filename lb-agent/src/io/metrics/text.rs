@@ -55,11 +55,12 @@ impl Collector for Snapshot {
         encode_traffic(&mut families, "backend", &self.backends(), BACKEND)?;
         self.encode_firewall(&mut families)?;
         self.encode_health(&mut families)?;
+        super::vrrp::encode(&self.vrrp, &mut families)?;
         self.encode_agent(&mut families)
     }
 }
 
-type Label<'a> = (&'static str, &'a str);
+pub(super) type Label<'a> = (&'static str, &'a str);
 
 /// One value with its labels.
 pub(super) struct Sample<'a> {

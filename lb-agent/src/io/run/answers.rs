@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use hyper::StatusCode;
 use lb_common::api::{
-    ConfigDiff, Firewall, FlowList, Interface, Service, Set, Status, VerdictCount,
+    ConfigDiff, Firewall, FlowList, Interface, Service, Set, Status, VerdictCount, VrrpStatus,
 };
+use tokio::sync::oneshot;
 
 use super::flows;
 use super::runtime::Runtime;
@@ -53,7 +54,10 @@ impl Runtime {
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
             Call::Doctor(reply) => self.answer_doctor(reply),
-            Call::Metrics(reply) => drop(reply.send(self.metrics())),
+            Call::Vrrp(reply) => self.vrrp.status(reply),
+            Call::VrrpHistory(reply) => self.answer_vrrp_history(reply),
+            Call::Release(release, reply) => self.answer_release(release, reply),
+            Call::Metrics(reply) => self.answer_metrics(reply),
             Call::Ready(reply) => drop(reply.send(self.ready())),
         }
     }
@@ -160,6 +164,17 @@ impl Runtime {
         ConfigDiff { overlay, file }
     }
 
+    /// The virtual routers are asked beside the loop.
+    fn answer_metrics(&self, reply: Reply<Snapshot>) {
+        let snapshot = self.metrics();
+        let (asked, vrrp) = oneshot::channel();
+        self.vrrp.status(asked);
+        tokio::spawn(async move {
+            let vrrp = vrrp.await.ok().and_then(Result::ok).unwrap_or_default();
+            drop(reply.send(snapshot.map(|snapshot| Snapshot { vrrp, ..snapshot })));
+        });
+    }
+
     fn metrics(&self) -> Result<Snapshot, Failure> {
         let counters = self.counters()?;
         Ok(Snapshot {
@@ -171,6 +186,7 @@ impl Runtime {
             health_changes: self.agent.checks().n_changes(),
             flows: self.flows.total,
             max_flows: self.agent.config().datapath.max_flows.into(),
+            vrrp: VrrpStatus::default(),
             is_moving: self.datapath.is_moving(),
             flow_move: self.flow_move(),
             reloads: self.reloads,

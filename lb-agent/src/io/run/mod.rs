@@ -20,6 +20,7 @@ mod sets;
 mod signals;
 mod size;
 mod source;
+mod vrrp;
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -43,6 +44,7 @@ use super::datapath::{self, FlowCounts, Lock};
 use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
 use super::netlink::Addresses;
+use super::vrrp::{Scripts, remove_all};
 use super::{api, notify};
 use crate::model::agent::{Event, ProbeOutcome, Target};
 use crate::model::config::Shutdown;
@@ -104,11 +106,14 @@ async fn run_opened(
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
+    let vrrp = vrrp::prepare(agent.config(), &messages);
     let mut runtime = Runtime {
         agent,
         datapath,
         resolver,
         addresses,
+        vrrp,
+        scripts: Scripts::start(),
         source,
         set_files,
         messages: messages.clone(),
@@ -194,6 +199,7 @@ impl Runtime {
                 self.happened(Event::NotProbed { target, reason }).await;
             }
             Message::LinkChanged => self.look_at_the_host().await,
+            Message::Vrrp(told) => self.heard_of_vrrp(told),
             // A refusal is logged and shown in the status; nobody waits for the answer.
             Message::Hangup => drop(self.reload(Mode::default()).await),
             Message::Stop => {}
@@ -201,7 +207,8 @@ impl Runtime {
     }
 
     /// Leaves the packet path as the configuration says.
-    async fn end(self) -> Result<(), StartError> {
+    async fn end(mut self) -> Result<(), StartError> {
+        self.stop_vrrp().await;
         let config = self.agent.config();
         match config.agent.shutdown {
             Shutdown::Keep => {
@@ -223,12 +230,13 @@ impl Runtime {
 /// Returns whether there was anything to detach.
 pub async fn detach(config_file: &Path) -> Result<bool, StartError> {
     let config = check_file(config_file)?.config;
-    open::permitted()?;
+    open::permitted(false)?;
     let _lock = Lock::take_existing(&config.datapath.pin_path)?;
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
     SocketFile::of(&config.api.socket).remove();
     drop(api);
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
+    remove_all(&config.agent.state_dir).map_err(StartError::VirtualAddresses)?;
     take_away(&config.datapath.pin_path, addresses).await
 }
 

@@ -54,6 +54,9 @@ pub enum StartError {
     /// The addresses that were added before.
     #[error(transparent)]
     Addresses(#[from] AddressError),
+    /// The addresses of virtual routers.
+    #[error("remove the virtual addresses that were left")]
+    VirtualAddresses(#[source] io::Error),
     /// The routes and neighbours.
     #[error("follow the kernel's routes and neighbours")]
     Resolver(#[source] io::Error),
@@ -84,6 +87,7 @@ impl StartError {
             | Self::Store(_)
             | Self::Datapath(_)
             | Self::Addresses(_)
+            | Self::VirtualAddresses(_)
             | Self::Resolver(_)
             | Self::Signals(_) => ExitCode::FAILURE,
         }
@@ -127,7 +131,7 @@ pub(super) async fn open(file: &Path, started_at: Instant) -> Result<Opened, Sta
     }
     checked.notes.iter().for_each(|note| tracing::info!("{note}"));
     let config = checked.config;
-    permitted()?;
+    permitted(!config.vrrp.is_empty())?;
     descriptors::raise_limit();
     let lock = Lock::take(&config.datapath.pin_path)?;
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
@@ -199,7 +203,7 @@ fn start(
 }
 
 /// Whether the kernel will allow what an agent does.
-pub(super) fn permitted() -> Result<(), StartError> {
-    let missing = capabilities::missing();
+pub(super) fn permitted(has_routers: bool) -> Result<(), StartError> {
+    let missing = capabilities::missing(has_routers);
     if missing.is_empty() { Ok(()) } else { Err(StartError::Capabilities(missing)) }
 }

@@ -17,6 +17,7 @@ use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver, host_addresses};
+use crate::io::vrrp::{Scripts, Vrrp};
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
@@ -40,6 +41,8 @@ pub(super) struct Runtime {
     pub(super) datapath: Datapath,
     pub(super) resolver: Resolver,
     pub(super) addresses: Addresses,
+    pub(super) vrrp: Vrrp,
+    pub(super) scripts: Scripts,
     pub(super) source: Source,
     pub(super) set_files: SetFiles,
     /// For tasks that have something to tell.
@@ -120,6 +123,7 @@ impl Runtime {
                     self.wanted_addresses = wanted;
                     self.look_at_addresses().await;
                 }
+                Effect::Vrrp { routers, dead_services } => self.run_vrrp(routers, dead_services),
                 Effect::SaveOverlay(overlay) => self.save(&overlay),
                 Effect::ClearRuleCounts(numbers) => self.clear_rule_counts(&numbers),
                 Effect::SaveRuleNumbers(numbers) => self.save_rule_numbers(&numbers),

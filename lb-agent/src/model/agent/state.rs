@@ -30,6 +30,7 @@ pub struct Agent {
     retired: Retired,
     watched: Option<BTreeSet<IpAddr>>,
     managed: Option<BTreeSet<IpAddr>>,
+    vrrp: super::vrrp::Told,
     full: Option<Full>,
     pub(super) guard: Guard,
     /// The addresses of the host.
@@ -72,9 +73,10 @@ impl Running {
 impl Agent {
     pub(super) fn with(running: Running, ways: Ways, installed: Tables) -> Self {
         let (turns, retired) = (Turns::default(), Retired::default());
-        let (watched, managed) = (None, None);
+        let (watched, managed, vrrp) = (None, None, super::vrrp::Told::default());
         let (guard, host) = (Guard::new(&installed), BTreeSet::new());
-        Self { running, ways, installed, turns, retired, watched, managed, full: None, guard, host }
+        let full = None;
+        Self { running, ways, installed, turns, retired, watched, managed, vrrp, full, guard, host }
     }
 
     /// Takes note of an event; says what to do, in order.
@@ -288,6 +290,8 @@ impl Agent {
             effects.push(Effect::Addresses(managed.clone()));
             self.managed = Some(managed);
         }
+        let vrrp = self.vrrp_effect();
+        effects.extend(self.vrrp.news(vrrp));
         let detours = self.detours().collect();
         effects.extend(self.ways.news(detours).into_iter().map(Effect::Warning));
         effects
@@ -304,7 +308,9 @@ impl Agent {
             return BTreeSet::new();
         }
         let services = self.running.config.services.iter();
-        services.flat_map(|service| &service.listen).map(SocketAddr::ip).collect()
+        let vips = services.flat_map(|service| &service.listen).map(SocketAddr::ip);
+        let elsewhere = self.virtual_addresses();
+        vips.filter(|vip| !elsewhere.contains(vip)).collect()
     }
 }
 

@@ -19,6 +19,7 @@ mod firewall;
 mod loads;
 mod moves;
 mod paces;
+mod vrrp;
 mod ways;
 mod world;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::firewall::setting::rule;
 use super::setting::{self, Literal, Setting};
-use super::{Backend, Config, HealthCheck, Service};
+use super::{Backend, Config, HealthCheck, Service, Vrrp, vrrp};
 use crate::model::firewall::{Rule, Source};
 
 /// One line per change, such as `service shop: backend web2 weight 100 -> 50`; empty if nothing differs.
@@ -16,6 +16,7 @@ pub fn diff(before: &Config, after: &Config) -> Vec<String> {
     lines.extend(sets(&before.firewall.sets, &after.firewall.sets));
     lines.extend(members("", &before.firewall.rules, &after.firewall.rules));
     lines.extend(members("", &before.services, &after.services));
+    lines.extend(members("", &before.vrrp, &after.vrrp));
     lines
 }
 
@@ -103,6 +104,18 @@ impl Member for Rule {
 
     fn changes(prefix: &str, before: &Self, after: &Self) -> Vec<String> {
         changes(&format!("{prefix} "), &rule(before), &rule(after))
+    }
+}
+
+impl Member for Vrrp {
+    const KIND: &'static str = "virtual router";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn changes(prefix: &str, before: &Self, after: &Self) -> Vec<String> {
+        changes(&format!("{prefix}: "), &vrrp::settings(before), &vrrp::settings(after))
     }
 }
 

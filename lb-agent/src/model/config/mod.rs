@@ -37,6 +37,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod value;
+mod vrrp;
 mod word;
 mod write;
 
@@ -50,6 +51,7 @@ pub use parse::{Checked, parse};
 pub use problem::Problems;
 pub use scheduler::{Affinity, AffinityBy, Scheduler};
 pub(super) use value::{nearest, unusable_name};
+pub use vrrp::{TrackedService, Vrrp, VrrpChecksum};
 pub use word::Word;
 pub use write::to_toml;
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub firewall: Firewall,
     /// `[[service]]`, in the file's order; names are unique, and so are (address, port, protocol).
     pub services: Vec<Service>,
+    /// `[[vrrp]]`, in the file's order; names are unique.
+    pub vrrp: Vec<Vrrp>,
 }
 
 /// `[agent]`

@@ -8,7 +8,7 @@ use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
 use super::value::{Parsed, check_name, type_name};
 use super::{
-    Config, Datapath, across, daemon, datapath, firewall, forwarding, health_check, notes,
+    Config, Datapath, across, daemon, datapath, firewall, forwarding, health_check, notes, vrrp,
 };
 use crate::model::firewall::Firewall;
 
@@ -42,8 +42,9 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let checks = health_checks(&mut root);
     let drafts = services(&mut root, &checks, datapath.as_ref());
     let firewall = firewall(&mut root, datapath.as_ref(), &drafts);
+    let vrrp = vrrp::read(&mut root, &names(&drafts));
     let services = drafts.into_iter().map(Draft::finish).collect::<Option<_>>();
-    root.finish(&["pool", "vrrp", "sync"]);
+    root.finish(&["pool", "sync"]);
     let config = Config {
         agent: agent?,
         api: api?,
@@ -51,6 +52,7 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
         datapath: datapath?,
         firewall: firewall?,
         services: services?,
+        vrrp: vrrp?,
     };
     let notes = notes::notes(&config, checks.keys().map(String::as_str));
     Some(Checked { config, notes })
@@ -78,6 +80,7 @@ fn health_checks(root: &mut Table<'_>) -> HealthChecks {
     checks
 }
 
+/// The services, and the names of all of them, those of wrong ones included.
 fn services(
     root: &mut Table<'_>,
     checks: &HealthChecks,
@@ -90,6 +93,11 @@ fn services(
     drafts
 }
 
+/// The names of services, wrong ones too.
+fn names(services: &[Draft]) -> Vec<&str> {
+    services.iter().filter_map(|it| Some(it.name.as_ref()?.value.as_str())).collect()
+}
+
 fn firewall(
     root: &mut Table<'_>,
     datapath: Option<&Datapath>,
@@ -98,7 +106,7 @@ fn firewall(
     let draft = firewall::draft(root.section("firewall", "[firewall]"));
     let interfaces = datapath.into_iter().flat_map(|datapath| &datapath.interfaces);
     let known = Known {
-        services: services.iter().filter_map(|it| Some(it.name.as_ref()?.value.as_str())).collect(),
+        services: names(services),
         interfaces: interfaces.map(String::as_str).collect(),
         allowed: services.iter().flat_map(|service| &service.allow.items).collect(),
     };

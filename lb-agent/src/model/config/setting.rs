@@ -66,7 +66,7 @@ pub(super) fn quote(text: &str) -> String {
 
 /// The tables of a file that stand once.
 pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 8] {
-    let Config { agent, api, metrics, datapath, firewall, services: _ } = config;
+    let Config { agent, api, metrics, datapath, firewall, services: _, vrrp: _ } = config;
     let agent = vec![
         text("node", &agent.node),
         word("shutdown", agent.shutdown),
@@ -206,10 +206,10 @@ pub(super) fn path(key: &'static str, value: &Path) -> Setting {
     text(key, value.to_string_lossy())
 }
 
-fn duration(key: &'static str, value: Duration) -> Setting {
+pub(super) fn duration(key: &'static str, value: Duration) -> Setting {
     Setting { key, value: Some(text_of(value)) }
 }
 
-fn text_of(duration: Duration) -> Literal {
+pub(super) fn text_of(duration: Duration) -> Literal {
     Literal::Text(encode_duration(duration))
 }

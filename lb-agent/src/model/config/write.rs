@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::firewall::setting::{rule, set};
 use super::setting::{self, Setting, quote};
-use super::{Config, HealthCheck, Service};
+use super::{Config, HealthCheck, Service, vrrp};
 use crate::model::firewall::Firewall;
 
 /// A file that [`parse`](super::parse) turns into an equal configuration.
@@ -28,7 +28,11 @@ impl fmt::Display for File<'_> {
             writeln!(f, "\n[health_check.{}]", quote(name))?;
             lines(f, "", &setting::health_check(check))?;
         }
-        config.services.iter().try_for_each(|service| write_service(f, service))
+        config.services.iter().try_for_each(|service| write_service(f, service))?;
+        config.vrrp.iter().try_for_each(|entry| {
+            writeln!(f, "\n[[vrrp]]")?;
+            lines(f, "", &vrrp::settings(entry))
+        })
     }
 }
 

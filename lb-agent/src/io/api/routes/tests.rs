@@ -85,6 +85,10 @@ fn answer(call: Call) {
             let report = ConfigReport { valid: false, problems, count: 1, notes: Vec::new() };
             reply.send(Ok(report)).unwrap();
         }
+        Call::Vrrp(reply) | Call::Release(_, reply) => {
+            reply.send(Ok(VrrpStatus::default())).unwrap();
+        }
+        Call::VrrpHistory(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::Metrics(reply) => reply.send(Err(problem())).unwrap(),
         Call::Ready(reply) => reply.send(Ok(())).unwrap(),
     }
@@ -122,6 +126,8 @@ async fn every_get_route_puts_its_own_call() {
         ("/v1/doctor", "Doctor"),
         ("/v1/config", "Config"),
         ("/v1/config/diff", "Diff"),
+        ("/v1/vrrp", "Vrrp"),
+        ("/v1/vrrp/history", "VrrpHistory"),
     ] {
         let (status, _) = served.request("GET", target, "").await;
         assert_eq!(status, 200, "{target}");

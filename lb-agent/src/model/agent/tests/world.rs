@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) cleared: Vec<u32>,
     pub(super) watched: BTreeSet<IpAddr>,
     pub(super) managed: BTreeSet<IpAddr>,
+    /// What the virtual routers were told: how many they are, and the dead services.
+    pub(super) vrrp: Vec<(usize, BTreeSet<String>)>,
     pub(super) notices: Vec<String>,
     pub(super) warnings: Vec<String>,
     pub(super) writes_of_start: Vec<Write>,
@@ -51,6 +53,7 @@ impl World {
             cleared: Vec::new(),
             watched: BTreeSet::new(),
             managed: BTreeSet::new(),
+            vrrp: Vec::new(),
             notices: Vec::new(),
             warnings: Vec::new(),
             writes_of_start: Vec::new(),
@@ -214,6 +217,9 @@ impl World {
                 Effect::Probe { target, check } => self.probe(target, check.timeout),
                 Effect::Watch(addresses) => self.watched = addresses,
                 Effect::Addresses(addresses) => self.managed = addresses,
+                Effect::Vrrp { routers, dead_services } => {
+                    self.vrrp.push((routers.len(), dead_services));
+                }
                 Effect::SaveOverlay(overlay) => self.saved = overlay,
                 Effect::ClearRuleCounts(numbers) => self.cleared.extend(numbers),
                 Effect::SaveRuleNumbers(numbers) => self.numbers = numbers,

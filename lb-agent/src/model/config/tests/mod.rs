@@ -5,6 +5,7 @@ mod firewall;
 mod property;
 mod rendering;
 mod valid;
+mod vrrp;
 mod wrong;
 
 use super::{Checked, Problems, parse};

@@ -14,19 +14,19 @@ use super::super::{
     Affinity, Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck,
     Metrics, Service, Timeouts, Tunnel, Word, diff, to_toml,
 };
-use super::{EXAMPLE, check, valid};
+use super::{EXAMPLE, check, valid, vrrp as vrrp_tests};
 
 mod firewall;
 
-fn word<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
+pub(super) fn word<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
     select(T::ALL)
 }
 
-fn millis(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
+pub(super) fn millis(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_millis)
 }
 
-fn name() -> impl Strategy<Value = String> {
+pub(super) fn name() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9_.'\" \\\\ü-]{1,9}"
 }
 
@@ -200,14 +200,15 @@ fn config() -> impl Strategy<Value = Config> {
         let firewall = firewall::firewall(!services.is_empty());
         (Just(services), firewall)
     });
-    (agent, api, metrics, datapath(), with_firewall).prop_map(
-        |(agent, api, metrics, datapath, (services, firewall))| Config {
+    (agent, api, metrics, datapath(), with_firewall, vrrp_tests::routers()).prop_map(
+        |(agent, api, metrics, datapath, (services, firewall), vrrp)| Config {
             agent,
             api,
             metrics,
             datapath,
             firewall,
             services,
+            vrrp,
         },
     )
 }
