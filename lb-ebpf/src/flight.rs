@@ -54,12 +54,8 @@ pub struct Flight<A: Family> {
     pub interface: u32,
     /// Id of the listener that it was sent to, or whose flow it answers.
     pub listener: u32,
-    /// Generation of the rules that accept its flow.
-    pub generation: u16,
     /// What the rules ask about it.
-    pub subject: Subject,
-    /// Number of its verdict, where nothing is to be done with it.
-    pub verdict: u32,
+    pub subject: Subject<A>,
     /// 1 where its transport header is not all there.
     pub is_truncated: u32,
     /// The IP header as it came in.
@@ -142,6 +138,6 @@ impl<A: Family> Flight<A> {
     /// The flow table now.
     #[inline(always)]
     pub fn flows<'t, T: Tables>(&self, tables: &'t T, settings: &'t Settings) -> Flows<'t, T> {
-        Flows { tables, settings, tick: self.tick, generation: self.generation }
+        Flows { tables, settings, tick: self.tick }
     }
 }

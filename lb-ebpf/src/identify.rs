@@ -10,7 +10,7 @@ use crate::tables::Tables;
 use crate::{forward, reply, send, transport};
 
 /// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<T>,
@@ -46,12 +46,6 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
         }
         Err(verdict) => verdict,
     }
-}
-
-/// The verdict of a packet with which nothing is to be done.
-#[inline(always)]
-pub(crate) fn noted<A: Family>(flight: &Flight<A>) -> Verdict {
-    Verdict::from_number(flight.verdict as u8).unwrap_or(Verdict::NotOurs)
 }
 
 /// What is to be done with a packet that has ports.

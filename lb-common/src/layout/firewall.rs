@@ -23,7 +23,7 @@ pub const MAX_NODES: u32 = 8_192;
 pub const MAX_RULE_COUNTS: u32 = 4_096;
 
 /// Entries of [`FIREWALL_LINKS`](crate::map::FIREWALL_LINKS).
-pub const MAX_LINKS: u32 = 2 * (crate::MAX_INTERFACES + 1);
+pub const MAX_LINKS: u32 = 512;
 
 /// Values that lie together in one entry of a map.
 pub const PAGE: usize = 256;

@@ -35,6 +35,7 @@ use lb_common::verdict::Verdict;
 use lb_ebpf::host::{CLOSED, HostFirewall, HostFrame, HostTables};
 
 use model::{Content, Model};
+use packet_path::firewall::on_the_host;
 use packet_path::frames::{Link, v4};
 use packet_path::{PacketPath, counted, pin_to_cpu};
 use random::Random;
@@ -123,44 +124,6 @@ fn expected(
     (judged.verdict.unwrap_or(accepted), counter)
 }
 
-/// The firewall's maps in plain memory, with the first half in use.
-fn on_the_host(compiled: &Compiled) -> HostFirewall {
-    let Size { chunks, cell_buckets, long_buckets } = compiled.size;
-    let Compiled { word, roots, fronts, values, cells, nodes, long, rows, .. } = compiled.clone();
-    let mut rules = [0; MAX_RULES];
-    rules[..compiled.rules.len()].copy_from_slice(&compiled.rules);
-    let index = |name: &Option<String>| match name.as_deref() {
-        None => Some(0),
-        Some("lo") => Some(LOOPBACK),
-        Some(_) => None,
-    };
-    let links = compiled.links.iter();
-    let links =
-        links.filter_map(|(name, row)| Some((LinkKey { half: 0, interface: index(name)? }, *row)));
-    HostFirewall {
-        firewall: layout::firewall::Firewall {
-            word,
-            cell_mask: cell_buckets - 1,
-            long_mask: long_buckets - 1,
-            chunks,
-            reserved: 0,
-        },
-        roots,
-        fronts,
-        values,
-        cells,
-        nodes,
-        long,
-        rows,
-        ports: compiled.ports.clone(),
-        kinds: compiled.kinds.clone(),
-        services: compiled.services.clone(),
-        links: links.collect(),
-        rules: vec![rules],
-        counts: Vec::new(),
-    }
-}
-
 /// What was counted of a verdict, and by a rule.
 fn counts(path: &PacketPath, verdict: Verdict, rule: Option<u32>) -> (u64, u64) {
     let of_rule = rule.map_or(0, |rule| counted(&path.rule_counts, rule).packets);
@@ -184,7 +147,7 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
         let compiled = compile(&firewall, &sets, &names);
         let compiled = compiled.unwrap();
         path.firewall.write(&compiled).unwrap();
-        host.firewall = on_the_host(&compiled);
+        host.firewall = on_the_host(&compiled, LOOPBACK);
         for _ in 0..PACKETS {
             let sent = packet(random, &LINK, &services());
             let (verdict, counter) = expected(&sent, &firewall, &sets, &names);

@@ -10,9 +10,11 @@ mod clamp;
 mod counters;
 mod decap;
 mod error;
+mod filter;
 mod firewall;
 mod flow_table;
 mod follow;
+mod interfaces;
 mod loads;
 mod lock;
 mod mapping;
@@ -131,11 +133,12 @@ impl Datapath {
         let flows = Arc::new(FlowTable::open(pins, None)?);
         maps.prepare(geometry)?;
         maps.mark_all_takers();
+        maps.settle_filter()?;
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
         let running = verified.attach(targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
-        maps.keep_interfaces(&attached)?;
+        maps.keep_interfaces(&attached);
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
         let (pins, size, is_first) = (pins.clone(), Size::Settled, false);
         let mut opened =
@@ -156,7 +159,9 @@ impl Datapath {
         if let Some(firewall) = writes.iter().find_map(firewall_of) {
             self.make_room(firewall)?;
         }
-        self.maps.apply(writes)
+        self.maps.mark(writes);
+        self.maps.apply(writes)?;
+        self.maps.unmark(writes)
     }
 
     /// The counters of all verdicts and of these ids.
