@@ -27,12 +27,10 @@ mod traffic;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use lb_agent::model::firewall::compile::{CompileError, Compiled, Names, Size, builtins, compile};
+use lb_agent::model::firewall::compile::{CompileError, Names, Size, builtins, compile};
 use lb_agent::model::firewall::{Firewall, Sets};
-use lb_common::layout;
-use lb_common::layout::firewall::{LinkKey, MAX_RULES};
 use lb_common::verdict::Verdict;
-use lb_ebpf::host::{CLOSED, HostFirewall, HostFrame, HostTables};
+use lb_ebpf::host::{CLOSED, HostFrame, HostTables};
 
 use model::{Content, Model};
 use packet_path::firewall::on_the_host;
