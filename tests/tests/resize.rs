@@ -16,7 +16,7 @@ mod packet_path;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::Xdp;
 use aya_obj::programs::xdp::XdpAttachType;
 use lb_agent::io::clock;
