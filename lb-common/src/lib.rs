@@ -94,11 +94,62 @@ pub mod map {
     /// Per CPU, errors that may still be sent, and when some were last given in milliseconds; not pinned.
     pub const REPORTS: &str = "REPORTS";
 
+    /// One [`Firewall`](crate::layout::firewall::Firewall).
+    pub const FIREWALL: &str = "FIREWALL";
+    /// Pages of [`root`](crate::layout::firewall::root)s by half, family and the first eight bits of an address.
+    pub const FIREWALL_ROOTS: &str = "FIREWALL_ROOTS";
+    /// [`Front`](crate::layout::firewall::Front)s by half and chunk.
+    pub const FIREWALL_FRONTS: &str = "FIREWALL_FRONTS";
+    /// Pages of values by half and chunk, one for each value of the third byte of an address.
+    pub const FIREWALL_VALUES: &str = "FIREWALL_VALUES";
+    /// Buckets of [cells](crate::layout::firewall::cell_key) by half and hash.
+    pub const FIREWALL_CELLS: &str = "FIREWALL_CELLS";
+    /// [`Node`](crate::layout::firewall::Node)s by half and value.
+    pub const FIREWALL_NODES: &str = "FIREWALL_NODES";
+    /// [`LongBucket`](crate::layout::firewall::LongBucket)s by half and hash.
+    pub const FIREWALL_LONG: &str = "FIREWALL_LONG";
+    /// [`Row`](crate::layout::firewall::Row)s by half; twice the class of a source, one more for a destination.
+    pub const FIREWALL_ROWS: &str = "FIREWALL_ROWS";
+    /// Pages of rows by half, direction (source first) and the port's higher byte.
+    pub const FIREWALL_PORTS: &str = "FIREWALL_PORTS";
+    /// Pages of rows by half and kind.
+    pub const FIREWALL_KINDS: &str = "FIREWALL_KINDS";
+    /// Pages of [`service`](crate::layout::firewall::service) words by half and listener id.
+    pub const FIREWALL_SERVICES: &str = "FIREWALL_SERVICES";
+    /// Row by [`LinkKey`](crate::layout::firewall::LinkKey).
+    pub const FIREWALL_LINKS: &str = "FIREWALL_LINKS";
+    /// A word for each rule, by half.
+    pub const FIREWALL_RULES: &str = "FIREWALL_RULES";
+    /// Per CPU [`Count`](crate::layout::Count) by number of the counter.
+    pub const RULE_COUNTS: &str = "RULE_COUNTS";
+
+    /// In the array of programs: the second one.
+    pub const STAGE_SECOND: u32 = 0;
+    /// In the array of programs: that of the firewall.
+    pub const STAGE_FIREWALL: u32 = 1;
+
+    /// Those that another size of the firewall needs anew.
+    pub const FIREWALLS: [&str; 13] = [
+        FIREWALL,
+        FIREWALL_ROOTS,
+        FIREWALL_FRONTS,
+        FIREWALL_VALUES,
+        FIREWALL_CELLS,
+        FIREWALL_NODES,
+        FIREWALL_LONG,
+        FIREWALL_ROWS,
+        FIREWALL_PORTS,
+        FIREWALL_KINDS,
+        FIREWALL_SERVICES,
+        FIREWALL_LINKS,
+        FIREWALL_RULES,
+    ];
+
     /// Those that another size of the flow table needs anew.
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 33] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -118,5 +169,19 @@ pub mod map {
         VERDICTS,
         LISTENER_TRAFFIC,
         BACKEND_TRAFFIC,
+        RULE_COUNTS,
+        FIREWALL,
+        FIREWALL_ROOTS,
+        FIREWALL_FRONTS,
+        FIREWALL_VALUES,
+        FIREWALL_CELLS,
+        FIREWALL_NODES,
+        FIREWALL_LONG,
+        FIREWALL_ROWS,
+        FIREWALL_PORTS,
+        FIREWALL_KINDS,
+        FIREWALL_SERVICES,
+        FIREWALL_LINKS,
+        FIREWALL_RULES,
     ];
 }

@@ -35,6 +35,7 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
         return unbalanced(world.tables, &flight.ip);
     }
     let Some(transport) = transport::parse(packet, &flight.ip) else {
+        flight.is_truncated = 1;
         return truncated(world.tables, &flight.ip);
     };
     flight.transport = transport;

@@ -11,11 +11,12 @@ use lb_common::verdict::Verdict;
 
 use crate::World;
 use crate::family::Family;
+use crate::firewall::Maps;
 use crate::flight::{Flight, Scratch};
 use crate::verifier::masked;
 
 /// The maps, the clock and the counters.
-pub trait Tables: Sized {
+pub trait Tables: Maps {
     /// What is the same for all packets.
     fn settings(&self) -> Option<&Settings>;
     /// The monotonic clock in ticks (`lb_common::cell::TICK_SHIFT`).

@@ -16,6 +16,8 @@ use super::config::{
     Vrrp, VrrpChecksum, XdpMode,
 };
 use super::desired::{Draw, Listener};
+use super::firewall::Firewall;
+use super::firewall::compile::Compiled;
 use super::tables::{ListenerKey, NextHop, Tables};
 
 pub(super) const VIP: &str = "203.0.113.10:80";
@@ -79,6 +81,7 @@ pub(super) fn shop(n_servers: u8) -> Service {
         drain_timeout: None,
         panic_threshold: None,
         affinity: None,
+        allow: Vec::new(),
         backends: (1..=n_servers).map(web).collect(),
     }
 }
@@ -108,6 +111,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
                 udp: Duration::from_mins(1),
             },
         },
+        firewall: Firewall::default(),
         services,
         vrrp: Vec::new(),
     }
@@ -151,6 +155,7 @@ pub(super) fn tables() -> Tables {
         listeners: BTreeMap::new(),
         runs: BTreeMap::new(),
         backends: BTreeMap::new(),
+        firewall: Some(Arc::new(Compiled::off())),
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod cast;
 pub mod config;
 pub mod decap;
 pub mod desired;
+pub mod firewall;
 pub mod health;
 pub mod overlay;
 pub mod paces;

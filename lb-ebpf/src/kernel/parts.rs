@@ -7,6 +7,7 @@ use aya_log_ebpf::warn;
 use lb_common::cell::Cell;
 use lb_common::verdict::Verdict;
 use lb_ebpf::family::Family;
+use lb_ebpf::firewall::{address, rows};
 use lb_ebpf::flight::Flight;
 use lb_ebpf::parts as shared;
 use lb_ebpf::verifier::hand_over;
@@ -86,6 +87,34 @@ pub extern "C" fn flow_survey(bucket: u64, tick: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn draw_less_loaded(base: u64, length: u64) -> u64 {
     lb_ebpf::draw::less_loaded(&KernelTables, base as u32, length as u32)
+}
+
+/// See [`lb_ebpf::firewall::address::short_value`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_short_value(half: u64, plane: u64, address: u64) -> u64 {
+    address::short_value(&KernelTables, half as u32 & 1, plane as u32 & 1, address as u32).into()
+}
+
+/// See [`lb_ebpf::firewall::address::cell`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_cell(half: u64, key: u64) -> u64 {
+    address::cell(&KernelTables, half as u32 & 1, key).into()
+}
+
+/// See [`lb_ebpf::firewall::rows::first_rule`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_first_rule(half: u64, addresses_and_ports: u64, others: u64) -> u64 {
+    rows::first_rule(&KernelTables, half as u32 & 1, addresses_and_ports, others).into()
+}
+
+/// See [`lb_ebpf::firewall::address::long_class`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_long_class(half: u64, node: u64, high: u64, low: u64) -> u64 {
+    address::long_class(&KernelTables, half as u32 & 1, node as u32, high, low).into()
 }
 
 /// Calls the global function of the flight's family, which finds the flight in the scratch memory.

@@ -53,6 +53,7 @@ impl Collector for Snapshot {
         self.encode_verdicts(&mut families)?;
         encode_traffic(&mut families, "service", &self.services(), SERVICE)?;
         encode_traffic(&mut families, "backend", &self.backends(), BACKEND)?;
+        self.encode_firewall(&mut families)?;
         self.encode_health(&mut families)?;
         super::vrrp::encode(&self.vrrp, &mut families)?;
         self.encode_agent(&mut families)
@@ -91,7 +92,7 @@ pub(super) fn gauge(labels: Vec<Label<'_>>, value: f64) -> Sample<'_> {
 }
 
 /// A whole number as a gauge has it. Beyond 2^32 it is rounded to 1 in 2^21, less than a graph shows.
-fn whole(value: u64) -> f64 {
+pub(super) fn whole(value: u64) -> f64 {
     let (high, scale) = (value >> 32, 4_294_967_296.0);
     let part = |bits: u64| u32::try_from(bits & 0xffff_ffff).map_or(0.0, f64::from);
     part(high) * scale + part(value)

@@ -12,7 +12,7 @@ mod neighbour;
 mod resolver;
 mod sync;
 
-pub use address::{AddressError, Addresses};
+pub use address::{AddressError, Addresses, host_addresses};
 pub use link::{Attached, Link, links};
 pub use link_news::{follow_addresses, follow_links};
 pub use resolver::Resolver;

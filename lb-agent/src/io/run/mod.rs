@@ -7,6 +7,7 @@
 mod answers;
 mod capabilities;
 mod changes;
+mod confirm;
 pub mod decap;
 mod descriptors;
 mod faults;
@@ -15,6 +16,7 @@ mod open;
 mod packet_log;
 mod runtime;
 mod save;
+mod sets;
 mod signals;
 mod size;
 mod source;
@@ -52,6 +54,7 @@ use crate::model::tables::Way;
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use open::StartError;
+pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
 
 /// Time between two sweeps of the flow table.
@@ -99,7 +102,7 @@ async fn run_opened(
     rest: Rest,
     started_at: Instant,
 ) -> Result<(), StartError> {
-    let Rest { metrics, addresses, outside, datapath, agent, effects, resolver } = rest;
+    let Rest { metrics, addresses, outside, datapath, agent, set_files, effects, resolver } = rest;
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
@@ -112,6 +115,7 @@ async fn run_opened(
         vrrp,
         scripts: Scripts::start(),
         source,
+        set_files,
         messages: messages.clone(),
         probes,
         started_at,
@@ -123,11 +127,13 @@ async fn run_opened(
         is_out_of_step: false,
         sweeps: 0,
         is_sweeping: false,
+        unconfirmed: None,
         next_request: 0,
         told: String::new(),
         is_announced: false,
     };
     runtime.carry_out(effects).await;
+    runtime.keep_sets();
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.tell_modes();
@@ -176,6 +182,7 @@ impl Runtime {
                 },
                 event = news.next() => self.happened(event).await,
                 () = due(self.agent.deadline()) => self.happened(Event::Timer).await,
+                () = due(self.unconfirmed_until()) => self.roll_back().await,
                 _ = sweep.tick() => self.start_sweep(),
                 () = next(&mut watchdog) => notify::alive(),
             }
@@ -187,6 +194,7 @@ impl Runtime {
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
             Message::Resized(prepared) => self.resized(prepared).await,
+            Message::SetRead(read) => self.set_read(read).await,
             Message::NotProbed(target, reason) => {
                 self.happened(Event::NotProbed { target, reason }).await;
             }

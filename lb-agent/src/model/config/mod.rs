@@ -13,6 +13,8 @@ use ipnet::IpNet;
 pub use lb_common::api::{BackendState, MAX_WEIGHT};
 use lb_common::layout;
 
+use super::firewall::{Firewall, Match};
+
 mod across;
 mod address;
 mod affinity;
@@ -21,6 +23,7 @@ mod datapath;
 mod diff;
 mod duration;
 mod edit;
+mod firewall;
 mod forwarding;
 mod health_check;
 mod notes;
@@ -41,7 +44,9 @@ mod write;
 pub(super) use address::unusable;
 pub use diff::{diff, needs_restart};
 pub use duration::encode_duration;
-pub(super) use edit::edit_backends;
+pub(super) use edit::edit;
+pub(super) use firewall::rule::{from_text as rule_from_text, to_text as rule_to_text};
+pub(super) use firewall::value::prefix_of;
 pub use parse::{Checked, parse};
 pub use problem::Problems;
 pub use scheduler::{Affinity, AffinityBy, Scheduler};
@@ -64,6 +69,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[datapath]`
     pub datapath: Datapath,
+    /// `[firewall]`
+    pub firewall: Firewall,
     /// `[[service]]`, in the file's order; names are unique, and so are (address, port, protocol).
     pub services: Vec<Service>,
     /// `[[vrrp]]`, in the file's order; names are unique.
@@ -205,6 +212,8 @@ pub struct Service {
     pub panic_threshold: Option<f64>,
     /// Whether a source is sent to the backend that it was sent to before.
     pub affinity: Option<Affinity>,
+    /// The addresses that may connect; empty: all.
+    pub allow: Vec<Match>,
     /// Backends in the file's order; names are unique within the service.
     pub backends: Vec<Backend>,
 }

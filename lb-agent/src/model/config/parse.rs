@@ -2,12 +2,15 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::firewall::across::Known;
 use super::problem::{Fault, Problems, Report};
 use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
 use super::value::{Parsed, check_name, type_name};
-use super::vrrp;
-use super::{Config, Datapath, Service, across, daemon, datapath, forwarding, health_check, notes};
+use super::{
+    Config, Datapath, across, daemon, datapath, firewall, forwarding, health_check, notes, vrrp,
+};
+use crate::model::firewall::Firewall;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,14 +40,17 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let metrics = daemon::metrics(root.section("metrics", "[metrics]"));
     let datapath = datapath::datapath(root.section("datapath", "[datapath]"));
     let checks = health_checks(&mut root);
-    let (services, names) = services(&mut root, &checks, datapath.as_ref());
-    let vrrp = vrrp::read(&mut root, &names);
-    root.finish(&["pool", "firewall", "sync"]);
+    let drafts = services(&mut root, &checks, datapath.as_ref());
+    let firewall = firewall(&mut root, datapath.as_ref(), &drafts);
+    let vrrp = vrrp::read(&mut root, &names(&drafts));
+    let services = drafts.into_iter().map(Draft::finish).collect::<Option<_>>();
+    root.finish(&["pool", "sync"]);
     let config = Config {
         agent: agent?,
         api: api?,
         metrics: metrics?,
         datapath: datapath?,
+        firewall: firewall?,
         services: services?,
         vrrp: vrrp?,
     };
@@ -79,12 +85,31 @@ fn services(
     root: &mut Table<'_>,
     checks: &HealthChecks,
     datapath: Option<&Datapath>,
-) -> (Option<Vec<Service>>, Vec<String>) {
+) -> Vec<Draft> {
     let tables = root.sections("service", "[[service]]");
     let drafts: Vec<Draft> = tables.into_iter().map(|table| draft(table, checks)).collect();
     across::check(root.report, &drafts);
     forwarding::check(root.report, &drafts, datapath);
-    let names =
-        drafts.iter().filter_map(|draft| Some(draft.name.as_ref()?.value.clone())).collect();
-    (drafts.into_iter().map(Draft::finish).collect(), names)
+    drafts
+}
+
+/// The names of services, wrong ones too.
+fn names(services: &[Draft]) -> Vec<&str> {
+    services.iter().filter_map(|it| Some(it.name.as_ref()?.value.as_str())).collect()
+}
+
+fn firewall(
+    root: &mut Table<'_>,
+    datapath: Option<&Datapath>,
+    services: &[Draft],
+) -> Option<Firewall> {
+    let draft = firewall::draft(root.section("firewall", "[firewall]"));
+    let interfaces = datapath.into_iter().flat_map(|datapath| &datapath.interfaces);
+    let known = Known {
+        services: names(services),
+        interfaces: interfaces.map(String::as_str).collect(),
+        allowed: services.iter().flat_map(|service| &service.allow.items).collect(),
+    };
+    firewall::across::check(root.report, &draft, &known);
+    draft.finish()
 }

@@ -10,6 +10,7 @@ use super::duration::encode_duration;
 use super::word::{Kind, Word};
 use super::{
     Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Timeouts,
+    firewall,
 };
 
 /// A key and its value; `None`: the file does not have the key.
@@ -64,8 +65,8 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The tables of a file that stand once.
-pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 7] {
-    let Config { agent, api, metrics, datapath, services: _, vrrp: _ } = config;
+pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 8] {
+    let Config { agent, api, metrics, datapath, firewall, services: _, vrrp: _ } = config;
     let agent = vec![
         text("node", &agent.node),
         word("shutdown", agent.shutdown),
@@ -99,6 +100,7 @@ pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 7] {
         ("datapath.timeouts", timeouts),
         ("datapath.full_nat", full_nat),
         ("datapath.tunnel", tunnel),
+        ("firewall", firewall::setting::firewall(firewall)),
     ]
 }
 
@@ -127,6 +129,7 @@ pub(super) fn service(service: &Service) -> Vec<Setting> {
             service.panic_threshold.map(|it| Literal::Bare(it.to_string())),
         ),
         optional("affinity", service.affinity.map(affinity)),
+        list_if_any("allow", &service.allow),
     ]
 }
 
@@ -199,7 +202,7 @@ pub(super) fn word(key: &'static str, value: impl Word) -> Setting {
     text(key, value.word())
 }
 
-fn path(key: &'static str, value: &Path) -> Setting {
+pub(super) fn path(key: &'static str, value: &Path) -> Setting {
     text(key, value.to_string_lossy())
 }
 

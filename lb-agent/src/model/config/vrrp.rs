@@ -103,7 +103,7 @@ struct Draft {
 }
 
 /// Reads all of them. `None`: one is wrong.
-pub(super) fn read(root: &mut Table<'_>, services: &[String]) -> Option<Vec<Vrrp>> {
+pub(super) fn read(root: &mut Table<'_>, services: &[&str]) -> Option<Vec<Vrrp>> {
     let report = root.report;
     let drafts: Vec<_> = root.sections("vrrp", "[[vrrp]]").into_iter().map(draft).collect();
     across::check(report, &drafts, services);

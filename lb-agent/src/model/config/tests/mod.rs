@@ -1,6 +1,7 @@
 //! Tests of the parser as a whole.
 
 mod changes;
+mod firewall;
 mod property;
 mod rendering;
 mod valid;

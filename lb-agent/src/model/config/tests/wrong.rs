@@ -228,10 +228,10 @@ fn how_backends_come_and_go_is_held_to_its_bounds() {
 #[test]
 fn keys_of_later_versions_are_not_supported_yet() {
     let not_yet = "is not supported yet";
-    for key in ["pool", "firewall", "sync"] {
+    for key in ["pool", "sync"] {
         says(more(&format!("[{key}]")), &[&format!("`{key}` {not_yet}")]);
     }
-    let keys = "allow limits pool role role_fallback";
+    let keys = "limits pool role role_fallback";
     for key in keys.split(' ') {
         says(service(&format!("{key} = 1")), &[&format!("`{key}` {not_yet}")]);
     }

@@ -8,7 +8,7 @@ use super::super::reader::Located;
 use super::super::value::nearest;
 use super::{Draft, Vrrp};
 
-pub(super) fn check(report: &Report, drafts: &[Draft], services: &[String]) {
+pub(super) fn check(report: &Report, drafts: &[Draft], services: &[&str]) {
     unique(report, drafts);
     known_services(report, drafts, services);
     one_place_per_address(report, drafts);
@@ -36,12 +36,12 @@ fn unique(report: &Report, drafts: &[Draft]) {
     }
 }
 
-fn known_services(report: &Report, drafts: &[Draft], services: &[String]) {
+fn known_services(report: &Report, drafts: &[Draft], services: &[&str]) {
     for Located { value, span } in drafts.iter().flat_map(|draft| &draft.services) {
-        if services.contains(value) {
+        if services.contains(&value.as_str()) {
             continue;
         }
-        let help = match nearest(value, services.iter().map(String::as_str)) {
+        let help = match nearest(value, services.iter().copied()) {
             Some(near) => format!("did you mean {near:?}?"),
             None => "name a service of this file".to_owned(),
         };

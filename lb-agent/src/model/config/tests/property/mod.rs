@@ -16,6 +16,8 @@ use super::super::{
 };
 use super::{EXAMPLE, check, valid, vrrp as vrrp_tests};
 
+mod firewall;
+
 pub(super) fn word<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
     select(T::ALL)
 }
@@ -72,18 +74,22 @@ fn service(index: u8, checks: Vec<HealthCheck>) -> impl Strategy<Value = Service
             drain_timeout: None,
             panic_threshold: None,
             affinity: None,
+            allow: vec![],
             backends,
             listen,
         },
     );
-    (service, option::of(millis(1_000..=3_600_000)), option::of(0..=1_000_u16), affinity())
-        .prop_map(|(service, duration, threshold, affinity)| Service {
+    let duration = option::of(millis(1_000..=3_600_000));
+    (service, duration, option::of(0..=1_000_u16), affinity(), firewall::addresses()).prop_map(
+        |(service, duration, threshold, affinity, allow)| Service {
+            allow,
             slow_start: duration,
             drain_timeout: duration,
             panic_threshold: threshold.map(|share| f64::from(share) / 1_000.0),
             affinity,
             ..service
-        })
+        },
+    )
 }
 
 fn affinity() -> impl Strategy<Value = Option<Affinity>> {
@@ -190,12 +196,17 @@ fn config() -> impl Strategy<Value = Config> {
     let listen = option::of((any::<bool>(), 1..=u16::MAX));
     let metrics = listen
         .prop_map(|listen| Metrics { listen: listen.map(|(v4, port)| address(v4, 200, 1, port)) });
-    (agent, api, metrics, datapath(), services(), vrrp_tests::routers()).prop_map(
-        |(agent, api, metrics, datapath, services, vrrp)| Config {
+    let with_firewall = services().prop_flat_map(|services| {
+        let firewall = firewall::firewall(!services.is_empty());
+        (Just(services), firewall)
+    });
+    (agent, api, metrics, datapath(), with_firewall, vrrp_tests::routers()).prop_map(
+        |(agent, api, metrics, datapath, (services, firewall), vrrp)| Config {
             agent,
             api,
             metrics,
             datapath,
+            firewall,
             services,
             vrrp,
         },
