@@ -65,6 +65,18 @@ pub struct Vrrp {
     running: Option<Running>,
 }
 
+/// Ends the agent should the thread panic: another one takes over where it was, or takes the addresses off.
+struct Guard(tokio::sync::mpsc::Sender<Message>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // A loop that is full of messages is told by the watchdog.
+            drop(self.0.try_send(Message::Stop));
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Running {
     commands: mpsc::Sender<Command>,
@@ -100,7 +112,12 @@ impl Vrrp {
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
         let thread = thread_loop::Thread::open(&self.folders, inbox, heard, self.core.clone())?;
-        let thread = thread::Builder::new().name("vrrp".into()).spawn(move || thread.run())?;
+        let guard = Guard(self.core.clone());
+        let run = move || {
+            let _guard = guard;
+            thread.run();
+        };
+        let thread = thread::Builder::new().name("vrrp".into()).spawn(run)?;
         Ok(Running { commands, bell, thread })
     }
 

@@ -117,6 +117,7 @@ fn draft(mut table: Table<'_>) -> Draft {
     let interface = table.required("interface", "\"eth0\"", interface);
     let id = table.required("virtual_router_id", "51", integer(1..=255));
     let addresses = table.required_list("addresses", "[\"203.0.113.10/32\"]", virtual_address);
+    few_enough(&table, &addresses.items);
     let election = election(&mut table);
     let accept = table.or("accept", true, boolean);
     let notify = table.optional("notify", path);
@@ -150,6 +151,19 @@ fn draft(mut table: Table<'_>) -> Draft {
     };
     let whole = build();
     Draft { name, interface, id, services, span, whole }
+}
+
+/// RFC 9568 5.2.5 counts them in eight bits, and an advertisement has to fit into an Ethernet frame.
+fn few_enough(table: &Table<'_>, addresses: &[Located<IpNet>]) {
+    for (is_ipv4, family, most) in [(true, "IPv4", 255), (false, "IPv6", 89)] {
+        let of_family = |net: &&Located<IpNet>| net.value.addr().is_ipv4() == is_ipv4;
+        if let Some(surplus) = addresses.iter().filter(of_family).nth(most) {
+            let message =
+                format!("more than {most} {family} addresses do not fit into an advertisement");
+            let help = "make it two virtual routers of one group";
+            table.report.add(Fault::new(message, help).at(&surplus.span));
+        }
+    }
 }
 
 fn values<T>(items: Vec<Located<T>>) -> Vec<T> {

@@ -128,6 +128,22 @@ fn values_of_a_router_are_checked() {
 }
 
 #[test]
+fn an_advertisement_has_room_for_so_many_addresses() {
+    let with = |n: usize, address: fn(usize) -> String| {
+        let addresses: Vec<_> = (0..n).map(|number| format!("'{}'", address(number))).collect();
+        ROUTER.replace("['203.0.113.10']", &format!("[{}]", addresses.join(", ")))
+    };
+    let v4 = |number: usize| format!("10.0.{}.{}", number / 200, number % 200);
+    let v6 = |number: usize| format!("2001:db8::{number:x}:1");
+    let families: [(fn(usize) -> String, _, _); 2] = [(v4, 255, "IPv4"), (v6, 89, "IPv6")];
+    for (address, most, family) in families {
+        valid(&World { more: &with(most, address), ..World::default() }.text());
+        let words = format!("more than {most} {family} addresses");
+        says(&with(most + 1, address), &[&words]);
+    }
+}
+
+#[test]
 fn routers_are_checked_against_each_other() {
     let second = |text: &str| format!("{ROUTER}{text}");
     let other = "[[vrrp]]\nname = 'vip-b'\ninterface = 'eth0'\nvirtual_router_id = 52\n\
