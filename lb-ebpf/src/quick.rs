@@ -29,9 +29,6 @@ mod go;
 /// Deals with a packet, if it is one of these.
 #[inline(always)]
 pub(crate) fn quick<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
-    if tables.explains() {
-        return None;
-    }
     match packet.window::<{ EthHdr::LEN }>(0)?.u16_at::<12>() {
         ethernet::IPV4 => of_family::<V4, F, T>(packet, tables),
         ethernet::IPV6 => of_family::<V6, F, T>(packet, tables),
