@@ -55,6 +55,7 @@ pub mod relay;
 mod remember;
 mod reply;
 mod reset;
+pub mod sample;
 mod schedule;
 mod send;
 mod source;
@@ -137,7 +138,7 @@ pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
             _ => Some(Verdict::NotIp),
         }
     })?;
-    count(tables, verdict, bytes);
+    settle(tables, verdict, bytes);
     Some(rest(verdict))
 }
 
@@ -152,8 +153,17 @@ pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcom
         // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
-    count(tables, outcome.verdict, bytes);
+    settle(tables, outcome.verdict, bytes);
     outcome
+}
+
+/// Counts a packet, and tells of it where somebody wants to know.
+#[inline(always)]
+fn settle<T: Tables>(tables: &T, verdict: Verdict, bytes: u64) {
+    count(tables, verdict, bytes);
+    if verdict.kind() == Kind::Dropped || tables.explains() {
+        tables.tell(verdict);
+    }
 }
 
 #[inline(always)]
@@ -247,6 +257,8 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.interface = packet.interface();
     flight.unremembered = 0;
     flight.is_truncated = 0;
+    flight.is_parsed = 0;
+    flight.has_ports = 0;
     flight.report.mtu = 0;
     flight.relay.start = 0;
     flight.hop.kind = world.link.kind;

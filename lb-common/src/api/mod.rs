@@ -8,6 +8,8 @@
 //! | `GET /v1/health/history` | list of [`HealthChange`], oldest first |
 //! | `GET /v1/flows?limit=N&service=S&backend=B` | [`FlowList`] |
 //! | `GET /v1/drops` | list of [`VerdictCount`] |
+//! | `GET /v1/drops/samples?after=N` | [`DropSamples`] |
+//! | `POST /v1/explain`, body [`MadePacket`] | [`Explanation`] |
 //! | `GET /v1/doctor` | list of [`Check`] |
 //! | `GET /v1/config` | [`ConfigText`] |
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
@@ -40,6 +42,7 @@ mod flow;
 mod health;
 mod service;
 mod status;
+mod trace;
 mod vrrp;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +56,7 @@ pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
 pub use status::{Check, FlowMove, Interface, Status, VerdictCount};
+pub use trace::{DropSamples, DroppedPacket, Explanation, MadePacket};
 pub use vrrp::{Discarded, Release, RouterChange, RouterState, VirtualRouter, VrrpStatus};
 
 /// What went wrong, for a person.

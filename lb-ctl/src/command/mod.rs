@@ -5,6 +5,7 @@ mod config;
 mod find;
 mod firewall;
 mod look;
+mod trace;
 mod vrrp;
 mod wait;
 
@@ -82,7 +83,8 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Firewall(verb) => firewall::firewall(verb, context).await,
         Object::Set(verb) => firewall::set(verb, context).await,
         Object::Vrrp(verb) => vrrp::vrrp(verb, context).await,
-        Object::Drops(drops) => look::drops(&drops, context).await,
+        Object::Drops(drops) => trace::drops(&drops, context).await,
+        Object::Explain(explain) => trace::explain(explain, context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {
             let discard = ("discard", Some(bool_text(reload.discard)));

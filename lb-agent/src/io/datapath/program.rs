@@ -93,6 +93,17 @@ pub fn firewall_entries(size: Size) -> [(&'static str, u32); 4] {
 
 fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
+    prepare(&mut loader, pins, other, geometry);
+    loader.load(object).map_err(|error| DatapathError::Load(error.into()))
+}
+
+/// Tells a loader which maps are there, and how large the others are to be.
+pub(super) fn prepare(
+    loader: &mut EbpfLoader<'_>,
+    pins: &Pins,
+    other: Option<&Pins>,
+    geometry: Geometry,
+) {
     for name in map::ALL {
         loader.map_pin_path(name, pins.map(name));
     }
@@ -107,7 +118,6 @@ fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) ->
     for (name, entries) in firewall_entries(firewall) {
         loader.map_max_entries(name, entries);
     }
-    loader.load(object).map_err(|error| DatapathError::Load(error.into()))
 }
 
 /// Has each CPU begin anywhere with the sources of full NAT. A program that replaces another one would begin with
