@@ -5,7 +5,7 @@ use std::fmt::Display;
 use hyper::StatusCode;
 use lb_common::api::{
     Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
-    Problem, Service, Status, TargetHealth, VerdictCount,
+    Problem, Service, Status, SyncStatus, TargetHealth, VerdictCount,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -59,6 +59,8 @@ pub enum Call {
     Reload(Mode, Reply<Applied>),
     /// Change a backend.
     Change(BackendChange, Mode, Reply<Applied>),
+    /// How replication stands.
+    Sync(Reply<SyncStatus>),
     /// Examine the host.
     Doctor(Reply<Vec<Check>>),
     /// Everything that metrics tell.

@@ -12,3 +12,4 @@ pub mod notify;
 pub mod probe;
 pub mod run;
 pub mod store;
+pub mod sync;

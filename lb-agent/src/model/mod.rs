@@ -15,5 +15,6 @@ pub mod health;
 pub mod overlay;
 pub mod paces;
 pub mod plan;
+pub mod sync;
 pub mod tables;
 pub mod views;

@@ -8,6 +8,7 @@
 //! | `GET /v1/health/history` | list of [`HealthChange`], oldest first |
 //! | `GET /v1/flows?limit=N&service=S&backend=B` | [`FlowList`] |
 //! | `GET /v1/drops` | list of [`VerdictCount`] |
+//! | `GET /v1/sync` | [`SyncStatus`] |
 //! | `GET /v1/doctor` | list of [`Check`] |
 //! | `GET /v1/config` | [`ConfigText`] |
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
@@ -26,6 +27,7 @@ mod flow;
 mod health;
 mod service;
 mod status;
+mod sync;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,7 @@ pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
 pub use status::{Check, Interface, Status, VerdictCount};
+pub use sync::{SyncLink, SyncPeer, SyncRefusals, SyncStatus};
 
 /// What went wrong, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 
 use backend::BackendVerb;
 use config::{ConfigVerb, Reload};
-use look::{ConnVerb, Drops, HealthVerb, ServiceVerb};
+use look::{ConnVerb, Drops, HealthVerb, ServiceVerb, SyncVerb};
 
 /// Where the agent listens unless told otherwise.
 const SOCKET: &str = "/run/lb/lb.sock";
@@ -103,6 +103,9 @@ pub(crate) enum Object {
     Conn(ConnVerb),
     /// Count dropped packets by reason
     Drops(Drops),
+    /// Show how the flow table is replicated to other directors
+    #[command(subcommand)]
+    Sync(SyncVerb),
     /// Check, show, compare and apply configurations
     #[command(subcommand)]
     Config(ConfigVerb),

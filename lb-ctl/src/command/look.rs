@@ -1,6 +1,6 @@
-//! Commands that only look: `service`, `health`, `conn`, `drops`.
+//! Commands that only look: `service`, `health`, `conn`, `drops`, `sync`.
 
-use lb_common::api::{FlowList, HealthChange, TargetHealth, VerdictCount};
+use lb_common::api::{FlowList, HealthChange, SyncStatus, TargetHealth, VerdictCount};
 use lb_common::verdict::Kind;
 
 use super::find;
@@ -10,7 +10,9 @@ use crate::args::look::{
 };
 use crate::client::path;
 use crate::error::Error;
-use crate::render::{backend, flow, health as probes, service as services_text};
+use crate::render::{
+    backend, flow, health as probes, service as services_text, sync as replication,
+};
 
 pub(super) async fn service(verb: ServiceVerb, context: &Context) -> Result<Answer, Error> {
     let services = find::services(context).await?;
@@ -89,6 +91,11 @@ async fn flows(wanted: &FlowFilter, context: &Context) -> Result<Answer, Error> 
         answer.remarks.push(format!("{listed} of {} flows listed; --limit lists more", list.total));
     }
     Ok(answer)
+}
+
+pub(super) async fn sync(context: &Context) -> Result<Answer, Error> {
+    let status: SyncStatus = context.client.get("/v1/sync").await?;
+    context.answer(&status, |look| replication::page(&status, look))
 }
 
 pub(super) async fn drops(wanted: &Drops, context: &Context) -> Result<Answer, Error> {

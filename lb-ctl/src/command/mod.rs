@@ -11,6 +11,7 @@ use std::io;
 use lb_common::api::{Applied, Check, Status};
 use serde::Serialize;
 
+use crate::args::look::SyncVerb;
 use crate::args::{Change, Format, Object};
 use crate::client::{Client, path};
 use crate::error::{Error, Exit};
@@ -69,6 +70,7 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Health(verb) => look::health(verb, context).await,
         Object::Conn(verb) => look::conn(verb, context).await,
         Object::Drops(drops) => look::drops(&drops, context).await,
+        Object::Sync(SyncVerb::Status) => look::sync(context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {
             let discard = ("discard", Some(bool_text(reload.discard)));

@@ -12,8 +12,8 @@ use lb_common::layout::{
 };
 use lb_common::verdict::{MAX_VERDICTS, Verdict};
 use lb_common::{
-    MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS,
-    MAX_VIPS,
+    MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS, MAX_MARKS,
+    MAX_SLOTS, MAX_VIPS,
 };
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
@@ -54,6 +54,8 @@ static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
 static FLOWS: Array<Bucket> = Array::with_max_entries(1024, MMAPABLE);
 #[map]
 static DETAILS: Array<Detail> = Array::with_max_entries(8192, MMAPABLE);
+#[map]
+static MARKS: Array<u64> = Array::with_max_entries(MAX_MARKS, MMAPABLE);
 // The flow table of another size, while flows move from it or to it.
 #[map]
 static OTHER_FLOWS: Array<Bucket> = Array::with_max_entries(1, MMAPABLE);
@@ -193,6 +195,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
         entry!(FLOWS, index)
+    }
+
+    #[inline(always)]
+    fn mark(&self, number: u32) -> Option<Entry<u64>> {
+        entry!(MARKS, number)
     }
 
     #[inline(always)]

@@ -20,6 +20,7 @@ mod moving;
 mod pins;
 mod prepare;
 mod program;
+mod replica;
 mod resize;
 mod shape;
 mod stages;
@@ -40,6 +41,7 @@ pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
 pub use stages::set_stages;
 pub use sweep::FlowCounts;
@@ -89,10 +91,19 @@ impl Datapath {
     /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
+        Self::open_with_key(config, object, None)
+    }
+
+    /// The same, with this key of the flow hash where a flow table is made.
+    pub fn open_with_key(
+        config: &config::Datapath,
+        object: &[u8],
+        hash_key: Option<[u64; 2]>,
+    ) -> Result<Self> {
         let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
         let pins = Pins::open(&config.pin_path)?;
-        let opened = Self::start(config, object, &pins, targets);
+        let opened = Self::start(config, object, &pins, (targets, hash_key));
         if opened.is_err() && before.is_none() {
             let removed = pins.remove_all();
             removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));
@@ -112,7 +123,7 @@ impl Datapath {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        targets: Vec<Target>,
+        (targets, hash_key): (Vec<Target>, Option<[u64; 2]>),
     ) -> Result<Self> {
         let wanted = Geometry::for_flows(config.max_flows)?;
         let other = recover(pins)?.then(|| pins.next());
@@ -122,7 +133,7 @@ impl Datapath {
         check_pinned(pins, geometry)?;
         let mut maps = Maps::open(pins)?;
         let flows = Arc::new(FlowTable::open(pins, None)?);
-        maps.prepare(geometry)?;
+        maps.prepare(geometry, hash_key)?;
         maps.mark_all_takers();
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;

@@ -15,13 +15,13 @@ use super::shape::Geometry;
 
 impl Maps {
     /// Writes the settings of new maps: a hash key, and timeouts of zero until the first plan.
-    pub(super) fn prepare(&mut self, geometry: Geometry) -> Result<()> {
+    pub(super) fn prepare(&mut self, geometry: Geometry, hash_key: Option<[u64; 2]>) -> Result<()> {
         let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
         if settings.layout == LAYOUT_VERSION {
             return Ok(());
         }
         self.write_settings(&Settings {
-            hash_key: draw_key().map_err(DatapathError::Random)?,
+            hash_key: hash_key.map_or_else(draw_key, Ok).map_err(DatapathError::Random)?,
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,

@@ -15,7 +15,7 @@ use lb_common::layout::{
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
     LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS,
-    MAX_SLOTS, MAX_VIPS, map,
+    MAX_MARKS, MAX_SLOTS, MAX_VIPS, map,
 };
 
 use super::error::{DatapathError, OnMap, Result};
@@ -145,6 +145,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
+        (map::MARKS, Shape::array::<u64>(MAX_MARKS, MMAPABLE)),
         (map::INTERFACES, Shape::hash::<u32, Interface>(MAX_INTERFACES, 0)),
         (map::FRAGMENTS, Shape::lru::<FragmentKey, FragmentWay>(MAX_FRAGMENTED)),
         (map::VERDICTS, Shape::per_cpu::<Count>(MAX_VERDICTS)),
@@ -220,7 +221,7 @@ mod tests {
         let table = Geometry::for_flows(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 94, 14]);
+        assert_eq!(mib, [288 + 96, 14]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Nothing is counted for the sake of metrics: a scrape asks the core loop for a [`Snapshot`], which reads
 //! the kernel's maps at that moment, and `text` renders it.
 
+mod replication;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -15,7 +16,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{Service, TargetHealth, VerdictCount};
+use lb_common::api::{Service, SyncStatus, TargetHealth, VerdictCount};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub max_flows: u64,
     /// Configurations taken and refused since the agent started.
     pub reloads: Reloads,
+    /// How replication stands, if there is any.
+    pub sync: Option<SyncStatus>,
 }
 
 /// How reloads went.

@@ -40,6 +40,7 @@ impl Runtime {
             Call::Apply(text, mode, reply) => drop(reply.send(self.apply(text, mode).await)),
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
+            Call::Sync(reply) => drop(reply.send(self.answer_sync())),
             Call::Doctor(reply) => self.answer_doctor(reply),
             Call::Metrics(reply) => drop(reply.send(self.metrics())),
             Call::Ready(reply) => drop(reply.send(self.ready())),
@@ -51,7 +52,7 @@ impl Runtime {
         let config = self.agent.config();
         let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
         let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
-        let warnings = warnings.chain(self.move_notice());
+        let warnings = warnings.chain(self.move_notice()).chain(self.sync_warnings());
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -145,6 +146,7 @@ impl Runtime {
             flows: self.flows.total,
             max_flows: self.agent.config().datapath.max_flows.into(),
             reloads: self.reloads,
+            sync: self.sync_status(),
         })
     }
 

@@ -13,6 +13,7 @@ mod faults;
 mod flows;
 mod open;
 mod packet_log;
+mod replication;
 mod runtime;
 mod save;
 mod signals;
@@ -97,13 +98,14 @@ async fn run_opened(
     rest: Rest,
     started_at: Instant,
 ) -> Result<(), StartError> {
-    let Rest { metrics, addresses, outside, datapath, agent, effects, resolver } = rest;
+    let Rest { metrics, addresses, outside, datapath, sync, agent, effects, resolver } = rest;
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
     let mut runtime = Runtime {
         agent,
         datapath,
+        replication: None,
         resolver,
         addresses,
         source,
@@ -123,6 +125,7 @@ async fn run_opened(
         is_announced: false,
     };
     runtime.carry_out(effects).await;
+    runtime.start_replication(sync)?;
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.tell_modes();

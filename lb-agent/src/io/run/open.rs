@@ -19,6 +19,7 @@ use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
 use crate::io::message::Message;
 use crate::io::netlink::{AddressError, Addresses, Resolver, follow_links};
 use crate::io::store::{self, StoreError};
+use crate::io::sync;
 use crate::model::agent::{Agent, Effect};
 use crate::model::config::Config;
 use crate::model::overlay::Overlay;
@@ -57,6 +58,12 @@ pub enum StartError {
     /// The routes and neighbours.
     #[error("follow the kernel's routes and neighbours")]
     Resolver(#[source] io::Error),
+    /// Replication.
+    #[error(transparent)]
+    Sync(#[from] sync::OpenError),
+    /// Its threads.
+    #[error("start the threads of replication")]
+    SyncThreads(#[source] io::Error),
     /// A signal.
     #[error("listen for signals")]
     Signals(#[source] io::Error),
@@ -85,6 +92,8 @@ impl StartError {
             | Self::Datapath(_)
             | Self::Addresses(_)
             | Self::Resolver(_)
+            | Self::Sync(_)
+            | Self::SyncThreads(_)
             | Self::Signals(_) => ExitCode::FAILURE,
         }
     }
@@ -106,6 +115,7 @@ pub(super) struct Rest {
     pub(super) addresses: Addresses,
     pub(super) outside: Outside,
     pub(super) datapath: Datapath,
+    pub(super) sync: Option<sync::Opened>,
     pub(super) agent: Agent,
     pub(super) effects: Vec<Effect>,
     pub(super) resolver: Resolver,
@@ -149,7 +159,9 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
     let (changes, ways) = mpsc::channel(1024);
     let outside = listen(ways)?;
-    let datapath = Datapath::open(&config.datapath, OBJECT)?;
+    let sync = config.sync.as_ref().map(sync::open).transpose()?;
+    let hash_key = sync.as_ref().map(|opened| opened.keys.flow_hash);
+    let datapath = Datapath::open_with_key(&config.datapath, OBJECT, hash_key)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
     let interfaces = config.datapath.interfaces.clone();
     let started = start(&datapath, config, &overlay, started_at).and_then(|(agent, effects)| {
@@ -158,7 +170,7 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     });
     match started {
         Ok((agent, effects, resolver)) => {
-            Ok(Rest { metrics, addresses, outside, datapath, agent, effects, resolver })
+            Ok(Rest { metrics, addresses, outside, datapath, sync, agent, effects, resolver })
         }
         Err(error) => {
             drop(datapath);

@@ -15,6 +15,7 @@ use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver};
+use crate::io::sync::Replication;
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
@@ -35,6 +36,7 @@ const SWEEPS_PER_LOOK: u64 = 10;
 pub(super) struct Runtime {
     pub(super) agent: Agent,
     pub(super) datapath: Datapath,
+    pub(super) replication: Option<Replication>,
     pub(super) resolver: Resolver,
     pub(super) addresses: Addresses,
     pub(super) source: Source,
@@ -139,6 +141,7 @@ impl Runtime {
         tracing::debug!(n_writes = writes.len(), "write the kernel's tables");
         let written = self.datapath.apply(writes);
         self.is_out_of_step = written.is_err();
+        self.publish_writes(writes);
         self.note_write(written);
     }
 

@@ -31,6 +31,7 @@ mod scheduler;
 mod service;
 mod setting;
 mod sources;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -64,6 +65,19 @@ pub struct Config {
     pub datapath: Datapath,
     /// `[[service]]`, in the file's order; names are unique, and so are (address, port, protocol).
     pub services: Vec<Service>,
+    /// `[sync]`
+    pub sync: Option<Sync>,
+}
+
+/// `[sync]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// Where other directors are listened to.
+    pub listen: SocketAddr,
+    /// Where they listen.
+    pub peers: Vec<SocketAddr>,
+    /// The file of the key that all share.
+    pub key_file: PathBuf,
 }
 
 /// `[agent]`

@@ -6,7 +6,9 @@ use super::problem::{Fault, Problems, Report};
 use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
 use super::value::{Parsed, check_name, type_name};
-use super::{Config, Datapath, Service, across, daemon, datapath, forwarding, health_check, notes};
+use super::{
+    Config, Datapath, Service, across, daemon, datapath, forwarding, health_check, notes, sync,
+};
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,13 +39,15 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let datapath = datapath::datapath(root.section("datapath", "[datapath]"));
     let checks = health_checks(&mut root);
     let services = services(&mut root, &checks, datapath.as_ref());
-    root.finish(&["pool", "firewall", "vrrp", "sync"]);
+    let sync = sync::sync(&mut root);
+    root.finish(&["pool", "firewall", "vrrp"]);
     let config = Config {
         agent: agent?,
         api: api?,
         metrics: metrics?,
         datapath: datapath?,
         services: services?,
+        sync: sync?,
     };
     let notes = notes::notes(&config, checks.keys().map(String::as_str));
     Some(Checked { config, notes })

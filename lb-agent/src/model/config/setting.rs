@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::duration::encode_duration;
 use super::word::{Kind, Word};
 use super::{
-    Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Timeouts,
+    Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Sync, Timeouts,
 };
 
 /// A key and its value; `None`: the file does not have the key.
@@ -64,8 +64,8 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The tables of a file that stand once.
-pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 7] {
-    let Config { agent, api, metrics, datapath, services: _ } = config;
+pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 8] {
+    let Config { agent, api, metrics, datapath, services: _, sync } = config;
     let agent = vec![
         text("node", &agent.node),
         word("shutdown", agent.shutdown),
@@ -99,6 +99,15 @@ pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 7] {
         ("datapath.timeouts", timeouts),
         ("datapath.full_nat", full_nat),
         ("datapath.tunnel", tunnel),
+        ("sync", sync.as_ref().map_or_else(Vec::new, sync_settings)),
+    ]
+}
+
+fn sync_settings(sync: &Sync) -> Vec<Setting> {
+    vec![
+        text("listen", sync.listen.to_string()),
+        list("peers", &sync.peers),
+        path("key_file", &sync.key_file),
     ]
 }
 

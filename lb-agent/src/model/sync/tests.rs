@@ -1,0 +1,1 @@
+//! Two directors that talk to each other, without sockets.
