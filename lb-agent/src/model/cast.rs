@@ -109,6 +109,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
             },
         },
         services,
+        sync: None,
     }
 }
 

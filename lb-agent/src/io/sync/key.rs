@@ -106,7 +106,8 @@ mod tests {
             .map(|text| read_with(text, 0o640).unwrap());
         assert_eq!((a.connections, a.flow_hash), (c.connections, c.flow_hash));
         assert!(a.connections != b.connections && a.flow_hash != b.flow_hash);
-        assert_ne!(a.connections[..16], zerocopy::transmute!(a.flow_hash) as [u8; 16]);
+        let flow_hash: [u8; 16] = zerocopy::transmute!(a.flow_hash);
+        assert_ne!(a.connections[..16], flow_hash);
     }
 
     #[test]

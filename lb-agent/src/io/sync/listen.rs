@@ -62,6 +62,7 @@ fn listen(shared: &Shared, peer: &Peer, stream: TcpStream) {
         }
         Some(Ok((sender, receiver, hello))) => {
             let number = peer.heard_by.fetch_add(1, Ordering::Relaxed) + 1;
+            peer.is_there();
             let ended = Listener::new(shared, peer, sender, number).hear(receiver, hello);
             if let Err(broken) = ended {
                 shared.count(&broken);

@@ -28,7 +28,6 @@ use shared::Shared;
 /// The replication of this director; its threads live as long as the process.
 pub struct Replication {
     shared: Arc<Shared>,
-    listen: SocketAddr,
     flow_hash: [u64; 2],
 }
 
@@ -69,7 +68,7 @@ impl Replication {
     ) -> io::Result<Self> {
         let Opened { config, listener, keys } = opened;
         let key = keys.connections;
-        let shared = Arc::new(Shared::new(node, interfaces, key, &config.peers, directory));
+        let shared = Arc::new(Shared::new(node, interfaces, key, &config, directory));
         for index in 0..shared.peers.len() {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name("sync-tell".into()).spawn(move || {
@@ -81,7 +80,7 @@ impl Replication {
         let listening = Arc::clone(&shared);
         let name = "sync-accept".to_owned();
         thread::Builder::new().name(name).spawn(move || listen::run(&listening, &listener))?;
-        Ok(Self { shared, listen: config.listen, flow_hash: keys.flow_hash })
+        Ok(Self { shared, flow_hash: keys.flow_hash })
     }
 
     /// Tells the threads of another flow table, or of other backends.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use lb_common::layout::Backend;
 
 use super::sealed::Broken;
 use crate::io::datapath::{FlowTable, Shadow};
+use crate::model::config;
 
 /// What the agent's loop has told: the flow table and the backends of its cells.
 pub struct Directory {
@@ -21,6 +23,7 @@ pub struct Directory {
 
 /// Everything that threads share.
 pub(super) struct Shared {
+    pub(super) listen: SocketAddr,
     pub(super) node: String,
     pub(super) interfaces: Vec<String>,
     pub(super) key: [u8; 32],
@@ -50,6 +53,8 @@ pub(super) struct Peer {
     marks: Mutex<Arc<Vec<AtomicBool>>>,
     /// It asks for every cell once more.
     pub(super) again: AtomicBool,
+    /// The thread that tells it.
+    teller: OnceLock<Thread>,
     /// Number of the connection that is listened to: the latest that has proved its key.
     pub(super) heard_by: AtomicU64,
     /// Connections that have not.
@@ -97,12 +102,12 @@ impl Shared {
         node: String,
         interfaces: Vec<String>,
         key: [u8; 32],
-        peers: &[SocketAddr],
+        config: &config::Sync,
         directory: Directory,
     ) -> Self {
-        let peers = peers.iter().map(|address| Peer::new(*address)).collect();
-        let directory = Mutex::new(Arc::new(directory));
-        Self { node, interfaces, key, peers, refused: Refused::default(), directory }
+        let peers = config.peers.iter().map(|address| Peer::new(*address)).collect();
+        let (directory, refused) = (Mutex::new(Arc::new(directory)), Refused::default());
+        Self { listen: config.listen, node, interfaces, key, peers, refused, directory }
     }
 
     pub(super) fn directory(&self) -> Arc<Directory> {
@@ -145,6 +150,7 @@ impl Peer {
             shadow: Mutex::default(),
             marks: Mutex::default(),
             again: AtomicBool::new(false),
+            teller: OnceLock::new(),
             heard_by: AtomicU64::new(0),
             n_unproved: AtomicUsize::new(0),
         }
@@ -161,6 +167,18 @@ impl Peer {
     pub(super) fn leave(&self) {
         *lock(&self.shadow) = Arc::default();
         *lock(&self.marks) = Arc::default();
+    }
+
+    /// This thread tells it.
+    pub(super) fn is_told_here(&self) {
+        self.teller.set(thread::current()).ok();
+    }
+
+    /// It is there: now is the time to connect to it.
+    pub(super) fn is_there(&self) {
+        if let Some(teller) = self.teller.get() {
+            teller.unpark();
+        }
     }
 
     pub(super) fn shadow(&self) -> Arc<Shadow> {

@@ -28,7 +28,7 @@ impl Replication {
         let refused = &self.shared.refused;
         SyncStatus {
             is_in_step: self.is_in_step(now),
-            listen: self.listen,
+            listen: self.shared.listen,
             peers: self.shared.peers.iter().map(|peer| status_of(peer, now)).collect(),
             refused: SyncRefusals {
                 stranger: read(&refused.stranger),

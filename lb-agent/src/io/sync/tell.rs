@@ -1,8 +1,8 @@
 //! The thread that tells one peer of the flows of this director.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::mem::{replace, take};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, park_timeout};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use lb_common::cell::State;
 use lb_common::layout::Settings;
+
+use socket2::{Domain, Socket, Type};
 
 use super::networks::networks;
 use super::sealed::{self, Broken, Receiver, Sender};
@@ -30,8 +32,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Tells a peer for as long as the process lives.
 pub(super) fn run(shared: &Arc<Shared>, peer: &Peer) {
+    peer.is_told_here();
     loop {
-        let ended = connect(peer)
+        let ended = connect(shared.listen, peer.address)
+            .map_err(Broken::from)
             .and_then(|stream| sealed::open(stream, &shared.key))
             .and_then(|(sender, receiver)| Teller::talk(shared, peer, sender, receiver));
         let Err(broken) = ended;
@@ -46,8 +50,14 @@ pub(super) fn run(shared: &Arc<Shared>, peer: &Peer) {
     }
 }
 
-fn connect(peer: &Peer) -> Result<TcpStream, Broken> {
-    Ok(TcpStream::connect_timeout(&peer.address, CONNECT_WITHIN)?)
+/// Connects from the address that this director listens on, for that is what it is known by.
+fn connect(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    if from.is_ipv4() == to.is_ipv4() && !from.ip().is_unspecified() {
+        socket.bind(&SocketAddr::new(from.ip(), 0).into())?;
+    }
+    socket.connect_timeout(&to.into(), CONNECT_WITHIN)?;
+    Ok(socket.into())
 }
 
 /// One connection.
@@ -173,49 +183,45 @@ impl<'a> Teller<'a> {
             if !is_marked && !round.contains(&stretch) {
                 continue;
             }
-            let is_finished = self.look_at(stretch, &directory, &shadow)?;
+            let is_finished = self.look_at(stretch, &directory, &shadow);
             // Once more, for a packet may be writing there; what stays so is looked at in the next round.
             if !is_finished && !before.contains(&stretch) {
                 mark.store(true, Ordering::Relaxed);
                 self.unfinished.push(stretch);
             }
-            if !self.records.is_empty() {
-                lock(telling).told(clock::now());
+            // A stretch has 512 cells.
+            if self.records.len() + 512 > MAX_RECORDS {
+                self.flush(telling)?;
+                self.note(telling)?;
             }
         }
-        self.flush()
+        self.flush(telling)?;
+        let is_moving = self.settings.other_mask != 0;
+        lock(telling).set_whole(!is_moving && !self.peer.again.load(Ordering::Relaxed));
+        Ok(())
     }
 
     /// Whether there is nothing left to tell of a stretch.
-    fn look_at(
-        &mut self,
-        stretch: usize,
-        directory: &Directory,
-        shadow: &Shadow,
-    ) -> Result<bool, Broken> {
+    fn look_at(&mut self, stretch: usize, directory: &Directory, shadow: &Shadow) -> bool {
         let (settings, tick) = (self.settings, clock::tick());
         let (records, interfaces) = (&mut self.records, &self.interfaces);
-        let is_finished = directory.table.look(
+        directory.table.look(
             stretch,
             shadow,
             &settings,
             |id| directory.backends.get(&id),
             |told, now| is_news(told, now, &settings.timeouts),
             |news| records.push(record(news, interfaces, tick)),
-        );
-        // A stretch has 512 cells.
-        if self.records.len() + 512 > MAX_RECORDS {
-            self.flush()?;
-        }
-        Ok(is_finished)
+        )
     }
 
-    fn flush(&mut self) -> Result<(), Broken> {
+    fn flush(&mut self, telling: &Mutex<Telling>) -> Result<(), Broken> {
         if self.records.is_empty() {
             return Ok(());
         }
         let records = replace(&mut self.records, Vec::with_capacity(MAX_RECORDS));
         let n_records = records.len();
+        lock(telling).told(clock::now());
         let bytes = self.sender.send(&Message::Flows(records))?;
         self.peer.told.count(n_records, bytes);
         Ok(())
@@ -224,9 +230,7 @@ impl<'a> Teller<'a> {
     /// Marks what was told, and notes how far the peer has come.
     fn note(&mut self, telling: &Mutex<Telling>) -> Result<(), Broken> {
         let now = clock::now();
-        let is_moving = self.settings.other_mask != 0;
         let mut telling = lock(telling);
-        telling.set_whole(!is_moving && !self.peer.again.load(Ordering::Relaxed));
         let mark = telling.mark(now);
         let (lag, is_whole, is_lost) = (telling.lag(now), telling.is_whole(), telling.is_lost(now));
         drop(telling);
@@ -246,7 +250,7 @@ fn hear(peer: &Peer, mut receiver: Receiver, telling: &Mutex<Telling>) {
     while let Ok((message, _)) = receiver.receive() {
         match message {
             Message::Hello { node } => peer.told.update(|state| state.node = Some(node)),
-            Message::Seen { number } => lock(telling).seen(number),
+            Message::Seen { number } => lock(telling).seen(number, clock::now()),
             Message::Again => {
                 lock(telling).set_whole(false);
                 peer.again.store(true, Ordering::Relaxed);

@@ -7,7 +7,9 @@ use super::wire::Message;
 
 /// Time between two marks when nothing is told.
 const MARK_EVERY: Duration = Duration::from_millis(100);
-/// A peer that has seen nothing for so long is gone.
+/// Shortest time between two marks.
+const MARK_AFTER: Duration = Duration::from_millis(2);
+/// A peer that has seen no mark for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Marks that may be on their way. More are not sent: what is told meanwhile has the next one.
 const MOST_MARKS: usize = 64;
@@ -23,6 +25,7 @@ pub struct Telling {
     unmarked_since: Option<Instant>,
     whole_since: Option<u64>,
     seen: u64,
+    seen_at: Instant,
 }
 
 impl Telling {
@@ -35,6 +38,7 @@ impl Telling {
             unmarked_since: None,
             whole_since: None,
             seen: 0,
+            seen_at: now,
         }
     }
 
@@ -51,8 +55,9 @@ impl Telling {
 
     /// The mark that is to be sent now, if one is.
     pub fn mark(&mut self, now: Instant) -> Option<Message> {
-        let is_idle = now.saturating_duration_since(self.marked_at) < MARK_EVERY;
-        if self.unseen.len() >= MOST_MARKS || (self.unmarked_since.is_none() && is_idle) {
+        let pause = if self.unmarked_since.is_some() { MARK_AFTER } else { MARK_EVERY };
+        let is_early = now.saturating_duration_since(self.marked_at) < pause;
+        if self.unseen.len() >= MOST_MARKS || is_early {
             return None;
         }
         self.number += 1;
@@ -63,8 +68,9 @@ impl Telling {
     }
 
     /// The peer has taken in all up to a mark. One that was never sent says nothing.
-    pub fn seen(&mut self, number: u64) {
+    pub fn seen(&mut self, number: u64, now: Instant) {
         if number <= self.number {
+            self.seen_at = now;
             self.seen = self.seen.max(number);
             self.unseen.retain(|(unseen, _)| *unseen > number);
         }
@@ -76,9 +82,10 @@ impl Telling {
         oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
-    /// Whether the peer is not heard any more.
+    /// Whether the peer is not heard any more. It may lag for longer, as long as it comes on.
     pub fn is_lost(&self, now: Instant) -> bool {
-        self.lag(now) > PATIENCE
+        let last = self.unseen.front().map(|(_, since)| self.seen_at.max(*since));
+        last.is_some_and(|last| now.saturating_duration_since(last) > PATIENCE)
     }
 
     /// Whether the peer has every cell.

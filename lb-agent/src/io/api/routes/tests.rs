@@ -63,6 +63,7 @@ fn answer(call: Call) {
             reply.send(if known { Ok(applied) } else { Err(refusal.into()) }).unwrap();
         }
         Call::Status(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Sync(reply) => reply.send(Err(problem())).unwrap(),
         Call::Services(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::History(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::Drops(reply) => reply.send(Ok(Vec::new())).unwrap(),

@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use super::super::{
     Affinity, Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck,
-    Metrics, Service, Timeouts, Tunnel, Word, diff, to_toml,
+    Metrics, Service, Sync, Timeouts, Tunnel, Word, diff, to_toml,
 };
 use super::{EXAMPLE, check, valid};
 
@@ -190,13 +190,22 @@ fn config() -> impl Strategy<Value = Config> {
     let listen = option::of((any::<bool>(), 1..=u16::MAX));
     let metrics = listen
         .prop_map(|listen| Metrics { listen: listen.map(|(v4, port)| address(v4, 200, 1, port)) });
-    (agent, api, metrics, datapath(), services()).prop_map(
-        |(agent, api, metrics, datapath, services)| Config {
+    let peers = btree_set(2..9_u8, 1..8);
+    let sync = option::of((peers, 1..=u16::MAX, "/[a-z]{1,9}")).prop_map(|sync| {
+        sync.map(|(peers, port, key_file)| Sync {
+            listen: address(true, 200, 1, port),
+            peers: peers.into_iter().map(|last| address(true, 200, last, port)).collect(),
+            key_file: key_file.into(),
+        })
+    });
+    (agent, api, metrics, datapath(), services(), sync).prop_map(
+        |(agent, api, metrics, datapath, services, sync)| Config {
             agent,
             api,
             metrics,
             datapath,
             services,
+            sync,
         },
     )
 }
