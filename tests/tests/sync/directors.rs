@@ -19,7 +19,7 @@ use lb_tests::link::join;
 use lb_tests::load::TIMEOUT;
 use lb_tests::namespace::Namespace;
 use lb_tests::web::{PORT, Web};
-use lb_tests::world::{Arms, VIP_V4, VIP_V6, World, vips};
+use lb_tests::world::{Arms, Host, VIP_V4, VIP_V6, World, vips};
 
 /// What the Active has.
 const SHARED: [&str; 4] =
@@ -103,6 +103,23 @@ impl Worlds {
         self.give(to)
     }
 
+    /// Has the backends take packets for the VIPs and answer clients past the director.
+    pub fn give_backends_the_vips(&mut self) -> Result<()> {
+        for host in &self.worlds[0].backends {
+            host.answer_directly()?;
+            host.namespace.ip(&format!(
+                "address add {VIP_V4}/32 dev lo\naddress add {VIP_V6}/128 dev lo nodad"
+            ))?;
+        }
+        let first = &self.worlds[0];
+        let start = |host: &Host| {
+            Web::start_on(first, host, &self.binaries, &[host.at(PORT), vips(PORT)].concat())
+        };
+        self.webs.clear();
+        self.webs = first.backends.iter().map(start).collect::<Result<_>>()?;
+        Ok(())
+    }
+
     fn ask_anew(&self) -> Result<()> {
         let first = &self.worlds[0];
         let hosts = first.backends.iter().chain([&first.client]);
@@ -132,7 +149,9 @@ impl Worlds {
             key_file.display()
         );
         let tables = format!("{}\n{sync}", part.services);
-        let settings = Settings { datapath: part.datapath.to_owned(), tables };
+        // A large table takes a while to look through without optimization.
+        let datapath = format!("max_flows = 16_384\n{}", part.datapath);
+        let settings = Settings { datapath, tables };
         let file =
             settings.file(world).replace("manage_addresses = true", "manage_addresses = false");
         Ok(file.replace("node = \"director\"", &format!("node = \"lb{}\"", index + 1)))
@@ -155,7 +174,7 @@ fn forget_neighbours(namespace: &Namespace) -> Result<()> {
 
 /// Waits until a director has taken in all that the other one has told.
 pub fn wait_until_in_step(agents: [&Agent<'_>; 2]) -> Result<()> {
-    wait_until("both directors to be in step", TIMEOUT, || {
+    wait_until("both directors to be in step", 4 * TIMEOUT, || {
         let mut in_step = true;
         for agent in agents {
             let status = agent.ctl_json(&["sync", "status"])?;

@@ -9,4 +9,5 @@
 #![expect(unreachable_pub, reason = "modules of one test")]
 
 mod directors;
+mod faults;
 mod moved_vip;

@@ -34,7 +34,10 @@ const LONGEST: usize = 65_535;
 pub enum Broken {
     /// The connection.
     #[error("the connection failed: {0}")]
-    Connection(#[from] io::Error),
+    Connection(#[source] io::Error),
+    /// It says nothing for too long.
+    #[error("it does not answer")]
+    Silent,
     /// It is another program.
     #[error("it does not speak this protocol")]
     Stranger,
@@ -53,6 +56,15 @@ pub enum Broken {
     /// A message that is none.
     #[error("it sends what cannot be understood")]
     Message,
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            _ => Self::Connection(error),
+        }
+    }
 }
 
 impl From<snow::Error> for Broken {
@@ -85,9 +97,7 @@ pub(super) fn open(mut stream: TcpStream, key: &[u8; 32]) -> Result<(Sender, Rec
     let mut handshake = builder(key, &prologue)?.build_initiator()?;
     write(&mut stream, &mut handshake)?;
     match read(&mut stream, &mut handshake) {
-        Err(Broken::Connection(error)) if error.kind() != io::ErrorKind::WouldBlock => {
-            return Err(Broken::Refused);
-        }
+        Err(Broken::Connection(_)) => return Err(Broken::Refused),
         done => done?,
     }
     halves(stream, handshake)

@@ -121,7 +121,7 @@ impl Shared {
     /// Counts a connection that came to nothing; those that merely end do not count.
     pub(super) fn count(&self, broken: &Broken) {
         let counter = match broken {
-            Broken::Connection(_) | Broken::Refused | Broken::Table(_) => return,
+            Broken::Connection(_) | Broken::Silent | Broken::Refused | Broken::Table(_) => return,
             Broken::Stranger => &self.refused.stranger,
             Broken::Version(_) => &self.refused.version,
             Broken::Key => &self.refused.key,

@@ -239,7 +239,7 @@ impl<'a> Teller<'a> {
             (state.lag, state.is_whole) = (lag, is_whole);
         });
         if is_lost {
-            return Err(Broken::Connection(ErrorKind::TimedOut.into()));
+            return Err(Broken::Silent);
         }
         mark.map_or(Ok(()), |mark| self.sender.send(&mark).map(drop))
     }
