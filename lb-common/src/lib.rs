@@ -14,6 +14,7 @@ pub mod cell;
 #[cfg(feature = "api")]
 pub mod config_file;
 pub mod decap;
+pub mod filter;
 pub mod layout;
 pub mod verdict;
 
@@ -40,8 +41,8 @@ pub const BUCKETS_PER_MARK: u32 = 64;
 /// Marks; in a table of more than 33 million flows several runs of buckets share one. A power of two.
 pub const MAX_MARKS: u32 = 262_144;
 
-/// Most interfaces to attach to.
-pub const MAX_INTERFACES: u32 = 256;
+/// Places for interfaces to attach to; a power of two.
+pub const INTERFACE_PLACES: u32 = 4_096;
 
 /// Most VIP addresses of one family.
 pub const MAX_VIPS: u32 = 16_384;
@@ -84,7 +85,9 @@ pub mod map {
     pub const OTHER_FLOWS: &str = "OTHER_FLOWS";
     /// Details of that table.
     pub const OTHER_DETAILS: &str = "OTHER_DETAILS";
-    /// Attached interfaces: index to [`Interface`](crate::layout::Interface).
+    /// Words of the [`filter`](crate::filter).
+    pub const FILTER: &str = "FILTER";
+    /// Attached [`Interface`](crate::layout::Interface)s, each in one of its places; memory-mappable.
     pub const INTERFACES: &str = "INTERFACES";
     /// Per CPU [`Count`](crate::layout::Count) by verdict number.
     pub const VERDICTS: &str = "VERDICTS";
@@ -104,7 +107,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 20] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -119,6 +122,7 @@ pub mod map {
         FLOWS,
         DETAILS,
         MARKS,
+        FILTER,
         INTERFACES,
         FRAGMENTS,
         VERDICTS,

@@ -5,13 +5,16 @@
 //! on every director.
 
 use lb_common::cell::State;
-use lb_common::layout::{Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, run_parts};
+use lb_common::layout::{
+    Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, Settings, run_parts,
+};
 
 use crate::World;
-use crate::family::{Family, TCP};
+use crate::family::{Family, TCP, spread};
 use crate::flight::Flight;
 use crate::flow::{Found, is_within};
 use crate::tables::Tables;
+use crate::verifier::masked;
 
 const SOURCE_HASH: u8 = Scheduler::SourceHash.number();
 const FLOW_HASH: u8 = Scheduler::FlowHash.number();
@@ -24,6 +27,9 @@ const ONE_LESS: u64 = u64::MAX;
 /// No backend id.
 const NOBODY: u32 = u32::MAX;
 
+/// Backends that are tried for a flow where replies of the first ones could not be told apart; a power of two.
+pub(crate) const TRIES: usize = 4;
+
 /// What has been drawn for a flow. It lies in the memory of [`crate::flight`].
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -34,16 +40,38 @@ pub struct Choice {
     drawn: u64,
     /// The backend that the source was sent to before, or [`NOBODY`].
     recalled: u32,
+    /// The backends that were tried, from the first on; then [`NOBODY`].
+    tried: [u32; TRIES],
 }
 
 impl Choice {
-    /// The backend to try in this attempt, from 0 on.
+    /// The backend that this look finds, from 0 on.
     #[inline(always)]
-    pub(crate) fn backend<T: Tables>(&self, tables: &T, attempt: u64) -> Option<u32> {
-        if attempt == 0 && self.recalled != NOBODY {
+    pub(crate) fn backend<T: Tables>(&self, tables: &T, look: u64) -> Option<u32> {
+        if look == 0 && self.recalled != NOBODY {
             return Some(self.recalled);
         }
-        self.slot(tables, self.drawn.wrapping_add(attempt))
+        self.slot(tables, self.drawn.wrapping_add(look))
+    }
+
+    /// Notes that a backend is tried as the one of this number; says whether it was not tried before.
+    #[inline(always)]
+    pub(crate) fn is_new(&mut self, number: usize, backend: u32) -> bool {
+        let [a, b, c, d] = self.tried;
+        if a == backend || b == backend || c == backend || d == backend {
+            return false;
+        }
+        if let Some(place) = self.tried.get_mut(masked::<{ TRIES - 1 }>(number)) {
+            *place = backend;
+        }
+        true
+    }
+
+    /// The backend that was tried as the one of this number, if there was one.
+    #[inline(always)]
+    pub(crate) fn tried(&self, number: usize) -> Option<u32> {
+        let backend = self.tried.get(masked::<{ TRIES - 1 }>(number)).copied();
+        backend.filter(|backend| *backend != NOBODY)
     }
 
     /// The backend that a flow's hash names.
@@ -77,13 +105,14 @@ pub(crate) fn draw<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
     }
     flight.choice.run = run;
     flight.choice.recalled = NOBODY;
+    flight.choice.tried = [NOBODY; TRIES];
     if listener.affinity_ticks != 0 && begins(flight) {
         flight.choice.recalled = recall(world.tables, flight, listener);
     }
     flight.choice.drawn = match listener.scheduler {
         // Whoever is recalled costs nobody a turn.
         _ if flight.choice.recalled != NOBODY => steady(flight.hash),
-        SOURCE_HASH => A::mix(world.settings.hash_key[0], flight.ip.source, flight.ip.source),
+        SOURCE_HASH => of_source(world.settings, flight),
         FLOW_HASH => steady(flight.hash),
         _ if !begins(flight) => steady(flight.hash),
         RANDOM => u64::from(world.tables.random()),
@@ -91,6 +120,12 @@ pub(crate) fn draw<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
         _ => world.tables.draw(listener.cursor),
     };
     true
+}
+
+/// A hash of the packet's source.
+#[inline(always)]
+fn of_source<A: Family>(settings: &Settings, flight: &Flight<A>) -> u64 {
+    spread(A::products(&settings.hash_key, flight.ip.source, flight.ip.source))
 }
 
 /// The run is swapped by the agent in one store; it is read in one load.

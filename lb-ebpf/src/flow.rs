@@ -4,10 +4,10 @@
 //! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
 
 use lb_common::cell::{Cell, State, TAG_BITS};
-use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Settings};
+use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey, Settings};
 use lb_common::{BUCKETS_PER_MARK, MAX_MARKS};
 
-use crate::family::{Family, mix};
+use crate::family::{Family, product, spread};
 use crate::place::{Place, first_bucket, second_bucket};
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
@@ -45,12 +45,10 @@ pub struct Tuple<F: Family> {
 impl<F: Family> Tuple<F> {
     /// The keyed hash that places the flow.
     #[inline(always)]
-    pub fn hash(&self, key: &[u64; 2]) -> u64 {
-        let rest = (u64::from(self.source_port) << 24)
-            | (u64::from(self.destination_port) << 8)
-            | u64::from(self.protocol);
-        let hash = F::mix(key[0], self.source, self.destination);
-        mix(hash ^ rest ^ key[1])
+    pub fn hash(&self, key: &HashKey) -> u64 {
+        let ports = u32::from(self.source_port) | (u32::from(self.destination_port) << 16);
+        let addresses = F::products(key, self.source, self.destination);
+        spread(addresses.wrapping_add(product(key[4], ports, self.protocol.into())))
     }
 }
 
@@ -87,6 +85,23 @@ pub struct Flows<'t, T> {
 }
 
 impl<T: Tables> Flows<'_, T> {
+    /// Touches all that a search and an insert of a flow may need. Each place is far away: asked for together, they
+    /// are waited for once.
+    #[inline(always)]
+    pub fn fetch(&self, hash: u64) {
+        let mask = self.settings.bucket_mask;
+        let first = first_bucket(hash, mask);
+        for index in [first, second_bucket(first, hash, mask)] {
+            if let Some(bucket) = self.tables.bucket(index) {
+                bucket.load(0);
+            }
+        }
+        // The details of a bucket are on one page.
+        if let Some(detail) = self.tables.detail(Place { bucket: first, slot: 0 }.index()) {
+            detail.touch();
+        }
+    }
+
     /// The cell of a flow that is not expired, or [`Found::NONE`]. A cell that `accept` refuses belongs to
     /// another flow with the same tag.
     #[inline(always)]
@@ -111,25 +126,6 @@ impl<T: Tables> Flows<'_, T> {
             from = position + 1;
         }
         found
-    }
-
-    /// [`Self::find`], where the flow is most often found at the first look at its first bucket.
-    #[inline(always)]
-    pub fn find_quickly(&self, hash: u64, accept: impl Fn(&Found) -> bool) -> Found {
-        let index = first_bucket(hash, self.settings.bucket_mask);
-        let Some(bucket) = self.tables.bucket(index) else { return Found::NONE };
-        for slot in rolled(CELLS_PER_BUCKET) {
-            let cell = Cell(bucket.load(slot));
-            let candidate = Found { place: Place { bucket: index, slot }, cell };
-            if cell.tag() == tag_of(hash)
-                && !cell.is_empty()
-                && !cell.is_expired(self.tick, &self.settings.timeouts)
-                && accept(&candidate)
-            {
-                return candidate;
-            }
-        }
-        self.find(hash, accept)
     }
 
     /// The place of a position in the flow's two buckets, one after the other.

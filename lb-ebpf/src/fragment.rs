@@ -1,4 +1,5 @@
-//! Fragments: later ones follow the first one of their packet, which alone names the ports.
+//! Fragments: later ones follow the first one of their packet, which alone names the ports; where fragments are
+//! dropped, into being dropped.
 
 use lb_common::layout::{FragmentKey, FragmentWay};
 use lb_common::verdict::{Kind, Verdict};
@@ -31,16 +32,18 @@ fn key<A: Family>(ip: &Ip<A>) -> FragmentKey {
     }
 }
 
-/// Notes where the first fragment of a packet went, if it went anywhere.
+/// Notes where the first fragment of a packet went, if it was of a flow.
 #[inline(never)]
 pub(crate) fn remember<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
     verdict: Verdict,
 ) {
-    let is_sent =
-        matches!(verdict, Verdict::ToBackend | Verdict::ToBackendUnremembered | Verdict::ToClient);
-    if is_sent {
+    let is_of_flow = matches!(
+        verdict,
+        Verdict::ToBackend | Verdict::ToBackendUnremembered | Verdict::ToClient | Verdict::Fragment
+    );
+    if is_of_flow {
         flight.fragment = key(&flight.ip);
         flight.way = FragmentWay {
             hash: flight.hash,
@@ -60,9 +63,6 @@ pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
 ) -> Option<Verdict> {
-    if world.settings.follow_fragments == 0 {
-        return None;
-    }
     flight.fragment = key(&flight.ip);
     flight.way = world.tables.fragment(&flight.fragment)?;
     // IPv6 extension headers are followed into the padding.
@@ -71,6 +71,9 @@ pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
     }
     if !is_within(flight.tick, flight.way.tick, TICKS) || flight.ip.ttl <= 1 {
         return None;
+    }
+    if world.settings.follow_fragments == 0 {
+        return Some(Verdict::Fragment);
     }
     let (id, cell) = (flight.way.backend, flight.way.cell);
     let backend = world.tables.backend(id)?;

@@ -10,7 +10,7 @@ use crate::tables::Tables;
 use crate::{forward, reply, send, transport};
 
 /// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<T>,

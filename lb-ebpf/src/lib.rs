@@ -109,32 +109,26 @@ pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outco
     }
 }
 
-/// Finds out what a packet is, and deals with it if that is done quickly: it is of a flow of which nothing new
-/// is to be noted, or none of ours. `None`: [`second`] goes on, with what the scratch memory tells.
+/// Deals with a packet if that is done quickly. `None`: it is as it was, and left to [`second`].
 ///
-/// Nothing is called from here, for calls cost as much as work does.
+/// Nothing is called from here but what the kernel offers, for calls cost as much as work does.
 #[inline(always)]
 pub fn first<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
     let bytes = packet.length() as u64;
-    let outcome = match (tables.settings(), tables.scratch()) {
-        (Some(settings), Some(scratch)) => {
-            scratch.update(|scratch| quick::quick(packet, tables, settings, scratch))?
-        }
-        // The kernel has these maps, or it has none of us.
-        _ => rest(Verdict::NotIp),
-    };
+    let outcome = quick::quick(packet, tables)?;
     count(tables, outcome.verdict, bytes);
     Some(outcome)
 }
 
-/// Does what [`first`] has found out that is to be done with a packet.
+/// Deals with any packet.
 #[inline(always)]
 pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
     let bytes = packet.length() as u64;
     let outcome = match (tables.settings(), tables.scratch()) {
         (Some(settings), Some(scratch)) => {
-            scratch.update(|scratch| go_on(packet, tables, settings, scratch))
+            scratch.update(|scratch| of_any_kind(packet, tables, settings, scratch))
         }
+        // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
     count(tables, outcome.verdict, bytes);
@@ -149,18 +143,21 @@ fn count<T: Tables>(tables: &T, verdict: Verdict, bytes: u64) {
 }
 
 #[inline(always)]
-fn go_on<F: Frame, T: Tables>(
+fn of_any_kind<F: Frame, T: Tables>(
     packet: &mut Packet<F>,
     tables: &T,
     settings: &Settings,
     scratch: &mut Scratch,
 ) -> Outcome {
     let Scratch { link, v4, v6 } = &mut *scratch;
+    if ethernet::parse(packet, link).is_none() {
+        return rest(Verdict::NotIp);
+    }
     let world = World { tables, settings, link };
-    let (outcome, has_relay) = if world.link.kind == ethernet::IPV4 {
-        (balance(packet, &world, v4), v4.flight.relay.start != 0)
-    } else {
-        (balance(packet, &world, v6), v6.flight.relay.start != 0)
+    let (outcome, has_relay) = match world.link.kind {
+        ethernet::IPV4 => (balance(packet, &world, v4), v4.flight.relay.start != 0),
+        ethernet::IPV6 => (balance(packet, &world, v6), v6.flight.relay.start != 0),
+        _ => return rest(Verdict::NotIp),
     };
     if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome }
 }
@@ -183,7 +180,10 @@ fn balance<A: Family, F: Frame, T: Tables>(
     facts: &mut Facts<A>,
 ) -> Outcome {
     let flight = &mut facts.flight;
+    begin(packet, world, flight);
+    let known = identify::identify(packet, world, flight);
     let mut verdict = match flight.next {
+        Next::NOTHING => return rest(known),
         Next::ICMP => icmp::decide(packet, world, flight, &mut facts.quote),
         Next::FRAGMENT => match fragment::follow(packet, world, flight) {
             Some(verdict) => verdict,

@@ -60,6 +60,7 @@ fn take_reply_cell<A: Family, T: Tables>(
     let (id, state) = (flight.backend, first_state(flight));
     flight.reply = reply_tuple(flight, backend);
     let hash = flight.reply.hash(&world.settings.hash_key);
+    flows.fetch(hash);
     let found = find_reply(&flows, &flight.reply, hash);
     flight.partner = if found.is_none() {
         flows.insert(hash, id, state, true)

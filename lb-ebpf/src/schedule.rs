@@ -3,14 +3,15 @@
 use lb_common::layout::BACKEND_UP;
 use lb_common::verdict::Verdict;
 
+use crate::draw::TRIES;
 use crate::family::Family;
 use crate::flight::Flight;
 use crate::tables::Tables;
 use crate::verifier::rolled;
 use crate::{World, draw};
 
-/// Backends that are tried when replies of the first ones could not be told apart.
-const TRIES: usize = 4;
+/// Slots that are looked at for backends that differ.
+const LOOKS: usize = 32;
 
 /// Chooses a backend for the packet's flow, notes it as the packet's, and takes the flow's cells; says
 /// [`Verdict::ToBackend`], or why not. A cell that was found before is taken over: its backend cannot serve
@@ -20,33 +21,62 @@ pub(crate) fn schedule<A: Family, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
 ) -> Verdict {
-    let tables = world.tables;
     if !draw::draw(world, flight) {
         return Verdict::NoBackend;
     }
     let mut refusal = Verdict::ReplyConflict;
-    for attempt in rolled(2 * TRIES) {
-        let Some(id) = flight.choice.backend(tables, (attempt % TRIES) as u64) else {
+    let mut n_tried = 0;
+    for look in rolled(LOOKS) {
+        let Some(id) = flight.choice.backend(world.tables, look as u64) else {
             return Verdict::NoBackend;
         };
-        if !is_serving(tables, flight, id) {
-            return Verdict::NoBackend;
+        if n_tried == TRIES {
+            break;
         }
-        // The port of a connection that is ending is taken over only where no other backend has it free.
-        let verdict = tables.remember(world, flight, attempt >= TRIES);
-        if verdict == Verdict::ToBackend {
-            draw::began(world, flight);
+        if flight.choice.is_new(n_tried, id) {
+            n_tried += 1;
+            refusal = attempt(world, flight, id, false);
+            if !may_fit_another(refusal) {
+                return refusal;
+            }
         }
-        if verdict == Verdict::ToBackendUnremembered {
-            return unremembered(tables, flight);
+    }
+    // The port of a connection that is ending is taken over only where no other backend has it free.
+    for number in rolled(TRIES) {
+        let Some(id) = flight.choice.tried(number) else { break };
+        refusal = attempt(world, flight, id, true);
+        if !may_fit_another(refusal) {
+            return refusal;
         }
-        // Another backend may not know the client's port, or have a source left.
-        if !matches!(verdict, Verdict::ReplyConflict | Verdict::SourcesUsedUp) {
-            return verdict;
-        }
-        refusal = verdict;
     }
     refusal
+}
+
+/// Another backend may not know the client's port, or have a source left.
+#[inline(always)]
+fn may_fit_another(refusal: Verdict) -> bool {
+    matches!(refusal, Verdict::ReplyConflict | Verdict::SourcesUsedUp)
+}
+
+/// Takes the cells of the packet's flow to a backend.
+#[inline(always)]
+fn attempt<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    id: u32,
+    takes_over: bool,
+) -> Verdict {
+    if !is_serving(world.tables, flight, id) {
+        return Verdict::NoBackend;
+    }
+    let verdict = world.tables.remember(world, flight, takes_over);
+    if verdict == Verdict::ToBackend {
+        draw::began(world, flight);
+    }
+    if verdict == Verdict::ToBackendUnremembered {
+        return unremembered(world.tables, flight);
+    }
+    verdict
 }
 
 /// Without a place in the flow table all packets of a flow go by its hash.

@@ -45,6 +45,7 @@ pub(crate) fn try_source<A: Family, T: Tables>(
     flight.reply = reply_tuple(flight, backend);
     let hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
+    flows.fetch(hash);
     if !find_reply(&flows, &flight.reply, hash).is_none() {
         return Verdict::ReplyConflict;
     }

@@ -43,6 +43,16 @@ impl<'w> Backend<'w> {
     /// service manager hears that it is ready.
     pub fn start(world: &'w World, binaries: &Binaries, more: &[&str]) -> Result<Self> {
         let host = world.backends.first().context("find a backend")?;
+        Self::start_on(world, host, binaries, more)
+    }
+
+    /// The same on any host.
+    pub fn start_on(
+        world: &'w World,
+        host: &'w Host,
+        binaries: &Binaries,
+        more: &[&str],
+    ) -> Result<Self> {
         let path = world.folder().join("decap-notify");
         std::fs::remove_file(&path).or_else(absent).context("remove the socket of before")?;
         let manager = UnixDatagram::bind(&path).context("listen as the service manager")?;

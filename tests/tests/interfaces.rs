@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData};
 use lb_agent::io::causes::with_causes;
-use lb_agent::io::datapath::{Datapath, DatapathError, OBJECT};
+use lb_agent::io::datapath::{Datapath, DatapathError, OBJECT, detach};
 use lb_agent::io::netlink::{follow_links, links};
+use lb_agent::model::config::XdpMode;
 use lb_agent::model::tables::Write;
 use lb_common::layout::{Backend, Interface};
 use lb_common::map;
@@ -181,6 +182,33 @@ fn no_packet_finds_a_new_next_hop_by_half() {
         for closed in [behind(0, 7), behind(0, 8)] {
             assert!(seen.contains(&closed), "{seen:?}");
         }
+    });
+}
+
+#[test]
+fn jumbo_frames_are_refused_in_native_mode_with_their_mtu_and_the_remedy() {
+    on_a_director(|director| {
+        for end in ["nic", "peer"] {
+            ip(&format!("link set {end} mtu 9000"));
+        }
+        let mut config = director.config(&["nic"]);
+        config.xdp_mode = XdpMode::Native;
+        let error = Datapath::open(&config, OBJECT).err().unwrap();
+        let message = with_causes(&error);
+        for part in ["nic", "its MTU is 9000", "`ip link set dev nic mtu 3400`", "os error 34"] {
+            assert!(message.contains(part), "{part} is not in {message}");
+        }
+        assert!(links().unwrap().iter().all(|link| link.xdp.is_none()));
+        config.xdp_mode = XdpMode::Auto;
+        let datapath = Datapath::open(&config, OBJECT).unwrap();
+        assert_eq!(datapath.interfaces().unwrap()[0].mode, "generic");
+        drop(datapath);
+        detach(director.pins()).unwrap();
+        for end in ["nic", "peer"] {
+            ip(&format!("link set {end} mtu 3400"));
+        }
+        let datapath = Datapath::open(&config, OBJECT).unwrap();
+        assert_eq!(datapath.interfaces().unwrap()[0].mode, "native");
     });
 }
 

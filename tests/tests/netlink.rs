@@ -122,6 +122,30 @@ fn a_next_hop_follows_its_route() {
 }
 
 #[test]
+fn a_next_hop_has_the_mtu_of_its_route() {
+    on_a_director(|_| {
+        ip("addr add 192.0.2.2/24 dev nic");
+        ip("neigh replace 192.0.2.1 lladdr 02:00:00:00:00:11 dev nic nud permanent");
+        ip("addr add 2001:db8::2/64 dev nic nodad");
+        ip("neigh replace 2001:db8::1 lladdr 02:00:00:00:00:12 dev nic nud permanent");
+        for (to, via, mac) in [
+            ("198.51.100.7", "198.51.100.0/24 via 192.0.2.1", FIRST),
+            ("2001:db8:1::7", "2001:db8:1::/64 via 2001:db8::1", SECOND),
+        ] {
+            ip(&format!("route add {via} mtu 1400"));
+            block_on(async {
+                let mut watcher = Watcher::of(&[to]);
+                assert_eq!(watcher.expect(to, Some(mac)).await.unwrap().mtu, 1_400);
+                ip(&format!("route replace {via} mtu 1300"));
+                assert_eq!(watcher.expect(to, Some(mac)).await.unwrap().mtu, 1_300);
+                ip(&format!("route replace {via}"));
+                assert_eq!(watcher.expect(to, Some(mac)).await.unwrap().mtu, 1_500);
+            });
+        }
+    });
+}
+
+#[test]
 fn a_way_by_an_interface_that_is_not_used_is_told_by_its_name_until_it_leads_elsewhere() {
     on_a_director(|_| {
         ip("addr add 192.0.2.2/24 dev nic");

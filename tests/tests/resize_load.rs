@@ -92,9 +92,12 @@ fn an_agent_that_is_killed_while_flows_move_is_followed_by_one_that_moves_the_re
     stage.agent.ctl_ok(&["reload"]).unwrap();
     wait_until("flows to be moved", 4 * TIMEOUT, || {
         let status = stage.agent.ctl_json(&["status"])?;
-        Ok(status["warnings"].to_string().contains("flows are being moved"))
+        let (left, cells) = (&status["flow_move"]["cells_left"], &status["flow_move"]["cells"]);
+        Ok(left.as_u64() > Some(0) && left.as_u64() <= cells.as_u64())
     })
     .unwrap();
+    let page = stage.agent.ctl_ok(&["status"]).unwrap();
+    assert!(page.contains("moving to a table of this size: "), "{page}");
     stage.agent.process.kill().unwrap();
     assert_eq!(n_moved(&stage), 0, "it was killed before the end");
     load.wait_for_more(100).unwrap();

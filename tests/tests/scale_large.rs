@@ -1,4 +1,5 @@
-//! 10,000 services with 65,000 backends, each of both families, in the kernel.
+//! 10,000 services with 65,000 backends, each of both families, beside a flow table for 10,000,000 flows, in the
+//! kernel. There are so many rings that they are halved several times to fit.
 #![cfg(feature = "root")]
 #![expect(
     clippy::indexing_slicing,
@@ -21,7 +22,8 @@ const FIRST_PORT: u16 = 10_000;
 const SERVICES: u16 = 10_000;
 const BACKENDS: u16 = 65_000;
 /// Those of the services, in turn.
-const SCHEDULERS: [&str; 4] = ["rr", "wlc", "random", "wrr"];
+const SCHEDULERS: [&str; 7] = ["rr", "maglev", "wlc", "sh", "random", "wrr", "lc"];
+const MAX_FLOWS: u64 = 10_000_000;
 
 fn backends_of(service: u16) -> std::ops::Range<u16> {
     let first = |number: u16| u32::from(number) * u32::from(BACKENDS) / u32::from(SERVICES);
@@ -29,14 +31,14 @@ fn backends_of(service: u16) -> std::ops::Range<u16> {
     port(service)..port(service + 1)
 }
 
-/// All services, the last with `scheduler`.
-fn services(host: &Host, scheduler: &str) -> Settings {
+/// All services with the schedulers in turn, the last with `scheduler`.
+fn services(host: &Host, schedulers: &[&str], scheduler: &str) -> Settings {
     let mut tables = String::new();
     for number in 0..SERVICES {
         let [v4, v6] = vips(FIRST_PORT + number);
         let is_last = number == SERVICES - 1;
         let scheduler =
-            if is_last { scheduler } else { SCHEDULERS[usize::from(number) % SCHEDULERS.len()] };
+            if is_last { scheduler } else { schedulers[usize::from(number) % schedulers.len()] };
         // Writing to a string cannot fail.
         writeln!(
             tables,
@@ -50,7 +52,7 @@ fn services(host: &Host, scheduler: &str) -> Settings {
             writeln!(tables, "[[service.backend]]\n{head}\nweight = {weight}").ok();
         }
     }
-    Settings { tables, ..Settings::default() }
+    Settings { tables, datapath: format!("max_flows = {MAX_FLOWS}") }
 }
 
 /// Web servers on all backends of a service.
@@ -61,14 +63,15 @@ fn serve(world: &World, binaries: &Binaries, service: u16) -> Web {
 }
 
 #[test]
-fn ten_thousand_services_with_sixty_five_thousand_backends_are_balanced_and_reloaded() {
+fn ten_thousand_services_with_sixty_five_thousand_backends_are_balanced_and_reloaded_beside_ten_million_flows()
+ {
     let world = World::new(Arms::Two, 1).unwrap();
     let binaries = Binaries::of_this_profile().unwrap();
     let host = &world.backends[0];
     let last = SERVICES - 1;
     let webs = vec![serve(&world, &binaries, 0), serve(&world, &binaries, last)];
     let started_at = now();
-    let agent = Agent::start(&world, &binaries, &services(host, "rr")).unwrap();
+    let agent = Agent::start(&world, &binaries, &services(host, &SCHEDULERS, "rr")).unwrap();
     println!("ready after {:?}", now() - started_at);
     let log = agent.process.log();
     assert!(log.contains("ready: services: 10000, backends serving: 65000 of 65000"), "{log}");
@@ -82,7 +85,7 @@ fn ten_thousand_services_with_sixty_five_thousand_backends_are_balanced_and_relo
 
     let load = Load::start(&world.client.namespace, &all[..2]).unwrap();
     load.wait_for_more(20).unwrap();
-    stage.agent.write_config(&services(host, "maglev")).unwrap();
+    stage.agent.write_config(&services(host, &SCHEDULERS, "maglev")).unwrap();
     let reloaded_at = now();
     stage.agent.ctl_ok(&["reload"]).unwrap();
     println!("reload with another scheduler in one: {:?}", now() - reloaded_at);
@@ -93,6 +96,7 @@ fn ten_thousand_services_with_sixty_five_thousand_backends_are_balanced_and_relo
     load.wait_for_more(20).unwrap();
     assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());
     let listed_at = now();
+    assert_eq!(stage.agent.ctl_json(&["status"]).unwrap()["max_flows"], MAX_FLOWS);
     let rows = stage.agent.ctl_json(&["backend", "list"]).unwrap();
     println!("list of all backends: {:?}", now() - listed_at);
     assert_eq!(rows.as_array().map(Vec::len), Some(usize::from(BACKENDS)));

@@ -117,7 +117,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
 pub(super) fn tables() -> Tables {
     Tables {
         settings: Settings {
-            hash_key: [1, 2],
+            hash_key: [1, 2, 3, 4, 5],
             bucket_mask: 0xff,
             layout: LAYOUT_VERSION,
             ..Settings::new_zeroed()

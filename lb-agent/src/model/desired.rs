@@ -11,14 +11,17 @@ use lb_common::layout::{self, BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, Vip};
 
 use super::config::{self, Config, Forward, OnBackendDown, Service};
 use super::health::Checks;
-use super::paces::{self, Paces};
+use super::paces::Paces;
 use super::tables::{ListenerKey, NextHop};
 use members::Members;
+use room::Room;
+pub use room::{MOST_TURNS, least_turns};
 use settings::whole_ticks;
 pub use turns::Turns;
 
 mod members;
 mod ring;
+mod room;
 mod rotation;
 mod settings;
 #[cfg(test)]
@@ -84,11 +87,17 @@ pub fn desired(
     turns.begin();
     let closed = u32::from(config.datapath.manage_addresses);
     let listens = config.services.iter().flat_map(|service| &service.listen);
-    let known = Known { checks, paces, turns, next_hops };
+    let known = Known { checks, paces, turns, next_hops, halvings: 0 };
+    let services: Vec<_> =
+        config.services.iter().map(|service| (service, by_family(service, known))).collect();
+    let known = Known { halvings: halvings(&services), ..known };
     Desired {
         settings: settings::settings(&config.datapath),
         vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
-        listeners: config.services.iter().flat_map(|service| listeners(service, known)).collect(),
+        listeners: services
+            .iter()
+            .flat_map(|(service, members)| listeners(service, members, known))
+            .collect(),
         next_hops: next_hops.clone(),
     }
 }
@@ -100,15 +109,37 @@ struct Known<'a> {
     paces: &'a Paces,
     turns: &'a Turns,
     next_hops: &'a NextHops,
+    /// How often rings are halved.
+    halvings: u32,
+}
+
+/// The members of a service for IPv4 and IPv6.
+type ByFamily<'a> = [Members<'a>; 2];
+
+fn by_family<'a>(service: &'a Service, known: Known<'_>) -> ByFamily<'a> {
+    [true, false].map(|is_ipv4| Members::of(service, known, is_ipv4))
+}
+
+fn halvings(services: &[(&Service, ByFamily<'_>)]) -> u32 {
+    let mut room = Room::default();
+    for (service, members) in services {
+        for (members, is_ipv4) in members.iter().zip([true, false]) {
+            let alike = service.listen.iter().filter(|listen| listen.is_ipv4() == is_ipv4).count();
+            let weights = members.configured.iter().map(|member| member.weight).collect();
+            let (ramps, alike) = (service.slow_start.is_some(), u64::try_from(alike));
+            room.add(service.scheduler, weights, ramps, alike.unwrap_or(u64::MAX));
+        }
+    }
+    room.halvings()
 }
 
 /// The listeners of a service. Those of one family are alike.
-fn listeners(service: &Service, known: Known<'_>) -> Vec<(ListenerKey, Listener)> {
-    let [v4, v6] = [true, false].map(|is_ipv4| {
-        let members = Members::of(service, known, is_ipv4);
-        let turns = turns(service, &members, known.turns);
-        (members, turns)
-    });
+fn listeners(
+    service: &Service,
+    members: &ByFamily<'_>,
+    known: Known<'_>,
+) -> Vec<(ListenerKey, Listener)> {
+    let [v4, v6] = members.each_ref().map(|members| (members, turns(service, members, known)));
     let are_alike = v4.0.rotation().eq(v6.0.rotation());
     let first = |is_ipv4| service.listen.iter().find(|at| are_alike || at.is_ipv4() == is_ipv4);
     let listen = |&address: &SocketAddr| {
@@ -128,33 +159,11 @@ fn listeners(service: &Service, known: Known<'_>) -> Vec<(ListenerKey, Listener)
     service.listen.iter().map(listen).collect()
 }
 
-fn turns(service: &Service, members: &Members<'_>, turns: &Turns) -> Arc<[u32]> {
-    match service.scheduler {
-        config::Scheduler::SourceHash | config::Scheduler::Maglev => {
-            turns.ring(&members.configured)
-        }
-        config::Scheduler::RoundRobin
-        | config::Scheduler::WeightedRoundRobin
-        | config::Scheduler::LeastConnections
-        | config::Scheduler::WeightedLeastConnections
-        | config::Scheduler::Random => turns.cycle(&members.serving),
-    }
-}
-
-/// An upper bound of the slots that backends of these weights take. `ramps`: a weight may be a part of itself.
-pub(super) fn longest(scheduler: config::Scheduler, weights: &[u32], ramps: bool) -> u64 {
-    let serving = weights.iter().copied().filter(|weight| *weight > 0);
-    let alike = !scheduler.minds_weights();
-    let weights: Vec<u32> = serving.map(|weight| if alike { 1 } else { weight }).collect();
-    match scheduler {
-        config::Scheduler::SourceHash | config::Scheduler::Maglev => ring::size(&weights).into(),
-        config::Scheduler::RoundRobin
-        | config::Scheduler::WeightedRoundRobin
-        | config::Scheduler::LeastConnections
-        | config::Scheduler::WeightedLeastConnections
-        | config::Scheduler::Random => {
-            rotation::longest(&weights, if ramps { paces::PARTS } else { 1 })
-        }
+fn turns(service: &Service, members: &Members<'_>, known: Known<'_>) -> Arc<[u32]> {
+    if service.scheduler.is_by_hash() {
+        known.turns.ring(&members.configured, known.halvings)
+    } else {
+        known.turns.cycle(&members.serving)
     }
 }
 

@@ -4,11 +4,12 @@
 //! or what contradicts the file as it has become, is dropped when the two are merged, and named.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::config::{Backend, BackendState, Config, Service};
+use check::Around;
 
 pub mod change;
 mod check;
@@ -83,8 +84,7 @@ pub struct Merged {
 
 /// Lays the overlay over the file.
 pub fn merge(file: &Config, overlay: &Overlay) -> Merged {
-    let vips =
-        file.services.iter().flat_map(|service| &service.listen).map(SocketAddr::ip).collect();
+    let around = Around::of(file);
     let mut merged =
         Merged { config: file.clone(), overlay: Overlay::default(), dropped: Vec::new() };
     for (name, changes) in &overlay.services {
@@ -95,7 +95,7 @@ pub fn merge(file: &Config, overlay: &Overlay) -> Merged {
         };
         let file = service.clone();
         let (kept, dropped) = (ServiceOverlay::default(), Vec::new());
-        let mut layer = Layer { vips: &vips, service, kept, dropped };
+        let mut layer = Layer { around: &around, service, kept, dropped };
         layer.lay(changes);
         if let Err(reason) = check::service(layer.service) {
             *layer.service = file;
@@ -113,7 +113,7 @@ pub fn merge(file: &Config, overlay: &Overlay) -> Merged {
 
 /// One service while changes are laid over it.
 struct Layer<'a> {
-    vips: &'a BTreeSet<IpAddr>,
+    around: &'a Around,
     service: &'a mut Service,
     kept: ServiceOverlay,
     dropped: Vec<String>,
@@ -168,7 +168,7 @@ impl Layer<'_> {
             let mut backends = self.service.backends.iter();
             let place = backends.position(|backend| backend.name == before.name)?;
             let after = self.service.backends.remove(place);
-            let fits = check::backend(self.vips, self.service, &after);
+            let fits = check::backend(self.around, self.service, &after);
             self.service.backends.insert(place, after);
             fits.err().map(|reason| (index, reason))
         })
@@ -179,7 +179,7 @@ impl Layer<'_> {
             return self.drop(&added.name, "is not added: it is in the file");
         }
         let backend = Backend::from(added.clone());
-        match check::backend(self.vips, self.service, &backend) {
+        match check::backend(self.around, self.service, &backend) {
             Ok(()) => {
                 self.service.backends.push(backend);
                 self.kept.added.push(added.clone());

@@ -36,7 +36,7 @@ pub use config::{ConfigDiff, ConfigReport, ConfigText};
 pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
-pub use status::{Check, Interface, Status, VerdictCount};
+pub use status::{Check, FlowMove, Interface, Status, VerdictCount};
 pub use sync::{SyncLink, SyncPeer, SyncRefusals, SyncStatus};
 
 /// What went wrong, for a person.

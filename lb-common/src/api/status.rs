@@ -30,8 +30,20 @@ pub struct Status {
     pub flows: u64,
     /// Most flows that the table is made for.
     pub max_flows: u64,
+    /// The move of flows to a table of another size, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub flow_move: Option<FlowMove>,
     /// What an operator should look at, a sentence each; empty when all is well.
     pub warnings: Vec<String>,
+}
+
+/// How far the flows have moved to a table of another size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowMove {
+    /// Cells that the last sweep found in the old table, most of which it has moved.
+    pub cells_left: u64,
+    /// Cells in both tables.
+    pub cells: u64,
 }
 
 /// An interface with our program.

@@ -1,6 +1,6 @@
 //! The page of `status`, and the list of `doctor`.
 
-use lb_common::api::{Check, Interface, Status};
+use lb_common::api::{Check, FlowMove, Interface, Status};
 
 use super::table::{Column, Tone, Word, pairs, table};
 use super::units::{count, share, span};
@@ -53,7 +53,12 @@ fn interfaces(interfaces: &[Interface], look: Look) -> String {
 
 fn flows(status: &Status) -> String {
     let used = share(status.flows, status.max_flows);
-    format!("{} of {} ({used})", status.flows, status.max_flows)
+    let moving = status.flow_move.map_or_else(String::new, |moving| {
+        let FlowMove { cells_left, cells } = moving;
+        let moved = share(cells.saturating_sub(cells_left), cells);
+        format!(", moving to a table of this size: {moved} done")
+    });
+    format!("{} of {} ({used}){moving}", status.flows, status.max_flows)
 }
 
 /// A line per check, then the remedies, then the sum.
@@ -96,8 +101,16 @@ mod tests {
             backends_serving: 4,
             flows: 2048,
             max_flows: 1_048_576,
+            flow_move: None,
             warnings: vec!["backend shop/web2 is down".into()],
         }
+    }
+
+    #[test]
+    fn a_move_to_another_flow_table_is_shown_with_how_far_it_has_come() {
+        let flow_move = Some(FlowMove { cells_left: 250, cells: 1_000 });
+        let page = page(&Status { flow_move, ..lb1() }, Look::default());
+        assert!(page.contains("(0.1 %), moving to a table of this size: 75.0 % done\n"), "{page}");
     }
 
     #[test]

@@ -87,6 +87,27 @@ fn fragments_of_a_reply_reach_the_client_from_the_vip() {
 }
 
 #[test]
+fn all_fragments_of_a_reply_are_dropped_by_name_where_none_is_followed() {
+    for cast in FAMILIES {
+        for protocol in PROTOCOLS {
+            for forward in [Forward::Nat, Forward::FullNat] {
+                let mut world = World::by(cast, protocol, forward);
+                world.tables.settings.follow_fragments = 0;
+                world.begin(cast.client);
+                let is_full = forward == Forward::FullNat;
+                let seen = if is_full { nat_source(cast, FIRST_PORT) } else { cast.client };
+                let (first, later) = split(&answer(protocol, cast.backends[0], seen), protocol);
+                for packet in [first].iter().chain(&later) {
+                    world.tables.litter(0xa5);
+                    let sent = world.back(packet);
+                    assert_eq!((sent.verdict, sent.exit), (Verdict::Fragment, Exit::Drop));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn fragments_of_another_packet_or_a_forgotten_one_follow_nothing() {
     for cast in FAMILIES {
         for forward in WAYS {

@@ -54,19 +54,37 @@ fn with_a_single_backend_the_second_flow_is_refused_and_the_first_goes_on() {
     }
 }
 
+/// Two VIPs, and a client whose port the first server knows through the first VIP. Returns the second listener,
+/// four backends of it that are that server, and one that is another.
+fn four_taken_and_one_free(cast: Cast) -> (World, u32, [u32; 4], u32) {
+    let mut world = World::new(cast, TCP);
+    world.tables.set_slots(world.listener, &world.backends[..1]);
+    world.begin(cast.client);
+    let (listener, ids) = world.add_other_vip(2);
+    let more = [(); 3].map(|()| world.add_backend(listener, 0, BACK));
+    (world, listener, [ids[0], more[0], more[1], more[2]], ids[1])
+}
+
+#[test]
+fn another_backend_is_tried_however_many_slots_the_first_one_has() {
+    for cast in FAMILIES {
+        let (mut world, listener, [taken, ..], free) = four_taken_and_one_free(cast);
+        let slots = [vec![taken; 31], vec![free]].concat();
+        world.tables.set_slots(listener, &slots);
+        let sent = world.front(&tcp(cast.client, cast.other_vip).syn());
+        assert_eq!((sent.verdict, sent.backend()), (Verdict::ToBackend, 1));
+    }
+}
+
 #[test]
 fn at_most_four_backends_are_tried() {
     for cast in FAMILIES {
-        let mut world = World::new(cast, TCP);
-        world.tables.set_slots(world.listener, &world.backends[..1]);
-        world.begin(cast.client);
-        let (listener, ids) = world.add_other_vip(2);
-        let [same, free] = [ids[0], ids[1]];
-        world.tables.set_slots(listener, &[same, same, same, same, free]);
+        let (mut world, listener, [a, b, c, d], free) = four_taken_and_one_free(cast);
         let second = tcp(cast.client, cast.other_vip).syn();
+        world.tables.set_slots(listener, &[a, a, b, c, c, d, free]);
         assert_eq!(world.front(&second).verdict, Verdict::ReplyConflict);
-        world.tables.set_slots(listener, &[free, same, same, same, free]);
         // The cursor stands at the second slot.
+        world.tables.set_slots(listener, &[a, b, c, c, b, free, d]);
         assert_eq!(world.front(&second).verdict, Verdict::ToBackend);
     }
 }

@@ -6,7 +6,7 @@ use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{CELLS_PER_BUCKET, Detail, endpoint};
 use lb_common::verdict::Verdict;
 use lb_ebpf::flow::{Flows, Tuple};
-use lb_ebpf::host::{HostTables, NextHop};
+use lb_ebpf::host::{HostTables, NextHop, hash_key};
 use lb_ebpf::v4::V4 as Ipv4;
 use proptest::prelude::*;
 
@@ -168,7 +168,7 @@ fn hash(source: SocketAddr, destination: SocketAddr, protocol: u8) -> u64 {
         (endpoint(source), endpoint(destination));
     let (source, destination) = (source[0], destination[0]);
     let tuple = Tuple::<Ipv4> { source, destination, source_port, destination_port, protocol };
-    tuple.hash(&HASH_KEY)
+    tuple.hash(&hash_key(HASH_KEY))
 }
 
 /// Where a flow's first cell would be, and its tag.

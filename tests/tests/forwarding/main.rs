@@ -5,6 +5,7 @@
 mod direct;
 mod fragments;
 mod full_nat;
+mod jumbo;
 mod path_mtu;
 mod tunnels;
 

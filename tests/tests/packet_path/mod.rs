@@ -41,7 +41,8 @@ pub struct PacketPath {
     pub cursors: Array<MapData, Cursor>,
     pub flows: Array<MapData, Bucket>,
     pub details: Array<MapData, Detail>,
-    pub interfaces: HashMap<MapData, u32, Interface>,
+    pub interfaces: Array<MapData, Interface>,
+    pub filter: Array<MapData, u64>,
     pub verdicts: PerCpuArray<MapData, Count>,
     pub listener_traffic: PerCpuArray<MapData, Traffic>,
     pub backend_traffic: PerCpuArray<MapData, Traffic>,
@@ -85,6 +86,7 @@ impl PacketPath {
             flows: take(&mut loaded, map::FLOWS),
             details: take(&mut loaded, map::DETAILS),
             interfaces: take(&mut loaded, map::INTERFACES),
+            filter: take(&mut loaded, map::FILTER),
             verdicts: take(&mut loaded, map::VERDICTS),
             listener_traffic: take(&mut loaded, map::LISTENER_TRAFFIC),
             backend_traffic: take(&mut loaded, map::BACKEND_TRAFFIC),
@@ -111,8 +113,12 @@ impl PacketPath {
         for (key, id) in &tables.listener_ids_v6 {
             self.listeners_v6.insert(key, id, 0).unwrap();
         }
+        for (word, bits) in tables.marks() {
+            let others = self.filter.get(&word, 0).unwrap();
+            self.filter.set(word, others | bits, 0).unwrap();
+        }
         for (index, interface) in &tables.interfaces {
-            self.interfaces.insert(index, interface, 0).unwrap();
+            self.interfaces.set(Interface::place(*index, 0), interface, 0).unwrap();
         }
         for (index, slot) in (0..).zip(&tables.slots) {
             self.slots.set(index, slot, 0).unwrap();

@@ -10,8 +10,13 @@ use aya::programs::{Xdp, loaded_programs};
 
 use super::error::{DatapathError, Result, Source};
 use super::pins::{Pins, pin_error, remove, rename};
+use crate::io::causes::with_causes;
 use crate::io::netlink::{Attached, Link, links};
 use crate::model::config::XdpMode;
+
+/// An MTU up to which the frames of most drivers lie in one page, as the packet path needs them in native mode:
+/// 4,096 bytes less headroom, link headers and the kernel's notes. A veth takes 3,506 on its other end.
+pub const FITS_A_PAGE: u32 = 3_400;
 
 /// An interface that will run the program.
 #[derive(Debug)]
@@ -152,16 +157,24 @@ fn attach(program: &mut Xdp, link: &Link, mode: XdpMode) -> Result<FdLink> {
     if mode != XdpMode::Generic {
         match attach_in(program, link.index, Mode::Driver) {
             Ok(attached) => return Ok(attached),
-            Err(source) if mode == XdpMode::Native => {
-                return Err(attach_error(interface, "native", source));
-            }
-            Err(error) => {
+            Err(source) if mode == XdpMode::Native => return Err(refused(link, source)),
+            Err(source) => {
+                let error = with_causes(&refused(link, source));
                 tracing::warn!(%interface, error, "native mode is refused, trying generic");
             }
         }
     }
     attach_in(program, link.index, Mode::Skb)
         .map_err(|source| attach_error(interface, "generic", source))
+}
+
+/// Why a driver refuses: drivers that are asked for longer frames than fit into a page say so by any error.
+fn refused(link: &Link, source: Source) -> DatapathError {
+    let interface = link.name.clone();
+    match link.mtu {
+        Some(mtu) if mtu > FITS_A_PAGE => DatapathError::Jumbo { interface, mtu, source },
+        _ => attach_error(&interface, "native", source),
+    }
 }
 
 fn attach_in(program: &mut Xdp, index: u32, mode: Mode) -> Result<FdLink, Source> {

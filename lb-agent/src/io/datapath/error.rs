@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::attach::FITS_A_PAGE;
+
 /// An error below, whatever library it comes from.
 pub(super) type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -128,6 +130,20 @@ pub enum DatapathError {
         /// Why not.
         source: Source,
     },
+    /// Frames may be longer than a page.
+    #[error(
+        "attach to {interface} in native mode: its MTU is {mtu}, and frames must fit into one page; \
+         `ip link set dev {interface} mtu {FITS_A_PAGE}` is small enough (of a veth, on both ends), and \
+         generic mode takes longer frames at a cost"
+    )]
+    Jumbo {
+        /// The interface.
+        interface: String,
+        /// Bytes of its longest packet.
+        mtu: u32,
+        /// What the driver says.
+        source: Source,
+    },
     /// The kernel refused the program of a backend for what goes out.
     #[error(
         "attach to what leaves {interface}; `--mss off` does without, and leaves the MSS as it is"
@@ -155,7 +171,7 @@ pub enum DatapathError {
         source: Source,
     },
     /// The system gave no random numbers.
-    #[error("draw the key of the flow hash from /dev/random")]
+    #[error("draw from /dev/random")]
     Random(#[source] io::Error),
 }
 

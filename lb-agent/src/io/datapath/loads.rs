@@ -26,7 +26,8 @@ pub(super) fn changes(loads: &[AtomicU64]) -> Vec<u64> {
 /// Has every backend's load be what was counted, and what the packet path adds to it from now on.
 ///
 /// `before` are the changes when the count began. A count between the load of then and that of now says
-/// nothing against them: it has only missed, or met, what happened meanwhile.
+/// nothing against them: it has only missed, or met, what happened meanwhile. So a load is exact after a count
+/// in which nothing happened, and else off by at most twice the flows that began and ended during the last one.
 pub(super) fn set_loads(loads: &[AtomicU64], before: &[u64], counted: &BTreeMap<u32, u64>) {
     let mut counted = counted.iter().peekable();
     for ((id, load), before) in (0..).zip(loads.chunks_exact(LOAD_WORDS)).zip(before) {
@@ -75,7 +76,82 @@ impl Maps {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// One backend's cells while they are counted, and its load.
+    struct Counted {
+        cells: [bool; CELLS],
+        load: [AtomicU64; LOAD_WORDS],
+    }
+
+    /// What happens to a cell: its flow begins, ends, or ends without anybody hearing of it.
+    #[derive(Clone, Copy, Debug)]
+    enum Change {
+        Begins,
+        Ends,
+        Expires,
+    }
+
+    const CELLS: usize = 40;
+
+    impl Counted {
+        /// Whether anything has changed.
+        fn change(&mut self, cell: usize, change: Change) -> bool {
+            let begins = matches!(change, Change::Begins);
+            if self.cells[cell] == begins {
+                return false;
+            }
+            self.cells[cell] = begins;
+            match change {
+                Change::Begins => self.load[CHANGE_WORD].fetch_add(1, Ordering::Relaxed),
+                Change::Ends => self.load[CHANGE_WORD].fetch_sub(1, Ordering::Relaxed),
+                Change::Expires => 0,
+            };
+            true
+        }
+
+        /// Counts cell by cell while all this happens, each before a cell is looked at; returns how much did.
+        fn sweep(&mut self, changes: &[(usize, usize, Change)]) -> u64 {
+            let before = super::changes(&self.load);
+            let (mut counted, mut n_changes) = (0, 0);
+            for at in 0..CELLS {
+                for (_, cell, change) in changes.iter().filter(|(when, ..)| *when == at) {
+                    n_changes += u64::from(self.change(*cell, *change));
+                }
+                counted += u64::from(self.cells[at]);
+            }
+            set_loads(&self.load, &before, &BTreeMap::from([(0, counted)]));
+            n_changes
+        }
+
+        fn error(&self) -> u64 {
+            let live = self.cells.iter().filter(|cell| **cell).count();
+            flows(&self.load)[0].abs_diff(u64::try_from(live).unwrap())
+        }
+    }
+
+    fn change() -> impl Strategy<Value = (usize, usize, Change)> {
+        let kinds = [Change::Begins, Change::Begins, Change::Ends, Change::Expires];
+        (0..CELLS, 0..CELLS, prop::sample::select(kinds.to_vec()))
+    }
+
+    proptest! {
+        #[test]
+        fn a_load_is_exact_after_a_quiet_sweep_and_never_far_off(
+            sweeps in prop::collection::vec(prop::collection::vec(change(), 0..30), 1..10),
+        ) {
+            let load = [0, 0, 0].map(AtomicU64::new);
+            let mut counted = Counted { cells: [false; CELLS], load };
+            for changes in sweeps {
+                let n_changes = counted.sweep(&changes);
+                prop_assert!(counted.error() <= 2 * n_changes, "{} of {n_changes}", counted.error());
+            }
+            counted.sweep(&[]);
+            prop_assert_eq!(counted.error(), 0);
+        }
+    }
 
     /// The flows of each backend.
     fn flows(words: &[AtomicU64]) -> Vec<u64> {

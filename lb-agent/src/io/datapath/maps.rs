@@ -6,7 +6,7 @@ use lb_common::layout::{
     Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings,
     Slot, Traffic, Vip,
 };
-use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, map};
+use lb_common::{INTERFACE_PLACES, MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, filter, map};
 
 use super::error::{OnMap, Result};
 use super::mapping::Mapping;
@@ -25,8 +25,10 @@ pub(super) struct Maps {
     pub(super) slots: Mapping,
     pub(super) loads: Mapping,
     pub(super) backends: Array<MapData, Backend>,
+    pub(super) backend_words: Mapping,
+    pub(super) filter: Mapping,
     pub(super) cursors: Array<MapData, Cursor>,
-    pub(super) interfaces: HashMap<MapData, u32, Interface>,
+    pub(super) interfaces: Mapping,
     pub(super) verdicts: PerCpuArray<MapData, Count>,
     pub(super) listener_traffic: PerCpuArray<MapData, Traffic>,
     pub(super) backend_traffic: PerCpuArray<MapData, Traffic>,
@@ -46,8 +48,10 @@ impl Maps {
             slots: words::<Slot>(pins, map::SLOTS, MAX_SLOTS)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             backends: open(pins, map::BACKENDS)?,
+            backend_words: words::<Backend>(pins, map::BACKENDS, MAX_BACKENDS)?,
+            filter: words::<u64>(pins, map::FILTER, filter::WORDS)?,
             cursors: open(pins, map::CURSORS)?,
-            interfaces: open(pins, map::INTERFACES)?,
+            interfaces: words::<Interface>(pins, map::INTERFACES, INTERFACE_PLACES)?,
             verdicts: open(pins, map::VERDICTS)?,
             listener_traffic: open(pins, map::LISTENER_TRAFFIC)?,
             backend_traffic: open(pins, map::BACKEND_TRAFFIC)?,

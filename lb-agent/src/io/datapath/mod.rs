@@ -10,8 +10,10 @@ mod clamp;
 mod counters;
 mod decap;
 mod error;
+mod filter;
 mod flow_table;
 mod follow;
+mod interfaces;
 mod loads;
 mod lock;
 mod mapping;
@@ -22,6 +24,7 @@ mod prepare;
 mod program;
 mod replica;
 mod resize;
+mod settings;
 mod shape;
 mod stages;
 mod sweep;
@@ -33,7 +36,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_common::api;
+use lb_common::layout::HashKey;
 
+pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
 pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
@@ -98,7 +103,7 @@ impl Datapath {
     pub fn open_with_key(
         config: &config::Datapath,
         object: &[u8],
-        hash_key: Option<[u64; 2]>,
+        hash_key: Option<HashKey>,
     ) -> Result<Self> {
         let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
@@ -123,7 +128,7 @@ impl Datapath {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        (targets, hash_key): (Vec<Target>, Option<[u64; 2]>),
+        (targets, hash_key): (Vec<Target>, Option<HashKey>),
     ) -> Result<Self> {
         let wanted = Geometry::for_flows(config.max_flows)?;
         let other = recover(pins)?.then(|| pins.next());
@@ -135,11 +140,12 @@ impl Datapath {
         let flows = Arc::new(FlowTable::open(pins, None)?);
         maps.prepare(geometry, hash_key)?;
         maps.mark_all_takers();
+        maps.settle_filter()?;
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
         let running = verified.attach(targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
-        maps.keep_interfaces(&attached)?;
+        maps.keep_interfaces(&attached);
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
         let (pins, size, is_first) = (pins.clone(), Size::Settled, false);
         let mut opened =
@@ -157,7 +163,9 @@ impl Datapath {
 
     /// Carries out writes in their order; stops at the first that fails.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
-        self.maps.apply(writes)
+        self.maps.mark(writes);
+        self.maps.apply(writes)?;
+        self.maps.unmark(writes)
     }
 
     /// The counters of all verdicts and of these ids.

@@ -1,60 +1,31 @@
-//! What the maps must hold before the first packet: the settings, and the attached interfaces.
+//! What the maps must hold before the first packet: the settings.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 
 use aya::util::nr_cpus;
-use lb_common::layout::{Interface, Settings};
+use lb_common::layout::{HashKey, Settings};
 use lb_common::{LAYOUT_VERSION, map};
 use zerocopy::FromZeros;
 
-use super::attach::Target;
 use super::error::{DatapathError, OnMap, Result, Source};
-use super::maps::{Maps, entries};
+use super::maps::Maps;
 use super::shape::Geometry;
 
 impl Maps {
     /// Writes the settings of new maps: a hash key, and timeouts of zero until the first plan.
-    pub(super) fn prepare(&mut self, geometry: Geometry, hash_key: Option<[u64; 2]>) -> Result<()> {
+    pub(super) fn prepare(&mut self, geometry: Geometry, hash_key: Option<HashKey>) -> Result<()> {
         let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
         if settings.layout == LAYOUT_VERSION {
             return Ok(());
         }
         self.write_settings(&Settings {
-            hash_key: hash_key.map_or_else(draw_key, Ok).map_err(DatapathError::Random)?,
+            hash_key: hash_key.map_or_else(draw_key, Ok)?,
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,
             ..Settings::new_zeroed()
         })
-    }
-
-    /// Tells the packet path its own MAC addresses.
-    pub(super) fn add_interfaces(&mut self, targets: &[Target]) -> Result<()> {
-        for link in targets.iter().map(|target| &target.link) {
-            self.note_interface(link.index, link.mac.unwrap_or_default())?;
-        }
-        Ok(())
-    }
-
-    /// Tells the packet path the MAC address of an interface, where that is news.
-    pub(super) fn note_interface(&mut self, index: u32, mac: [u8; 6]) -> Result<()> {
-        let known = self.interfaces.get(&index, 0).ok();
-        if known.is_some_and(|known| known.mac == mac) {
-            return Ok(());
-        }
-        let interface = Interface { mac, reserved: [0; 2] };
-        self.interfaces.insert(index, interface, 0).on("write", map::INTERFACES)
-    }
-
-    /// Forgets all interfaces but these.
-    pub(super) fn keep_interfaces(&mut self, attached: &[u32]) -> Result<()> {
-        for (index, _) in entries(&self.interfaces, map::INTERFACES)? {
-            if !attached.contains(&index) {
-                self.interfaces.remove(&index).on("remove from", map::INTERFACES)?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -64,9 +35,13 @@ pub(super) fn cpus() -> Result<u16> {
     Ok(u16::try_from(cpus).unwrap_or(u16::MAX))
 }
 
+fn draw_key() -> Result<HashKey> {
+    Ok(zerocopy::transmute!(random::<{ size_of::<HashKey>() }>()?))
+}
+
 /// `/dev/random` waits, early after a boot, until the kernel's generator is seeded.
-fn draw_key() -> io::Result<[u64; 2]> {
-    let mut bytes = [0; 16];
-    File::open("/dev/random")?.read_exact(&mut bytes)?;
-    Ok(zerocopy::transmute!(bytes))
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let read = File::open("/dev/random").and_then(|mut file| file.read_exact(&mut bytes));
+    read.map(|()| bytes).map_err(DatapathError::Random)
 }

@@ -2,15 +2,17 @@
 
 use std::fmt;
 
-use aya::maps::{MapData, ProgramArray};
+use aya::maps::{MapData, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_common::map;
+use lb_ebpf::family::mix;
 
 use super::attach::{Target, attach_all};
 use super::backends::wait_for_packets;
-use super::error::{DatapathError, Result};
+use super::error::{DatapathError, OnMap, Result};
 use super::pins::Pins;
+use super::prepare::{cpus, random};
 use super::shape::Geometry;
 use super::stages::{self, set_stages};
 use crate::model::config::XdpMode;
@@ -49,6 +51,7 @@ impl Verified {
     ) -> Result<Self> {
         let mut loaded = load(object, pins, other, geometry)?;
         let stages = set_stages(&mut loaded)?;
+        scatter_sources(&mut loaded)?;
         verify(&mut loaded, PROGRAM)?;
         Ok(Self { loaded, stages })
     }
@@ -88,6 +91,19 @@ fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) ->
     loader.map_max_entries(map::FLOWS, geometry.buckets);
     loader.map_max_entries(map::DETAILS, geometry.cells);
     loader.load(object).map_err(|error| DatapathError::Load(error.into()))
+}
+
+/// Has each CPU begin anywhere with the sources of full NAT. A program that replaces another one would begin with
+/// those that the first flows of the other one have, and a restarted director with those that backends know.
+fn scatter_sources(loaded: &mut Ebpf) -> Result<()> {
+    let drawn = loaded.map_mut(map::SOURCES_DRAWN).ok_or("the object has no such map");
+    let drawn = drawn.on("find", map::SOURCES_DRAWN)?;
+    let mut drawn = PerCpuArray::<_, u64>::try_from(drawn).on("open", map::SOURCES_DRAWN)?;
+    let seed = u64::from_ne_bytes(random::<8>()?);
+    let firsts = (0..u64::from(cpus()?)).map(|cpu| mix(seed ^ cpu));
+    let firsts = PerCpuValues::try_from(firsts.collect::<Vec<_>>());
+    let firsts = firsts.on("write", map::SOURCES_DRAWN)?;
+    drawn.set(0, firsts, 0).on("write", map::SOURCES_DRAWN)
 }
 
 /// The kernel's refusal. The verifier's log may be a megabyte; its last lines say what it stopped at.

@@ -14,8 +14,8 @@ use lb_common::layout::{
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
-    LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS,
-    MAX_MARKS, MAX_SLOTS, MAX_VIPS, map,
+    INTERFACE_PLACES, LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS,
+    MAX_MARKS, MAX_SLOTS, MAX_VIPS, filter, map,
 };
 
 use super::error::{DatapathError, OnMap, Result};
@@ -139,14 +139,15 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::VIPS_V6, Shape::hash::<[u32; 4], Vip>(MAX_VIPS, NO_PREALLOC)),
         (map::LISTENERS, Shape::array::<Listener>(MAX_LISTENERS, MMAPABLE)),
         (map::SLOTS, Shape::array::<Slot>(MAX_SLOTS, MMAPABLE)),
-        (map::BACKENDS, Shape::array::<Backend>(MAX_BACKENDS, 0)),
+        (map::BACKENDS, Shape::array::<Backend>(MAX_BACKENDS, MMAPABLE)),
         (map::LOADS, Shape::array::<Load>(MAX_BACKENDS, MMAPABLE)),
         (map::AFFINITIES, Shape::lru::<AffinityKey, Affinity>(MAX_AFFINITIES)),
         (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
         (map::MARKS, Shape::array::<u64>(MAX_MARKS, MMAPABLE)),
-        (map::INTERFACES, Shape::hash::<u32, Interface>(MAX_INTERFACES, 0)),
+        (map::FILTER, Shape::array::<u64>(filter::WORDS, MMAPABLE)),
+        (map::INTERFACES, Shape::array::<Interface>(INTERFACE_PLACES, MMAPABLE)),
         (map::FRAGMENTS, Shape::lru::<FragmentKey, FragmentWay>(MAX_FRAGMENTED)),
         (map::VERDICTS, Shape::per_cpu::<Count>(MAX_VERDICTS)),
         (map::LISTENER_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_LISTENERS)),

@@ -13,6 +13,7 @@ use zerocopy::FromZeros;
 
 use super::error::{OnMap, Result, Source};
 use super::maps::Maps;
+use super::settings::steps;
 use super::tables::LISTENER_WORDS;
 use super::wire::{WireKey, listener_key, vip_key};
 use crate::model::tables::{ListenerKey, Write};
@@ -62,7 +63,11 @@ impl Maps {
     }
 
     pub(super) fn write_settings(&mut self, settings: &Settings) -> Result<()> {
-        self.settings.set(0, settings, 0).on("write", map::SETTINGS)
+        let before = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
+        for step in steps(&before, settings) {
+            self.settings.set(0, step, 0).on("write", map::SETTINGS)?;
+        }
+        Ok(())
     }
 
     fn write_slots(&mut self, base: u32, slots: &[Slot]) -> Result<()> {

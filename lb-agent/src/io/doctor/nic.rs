@@ -3,6 +3,7 @@
 use lb_common::api::Check;
 
 use super::{Interface, bad, good};
+use crate::io::datapath::FITS_A_PAGE;
 
 /// What is to be said of an interface that exists.
 pub(super) fn evaluate(interface: &Interface) -> Vec<Check> {
@@ -13,14 +14,26 @@ pub(super) fn evaluate(interface: &Interface) -> Vec<Check> {
 
 fn mode(interface: &Interface) -> Option<Check> {
     let name = format!("XDP mode {}", interface.name);
-    match interface.mode.as_deref()? {
-        "generic" => Some(bad(
+    match (interface.mode.as_deref()?, interface.mtu) {
+        ("generic", Some(mtu)) if mtu > FITS_A_PAGE => {
+            let detail = format!(
+                "generic: every packet costs a socket buffer first; its MTU is {mtu}, and in native mode \
+                 frames must fit into one page"
+            );
+            let remedy = format!(
+                "ip link set dev {} mtu {FITS_A_PAGE} and that of all on its link, then lb-agent detach \
+                 and a start",
+                interface.name
+            );
+            Some(bad(name, detail, remedy))
+        }
+        ("generic", _) => Some(bad(
             name,
             "generic: every packet costs a socket buffer first",
-            "use a NIC whose driver supports XDP; the MTU must fit one page, and on virtual machines \
-             virtio needs twice as many queues as CPUs",
+            "use a NIC whose driver supports XDP; on virtual machines virtio needs twice as many queues as \
+             CPUs",
         )),
-        mode => Some(good(name, mode)),
+        (mode, _) => Some(good(name, mode)),
     }
 }
 

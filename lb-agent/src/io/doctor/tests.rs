@@ -91,6 +91,24 @@ fn every_fault_is_found_alone_and_named() {
     }
 }
 
+#[test]
+fn a_jumbo_mtu_is_named_where_it_costs_the_native_mode() {
+    let jumbo = |f: &mut Facts| {
+        for interface in &mut f.interfaces {
+            interface.mtu = Some(9_000);
+            interface.gro = Some(false);
+        }
+    };
+    assert_eq!(wrong(jumbo), []);
+    let found = wrong(|f| {
+        jumbo(f);
+        f.interfaces[0].mode = Some("generic".into());
+        f.interfaces[1].mode = Some("generic".into());
+    });
+    assert_eq!(found[0].0, "XDP mode eth0");
+    assert!(found[0].1.starts_with("ip link set dev eth0 mtu 3400"), "{found:?}");
+}
+
 /// What is said of `name` after `change`, which is no fault.
 fn said(name: &str, change: impl FnOnce(&mut Facts)) -> String {
     let mut facts = host_in_order();

@@ -16,7 +16,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{Service, SyncStatus, TargetHealth, VerdictCount};
+use lb_common::api::{FlowMove, Service, SyncStatus, TargetHealth, VerdictCount};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -41,6 +41,10 @@ pub struct Snapshot {
     pub flows: u64,
     /// Most flows that the table is made for.
     pub max_flows: u64,
+    /// Whether flows are being moved to a table of another size.
+    pub is_moving: bool,
+    /// How far they have moved, where that is known.
+    pub flow_move: Option<FlowMove>,
     /// Configurations taken and refused since the agent started.
     pub reloads: Reloads,
     /// How replication stands, if there is any.

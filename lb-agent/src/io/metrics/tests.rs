@@ -103,6 +103,8 @@ fn world() -> Snapshot {
         health_changes: 2,
         flows: 3,
         max_flows: 1_048_576,
+        is_moving: true,
+        flow_move: Some(FlowMove { cells_left: 250, cells: 1_000 }),
         reloads: Reloads { succeeded: 4, failed: 1, last_succeeded: false },
         sync: Some(sync()),
     }
@@ -168,6 +170,9 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         "lb_health_changes_total 2",
         "lb_flow_table_flows 3.0",
         "lb_flow_table_limit 1048576.0",
+        "lb_flow_table_moving 1.0",
+        "lb_flow_table_move_left_cells 250.0",
+        "lb_flow_table_move_cells 1000.0",
         r#"lb_config_reloads_total{result="success"} 4"#,
         r#"lb_config_reloads_total{result="failure"} 1"#,
         "lb_config_last_reload_success 0.0",
@@ -199,7 +204,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 28);
+    assert_eq!(families.len(), 31);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use lb_common::api::{Backend, Health, Service, Traffic};
+use lb_common::api::{Backend, FlowMove, Health, Service, Traffic};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
@@ -248,6 +248,7 @@ impl Snapshot {
         )?;
         let limit = one(whole(self.max_flows));
         families.family("lb_flow_table_limit", "Flows that the flow table is made for", limit)?;
+        self.encode_move(families)?;
         let reloads = [("success", self.reloads.succeeded), ("failure", self.reloads.failed)]
             .map(|(result, n)| count(vec![("result", result)], n));
         families.family("lb_config_reloads", "Configurations read again or applied", reloads)?;
@@ -256,5 +257,17 @@ impl Snapshot {
         families.family("lb_config_last_reload_success", help, last)?;
         let version = [gauge(vec![("version", env!("CARGO_PKG_VERSION"))], 1.0)];
         families.family("lb_build_info", "Version of the agent", version)
+    }
+    fn encode_move(&self, families: &mut Families<'_>) -> fmt::Result {
+        let is_moving = [gauge(Vec::new(), yes(self.is_moving))];
+        let help = "Whether flows are being moved to a flow table of another size";
+        families.family("lb_flow_table_moving", help, is_moving)?;
+        let cells = |value: fn(FlowMove) -> u64| {
+            self.flow_move.map(|it| gauge(Vec::new(), whole(value(it)))).into_iter()
+        };
+        let help = "Cells that the last sweep found in the old flow table, while flows are moved";
+        families.family("lb_flow_table_move_left_cells", help, cells(|it| it.cells_left))?;
+        let help = "Cells in both flow tables, while flows are moved";
+        families.family("lb_flow_table_move_cells", help, cells(|it| it.cells))
     }
 }

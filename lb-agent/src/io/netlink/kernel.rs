@@ -20,7 +20,7 @@ use rtnetlink::{new_connection, new_multicast_connection};
 use tokio::time::timeout;
 
 use super::link::parse_link;
-use super::neighbour::{Key, Neighbour, View, parse_neighbour, parse_route};
+use super::neighbour::{Key, Neighbour, Route, View, parse_neighbour, parse_route};
 
 /// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -87,8 +87,8 @@ impl Kernel {
         }
     }
 
-    /// The neighbour that packets to an address go to, if there is a route.
-    pub(super) async fn route(&self, address: IpAddr) -> Result<Option<Key>, NoAnswer> {
+    /// The route to an address, if there is one.
+    pub(super) async fn route(&self, address: IpAddr) -> Result<Option<Route>, NoAnswer> {
         let mut routes = self.handle.route().get(route_to(address)).execute();
         match timeout(PATIENCE, routes.try_next()).await? {
             Ok(route) => Ok(route.and_then(|route| parse_route(address, &route))),

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::kernel::{Kernel, News, NoAnswer};
-use super::neighbour::{Hop, Key, Neighbour, View};
+use super::neighbour::{Hop, Key, Neighbour, Route, View};
 use crate::model::tables::{NextHop, Way};
 
 /// Events that come within this time of each other are answered together.
@@ -71,8 +71,8 @@ struct Task {
     changes: Changes,
     /// Ways in use before this task, for addresses that nothing was told of yet.
     known: BTreeMap<IpAddr, NextHop>,
-    /// The neighbour that each address is reached through.
-    routes: BTreeMap<IpAddr, Key>,
+    /// How each address is reached.
+    routes: BTreeMap<IpAddr, Route>,
     /// The last ways that were not lost since.
     hops: BTreeMap<IpAddr, Hop>,
     /// What was told.
@@ -151,7 +151,7 @@ impl Task {
     async fn note(&mut self, news: News) -> bool {
         match news {
             News::Neighbour(key, state) => {
-                let ours = self.routes.values().any(|used| *used == key);
+                let ours = self.routes.values().any(|used| used.neighbour == key);
                 match state {
                     Some(Neighbour::Failed) if ours => {
                         self.lost.insert(key);
@@ -198,7 +198,7 @@ impl Task {
                 Some(Way::Elsewhere(_)) => false,
                 Some(Way::Asked | Way::None) | None => true,
             })
-            .map(|(_, key)| *key)
+            .map(|(_, route)| route.neighbour)
             .collect();
         for key in keys {
             self.ask_for(key).await;
@@ -231,8 +231,8 @@ impl Task {
     async fn read(&mut self, addresses: &BTreeSet<IpAddr>) -> Result<View, NoAnswer> {
         let mut routes = BTreeMap::new();
         for address in addresses {
-            if let Some(key) = self.kernel.route(*address).await? {
-                routes.insert(*address, key);
+            if let Some(route) = self.kernel.route(*address).await? {
+                routes.insert(*address, route);
             }
         }
         let mut view = self.kernel.view(&self.interfaces).await?;
@@ -241,9 +241,9 @@ impl Task {
         let unknown: BTreeSet<Key> = self
             .routes
             .values()
+            .map(|route| route.neighbour)
             .filter(|(index, _)| view.interfaces.contains_key(index))
-            .filter(|key| !view.neighbours.contains_key(*key))
-            .copied()
+            .filter(|key| !view.neighbours.contains_key(key))
             .collect();
         for key in unknown {
             self.ask_for(key).await;
@@ -255,14 +255,15 @@ impl Task {
         self.hops.retain(|address, _| addresses.contains(address));
         self.told.retain(|address, _| addresses.contains(address));
         for address in addresses {
-            let key = self.routes.get(address).copied();
+            let route = self.routes.get(address).copied();
             // Which neighbour a known way led to was not kept, but its interface was.
             let known = self.known.remove(address);
-            let known = key.zip(known).filter(|(key, hop)| key.0 == hop.interface);
+            let known = route.map(|route| route.neighbour).zip(known);
+            let known = known.filter(|(key, hop)| key.0 == hop.interface);
             let last = self.hops.remove(address).or(known);
-            let way = key.map_or(Way::None, |key| view.way(key, last));
-            if let (Some(key), Way::Known(hop)) = (key, &way) {
-                self.hops.insert(*address, (key, *hop));
+            let way = route.map_or(Way::None, |route| view.way(route, last));
+            if let (Some(route), Way::Known(hop)) = (route, &way) {
+                self.hops.insert(*address, (route.neighbour, *hop));
             }
             let told = self.told.get(address);
             // A neighbour that has failed is asked for every second, which is no news.

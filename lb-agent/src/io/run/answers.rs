@@ -68,6 +68,7 @@ impl Runtime {
             backends_serving: summary.backends_serving,
             flows: self.flows.total,
             max_flows: config.datapath.max_flows.into(),
+            flow_move: self.flow_move(),
         })
     }
 
@@ -145,6 +146,8 @@ impl Runtime {
             health_changes: self.agent.checks().n_changes(),
             flows: self.flows.total,
             max_flows: self.agent.config().datapath.max_flows.into(),
+            is_moving: self.datapath.is_moving(),
+            flow_move: self.flow_move(),
             reloads: self.reloads,
             sync: self.sync_status(),
         })

@@ -1,5 +1,7 @@
 //! The size of the flow table follows the configuration, while packets pass.
 
+use lb_common::api::FlowMove;
+
 use super::faults::Act;
 use super::packet_log;
 use super::runtime::Runtime;
@@ -58,6 +60,12 @@ impl Runtime {
         packet_log::forward(&self.datapath);
         self.publish();
         self.write_anew().await;
+    }
+
+    /// How far a move has come; `None`: there is none, or no sweep has looked at all of it yet.
+    pub(super) fn flow_move(&self) -> Option<FlowMove> {
+        let cells_left = self.flows.old.filter(|_| self.datapath.is_moving())?;
+        Some(FlowMove { cells_left, cells: self.flows.cells.values().sum() })
     }
 
     /// What is to be said of a move under way.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use hkdf::Hkdf;
+use lb_common::layout::HashKey;
 use sha2::Sha256;
 
 /// Fewest bytes of a key: as many as the keys have that are derived from it.
@@ -49,7 +50,7 @@ pub struct Keys {
     /// Of the connections between directors.
     pub(super) connections: [u8; 32],
     /// Of the flow hash, so that all directors choose alike where the choice is by hash.
-    pub flow_hash: [u64; 2],
+    pub flow_hash: HashKey,
 }
 
 impl Keys {
@@ -70,7 +71,7 @@ impl Keys {
     /// Each key is derived under a name of its own (RFC 5869).
     fn of(key: &[u8]) -> Self {
         let source = Hkdf::<Sha256>::new(None, key);
-        let (mut connections, mut flow_hash) = ([0; 32], [0; 16]);
+        let (mut connections, mut flow_hash) = ([0; 32], [0; size_of::<HashKey>()]);
         // It fails only where more than 8,160 bytes are asked for.
         source.expand(b"sluice sync connections 1", &mut connections).ok();
         source.expand(b"sluice sync flow hash 1", &mut flow_hash).ok();
@@ -106,8 +107,8 @@ mod tests {
             .map(|text| read_with(text, 0o640).unwrap());
         assert_eq!((a.connections, a.flow_hash), (c.connections, c.flow_hash));
         assert!(a.connections != b.connections && a.flow_hash != b.flow_hash);
-        let flow_hash: [u8; 16] = zerocopy::transmute!(a.flow_hash);
-        assert_ne!(a.connections[..16], flow_hash);
+        let flow_hash: [u8; size_of::<HashKey>()] = zerocopy::transmute!(a.flow_hash);
+        assert_ne!(a.connections[..], flow_hash[..32]);
     }
 
     #[test]

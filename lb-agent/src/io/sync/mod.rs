@@ -19,6 +19,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
+use lb_common::layout::HashKey;
+
 pub use key::{KeyError, Keys};
 pub use shared::Directory;
 
@@ -28,7 +30,7 @@ use shared::Shared;
 /// The replication of this director; its threads live as long as the process.
 pub struct Replication {
     shared: Arc<Shared>,
-    flow_hash: [u64; 2],
+    flow_hash: HashKey,
 }
 
 /// What has been opened for it before anything was changed.
@@ -89,7 +91,7 @@ impl Replication {
     }
 
     /// What is to be said where the flow hash of the tables has another key than the one of the key file.
-    pub fn key_notice(&self, hash_key: [u64; 2]) -> Option<String> {
+    pub fn key_notice(&self, hash_key: HashKey) -> Option<String> {
         (hash_key != self.flow_hash).then(|| {
             "the flow table was made before [sync] had its key: a connection that only the other director knew \
              may be sent to another backend by hash; stop lb-agent, `lb-agent detach` (open flows end), start"

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS};
+use lb_common::{MAX_BACKENDS, MAX_LISTENERS};
 
 use super::Protocol;
 use super::address::family;
 use super::problem::{Fault, Report, Span};
 use super::reader::Located;
 use super::service::{BackendDraft, Draft};
+use crate::model::desired::MOST_TURNS;
 
 /// Checks the services of a file against each other, and each service's backends.
 pub(super) fn check(report: &Report, services: &[Draft]) {
@@ -137,12 +138,28 @@ fn no_vip_as_backend(report: &Report, services: &[Draft]) {
     }
 }
 
+const FEWER: &str = "remove services or backends, or share them between several directors";
+const LIGHTER: &str = "give weights that have a greater common divisor, remove services or backends, or share them \
+                       between several directors";
+
+/// What the rotations of all listeners take at least.
+fn turns_of_all(services: &[Draft]) -> u64 {
+    let of_service = |service: &Draft| {
+        let families = [true, false].into_iter().map(|is_ipv4| {
+            let listens = service.listen.items.iter();
+            let alike = listens.filter(|listen| listen.value.is_ipv4() == is_ipv4).count();
+            u64::try_from(alike).unwrap_or(u64::MAX).saturating_mul(service.in_family(is_ipv4).1)
+        });
+        families.sum::<u64>()
+    };
+    services.iter().map(of_service).sum()
+}
+
 /// The number of VIPs is not counted: no more of them fit than listeners.
 fn within_limits(report: &Report, services: &[Draft]) {
     let mut room_listeners = usize::try_from(MAX_LISTENERS).unwrap_or(usize::MAX);
     let mut room_backends = usize::try_from(MAX_BACKENDS).unwrap_or(usize::MAX);
-    // A rotation that changes is written beside the old one.
-    let mut room_turns = u64::from(MAX_SLOTS / 2);
+    let mut room_turns = u64::from(MOST_TURNS);
     for service in services {
         let [v4, v6] = [true, false].map(|is_ipv4| service.in_family(is_ipv4));
         for Located { value, span } in &service.listen.items {
@@ -150,17 +167,21 @@ fn within_limits(report: &Report, services: &[Draft]) {
             let listeners = room_listeners.checked_sub(1);
             let backends = room_backends.checked_sub(n_backends);
             let turns = room_turns.checked_sub(n_turns);
-            let full = match (listeners, backends, turns) {
+            let (full, help) = match (listeners, backends, turns) {
                 (Some(listeners), Some(backends), Some(turns)) => {
                     (room_listeners, room_backends, room_turns) = (listeners, backends, turns);
                     continue;
                 }
-                (None, ..) => format!("{MAX_LISTENERS} listen addresses"),
-                (_, None, _) => format!("{MAX_BACKENDS} backends over all listen addresses"),
-                (.., None) => format!("{} turns in all rotations", MAX_SLOTS / 2),
+                (None, ..) => (format!("{MAX_LISTENERS} listen addresses"), FEWER),
+                (_, None, _) => {
+                    (format!("{MAX_BACKENDS} backends over all listen addresses"), FEWER)
+                }
+                (.., None) => {
+                    let sum = turns_of_all(services);
+                    (format!("{MOST_TURNS} turns in all rotations ({sum} here)"), LIGHTER)
+                }
             };
             let message = format!("more than {full} do not fit into the kernel's tables");
-            let help = "remove services or backends, or share them between several directors";
             report.add(Fault::new(message, help).at(span));
             return;
         }

@@ -22,6 +22,18 @@ pub enum Scheduler {
 }
 
 impl Scheduler {
+    /// Whether a hash names a slot on a ring.
+    pub fn is_by_hash(self) -> bool {
+        match self {
+            Self::SourceHash | Self::Maglev => true,
+            Self::RoundRobin
+            | Self::WeightedRoundRobin
+            | Self::LeastConnections
+            | Self::WeightedLeastConnections
+            | Self::Random => false,
+        }
+    }
+
     /// Whether a backend of twice the weight gets twice the flows.
     pub fn minds_weights(self) -> bool {
         match self {

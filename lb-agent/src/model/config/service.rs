@@ -21,7 +21,7 @@ use super::{
     Affinity, Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, MAX_WEIGHT,
     OnBackendDown, Protocol, Scheduler, Service,
 };
-use crate::model::desired::longest;
+use crate::model::desired::least_turns;
 
 /// The health checks of the file by name; `None`: it has a problem.
 pub(super) type HealthChecks = BTreeMap<String, Option<HealthCheck>>;
@@ -143,7 +143,7 @@ impl Draft {
         self.rest.as_ref().map(|rest| &rest.forward)
     }
 
-    /// The backends that can serve a VIP of the family: their number, and the slots that they may take.
+    /// The backends that can serve a VIP of the family: their number, and the slots that they take at least.
     pub(super) fn in_family(&self, is_ipv4: bool) -> (usize, u64) {
         let crosses = self.forward().is_some_and(|forward| forward.value.crosses_families());
         let has_one = |backend: &&BackendDraft| {
@@ -157,7 +157,7 @@ impl Draft {
         let rest = self.rest.as_ref();
         let scheduler = rest.map_or(Scheduler::RoundRobin, |rest| rest.scheduler);
         let ramps = rest.is_some_and(|rest| rest.slow_start.is_some());
-        (weights.len(), longest(scheduler, &weights, ramps))
+        (weights.len(), least_turns(scheduler, &weights, ramps))
     }
 
     /// The service, unless a part of it has a problem.

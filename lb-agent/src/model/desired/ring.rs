@@ -12,9 +12,9 @@ use lb_common::layout;
 use lb_ebpf::family::mix;
 
 /// The greatest primes below powers of two, and the Maglev paper's 65,537.
-const SIZES: [u32; 14] = [
-    251, 509, 1_021, 2_039, 4_093, 8_191, 16_381, 32_749, 65_537, 131_071, 262_139, 524_287,
-    1_048_573, 2_097_143,
+const SIZES: [u32; 17] = [
+    31, 61, 127, 251, 509, 1_021, 2_039, 4_093, 8_191, 16_381, 32_749, 65_537, 131_071, 262_139,
+    524_287, 1_048_573, 2_097_143,
 ];
 /// Slots that each member has at least.
 const SLOTS_EACH: u64 = 100;
@@ -25,17 +25,22 @@ const SLOTS_EACH_OF_MANY: u64 = 400;
 const MANY: u64 = 50;
 /// Beyond this size, members of little weight get fewer.
 const ENOUGH: u64 = 65_537;
+/// Slots that each member keeps, on average, where a ring is made smaller for want of room.
+const LEAST_EACH: u64 = 4;
+/// More often no ring is halved: the largest is of the least size by then.
+pub(super) const MOST_HALVINGS: u32 = 16;
 
 const FREE: u32 = u32::MAX;
 
-/// The size of a ring for members of these weights, of which some may not serve now.
-pub(super) fn size(weights: &[u32]) -> u32 {
+/// The size of a ring for members of these weights, of which some may not serve now; halved so many times.
+pub(super) fn size(weights: &[u32], halvings: u32) -> u32 {
     let weights = weights.iter().filter(|weight| **weight > 0).map(|weight| u64::from(*weight));
     let n_members = weights.clone().map(|_| 1).sum::<u64>();
     let least = weights.clone().min().unwrap_or(1);
     let for_the_least = SLOTS_EACH * weights.sum::<u64>() / least;
     let for_many = if n_members < MANY { 0 } else { SLOTS_EACH_OF_MANY * n_members };
     let wanted = (SLOTS_EACH * n_members).max(for_the_least.max(for_many).min(ENOUGH));
+    let wanted = (wanted >> halvings).max(LEAST_EACH * n_members).min(wanted);
     let fits = SIZES.into_iter().find(|size| u64::from(*size) >= wanted);
     fits.or(SIZES.last().copied()).unwrap_or(FREE)
 }

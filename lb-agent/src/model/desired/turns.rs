@@ -35,10 +35,10 @@ impl Turns {
         self.find(Key::Cycle(weights))
     }
 
-    /// A ring on which each member has the slots of its weight, as indexes of those that serve.
-    pub(super) fn ring(&self, members: &[Member]) -> Arc<[u32]> {
+    /// A ring on which each member has the slots of its weight, as indexes of those that serve; see [`ring::size`].
+    pub(super) fn ring(&self, members: &[Member], halvings: u32) -> Arc<[u32]> {
         let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
-        self.find(Key::Ring(members.to_vec(), ring::size(&weights)))
+        self.find(Key::Ring(members.to_vec(), ring::size(&weights, halvings)))
     }
 
     fn find(&self, key: Key) -> Arc<[u32]> {
@@ -64,13 +64,13 @@ mod tests {
     fn an_order_is_worked_out_again_only_after_a_round_without_it() {
         let turns = Turns::default();
         let members = [1, 2].map(|n| Member { address: v4(n), weight: 1, percent: 100 });
-        let first = turns.ring(&members);
+        let first = turns.ring(&members, 0);
         turns.begin();
-        assert!(Arc::ptr_eq(&first, &turns.ring(&members)));
-        assert!(!Arc::ptr_eq(&first, &turns.ring(&members[..1])));
+        assert!(Arc::ptr_eq(&first, &turns.ring(&members, 0)));
+        assert!(!Arc::ptr_eq(&first, &turns.ring(&members[..1], 0)));
         turns.begin();
         turns.begin();
-        let later = turns.ring(&members);
+        let later = turns.ring(&members, 0);
         assert!(!Arc::ptr_eq(&first, &later) && first == later);
     }
 }

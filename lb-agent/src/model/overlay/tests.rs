@@ -5,6 +5,7 @@ use lb_common::api::{BackendAction, BackendChange};
 use super::*;
 use crate::model::agent::Refusal;
 use crate::model::cast::{config, shop, v4, v6, web};
+use crate::model::config::Forward;
 
 fn asked(backend: &str, action: BackendAction) -> BackendChange {
     BackendChange { service: "shop".to_owned(), backend: backend.to_owned(), action }
@@ -177,6 +178,28 @@ fn a_family_that_is_listened_on_keeps_a_backend() {
         "service shop is not changed: it listens on IPv6, and no backend has an IPv6 address";
     assert_eq!(refusal, Refusal::Invalid(wanted.to_owned()));
     assert!(names(&try_changes(&file, &[delete("web1")]).unwrap()).is_empty());
+}
+
+#[test]
+fn a_tunnel_leads_to_backends_of_either_family_with_the_listen_port() {
+    let mut file = config(vec![shop(1)]);
+    file.services[0].forward = Forward::Ipip;
+    file.services[0].backends[0].address = vec![v4(1), v6(1)].into_iter().map(at_80).collect();
+    file.datapath.tunnel.sources = vec!["192.0.2.1/32".parse().unwrap()];
+    let only_v4 = Values { address: Some(vec![at_80(v4(9))]), ..Values::default() };
+    assert!(try_changes(&file, &[set("web1", only_v4)]).is_ok());
+    for (address, wanted) in [
+        (v4(9), "with ipip the port 8080 cannot differ from the listen port 80"),
+        (at_80(v6(9)), "ipip has no source of its family towards 2001:db8:1::9"),
+    ] {
+        let refusal = try_changes(&file, &[add("web4", &[address])]).unwrap_err();
+        let wanted = format!("service shop: backend web4 is not added: {wanted}");
+        assert_eq!(refusal, Refusal::Invalid(wanted));
+    }
+}
+
+fn at_80(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), 80)
 }
 
 #[test]

@@ -69,8 +69,11 @@ fn fragment() {
             let reply = answer(protocol, cast.backends[0], cast.client);
             let first = reply.clone().fragment(0, true);
             assert_verdict(&world, &first, BACK, Verdict::Fragment);
-            // It has no ports to tell the flow by.
-            assert_verdict(&world, &reply.fragment(3, false), BACK, Verdict::NotOurs);
+            // It has no ports to tell the flow by, but its first fragment had.
+            assert_verdict(&world, &reply.clone().fragment(3, false), BACK, Verdict::Fragment);
+            let mut another = reply.fragment(3, false);
+            another.destination.set_ip(cast.router);
+            assert_verdict(&world, &another, BACK, Verdict::NotOurs);
         }
     }
 }

@@ -197,7 +197,10 @@ fn what_does_not_fit_into_the_maps_is_refused() {
         let backends = format!("{}\nweight = 65535\n{}\nweight = 1", backend(1), backend(2));
         format!("{}\nscheduler = 'wrr'\n{backends}", many(n))
     };
-    says(more(&uneven(128)), &["more than 2097152 turns in all rotations"]);
+    says(
+        more(&uneven(128)),
+        &["more than 2097152 turns in all rotations (2097153 here)", "common divisor"],
+    );
     valid(&more(&uneven(127)).text());
 }
 

@@ -14,7 +14,7 @@ fn members(weights: &[u32]) -> Vec<Member> {
 }
 
 fn size_of(members: &[Member]) -> u32 {
-    size(&members.iter().map(|member| member.weight).collect::<Vec<_>>())
+    size(&members.iter().map(|member| member.weight).collect::<Vec<_>>(), 0)
 }
 
 /// The server in each slot.
@@ -65,6 +65,16 @@ fn when_one_of_a_hundred_is_removed_less_than_one_percent_of_the_others_flows_mo
         let moved = moved(&before, &servers(&rest, size), gone);
         assert!(moved * 100 < before.len(), "{moved} of {} moved for {gone}", before.len());
     }
+}
+
+#[test]
+fn a_ring_is_halved_as_often_as_is_asked_for_until_each_member_has_four_slots() {
+    let sizes = |weights: &[u32]| [0, 1, 3, MOST_HALVINGS].map(|halvings| size(weights, halvings));
+    assert_eq!(sizes(&[1; 100]), [65_537, 32_749, 8_191, 509]);
+    assert_eq!(sizes(&[1, 9, 9]), [2_039, 1_021, 251, 31]);
+    assert_eq!(sizes(&[1]), [127, 61, 31, 31]);
+    let largest: Vec<u32> = vec![1; 20_000];
+    assert_eq!(size(&largest, MOST_HALVINGS), 131_071);
 }
 
 #[test]
