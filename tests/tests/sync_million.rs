@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 
@@ -48,7 +48,7 @@ const BACKENDS: [SocketAddr; 3] =
 const LOOPBACK: u32 = 1;
 const CLIENTS_SIDE: Link =
     Link { destination: [2; 6], source: [2, 0, 0, 0, 0, 9], tags: Vec::new() };
-const N_FLOWS: u32 = 200_000;
+const N_FLOWS: u32 = 1_000_000;
 
 /// One of two directors of a network namespace.
 struct Half {
@@ -71,9 +71,10 @@ fn open(director: &Director, number: u8) -> Half {
     let pins = config.pin_path.clone();
     let mut datapath = Datapath::open(&config, OBJECT).unwrap();
     // Frames of a test run come in by the loopback interface.
-    let mut interfaces: HashMap<_, u32, Interface> = map_of(&pins, map::INTERFACES);
-    let loopback = Interface { mac: CLIENTS_SIDE.destination, reserved: [0; 2] };
-    interfaces.insert(LOOPBACK, loopback, 0).unwrap();
+    let mut interfaces: Array<_, Interface> = map_of(&pins, map::INTERFACES);
+    let mac = CLIENTS_SIDE.destination;
+    let loopback = Interface { mac, reserved: [0; 2], index: LOOPBACK.into() };
+    interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
     let mut tables = HostTables::new(1024, [0; 2]);
     let listener = tables.add_listener(VIP, TCP);
     let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
