@@ -19,8 +19,6 @@ pub type Shadow = Vec<AtomicU64>;
 /// A cell that others do not know as it is.
 #[derive(Clone, Copy, Debug)]
 pub struct News {
-    /// Its index.
-    pub index: usize,
     /// What it holds.
     pub cell: Cell,
     /// The flow that it stands for.
@@ -82,7 +80,7 @@ impl FlowTable {
                 match self.detail_of(index, cell, word, settings, backend(cell.backend())) {
                     Some(detail) => {
                         told.store(cell.0, Ordering::Relaxed);
-                        tell(News { index, cell, detail });
+                        tell(News { cell, detail });
                     }
                     None => is_finished = false,
                 }

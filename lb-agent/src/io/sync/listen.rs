@@ -104,12 +104,12 @@ impl<'a> Listener<'a> {
         self.take(hello)?;
         tracing::info!("the director at {} is heard", self.peer.address.ip());
         loop {
-            let received = receiver.receive();
+            let next = receiver.receive();
             if self.peer.heard_by.load(Ordering::Relaxed) != self.number {
                 self.sender.end();
                 return Ok(());
             }
-            let (message, bytes) = received?;
+            let (message, bytes) = next?;
             self.peer.heard.count(0, bytes);
             self.follow()?;
             self.take(message)?;

@@ -60,10 +60,8 @@ pub enum Broken {
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
-            _ => Self::Connection(error),
-        }
+        let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        if is_late { Self::Silent } else { Self::Connection(error) }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, park_timeout};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use lb_common::cell::State;
 use lb_common::layout::Settings;
 
@@ -67,7 +68,9 @@ struct Teller<'a> {
     sender: Sender,
     directory: Arc<Directory>,
     settings: Settings,
-    interfaces: Vec<(u8, u32)>,
+    /// Indexes and networks.
+    interfaces: Vec<(u32, Vec<IpNet>)>,
+    servers: Vec<(u32, Server)>,
     records: Vec<Record>,
     /// Where the look through the whole table has come to.
     round: usize,
@@ -89,8 +92,8 @@ impl<'a> Teller<'a> {
         let is_open = Arc::new(AtomicBool::new(true));
         let directory = shared.directory();
         let settings = directory.table.settings()?;
-        let (interfaces, records, unfinished) = (Vec::new(), Vec::new(), Vec::new());
-        let round = 0;
+        let (interfaces, servers, records) = (Vec::new(), Vec::new(), Vec::new());
+        let (round, unfinished) = (0, Vec::new());
         let mut teller = Self {
             shared,
             peer,
@@ -98,6 +101,7 @@ impl<'a> Teller<'a> {
             directory,
             settings,
             interfaces,
+            servers,
             records,
             round,
             unfinished,
@@ -139,33 +143,36 @@ impl<'a> Teller<'a> {
         if Arc::ptr_eq(&before, &self.directory) {
             return Ok(());
         }
-        if before.backends != self.directory.backends {
-            self.tell_servers()?;
-        }
+        self.tell_servers()?;
         if !Arc::ptr_eq(&before.table, &self.directory.table) {
             self.peer.forget(&self.directory.table);
         }
         Ok(())
     }
 
+    /// Tells of the backends by what they are, where that is news.
     fn tell_servers(&mut self) -> Result<(), Broken> {
         let backends = self.directory.backends.iter();
         let servers: Vec<_> =
             backends.filter_map(|(id, backend)| Some((*id, Server::of(backend)?))).collect();
-        for message in Message::servers(&servers) {
-            self.sender.send(&message)?;
+        if servers != self.servers {
+            for message in Message::servers(&servers) {
+                self.sender.send(&message)?;
+            }
+            self.servers = servers;
         }
         Ok(())
     }
 
+    /// Tells of the interfaces, where that is news.
     fn tell_interfaces(&mut self) -> Result<(), Broken> {
-        let all = (1..).zip(networks(&self.shared.interfaces));
-        let (mut told, mut numbers) = (Vec::new(), Vec::new());
-        for (number, (index, networks)) in all {
-            numbers.push((number, index));
-            told.push(Interface { number, networks });
+        let interfaces = networks(&self.shared.interfaces);
+        if interfaces == self.interfaces {
+            return Ok(());
         }
-        self.interfaces = numbers;
+        let all = (1..).zip(interfaces.clone());
+        let told = all.map(|(number, (_, networks))| Interface { number, networks }).collect();
+        self.interfaces = interfaces;
         self.sender.send(&Message::Interfaces(told)).map(drop)
     }
 
@@ -177,6 +184,9 @@ impl<'a> Teller<'a> {
         let part = marks.len().div_ceil(LOOKS_PER_ROUND);
         let round = self.round..(self.round + part).min(marks.len());
         self.round = if round.end == marks.len() { 0 } else { round.end };
+        if round.start == 0 {
+            self.tell_interfaces()?;
+        }
         let before = take(&mut self.unfinished);
         for (stretch, mark) in marks.iter().enumerate() {
             let is_marked = mark.load(Ordering::Relaxed) && mark.swap(false, Ordering::Acquire);
@@ -264,10 +274,11 @@ fn hear(peer: &Peer, mut receiver: Receiver, telling: &Mutex<Telling>) {
     }
 }
 
-fn record(news: News, interfaces: &[(u8, u32)], tick: u64) -> Record {
-    let News { cell, mut detail, .. } = news;
-    let found = interfaces.iter().find(|(_, index)| *index == detail.hop_interface);
-    detail.hop_interface = found.map_or(0, |(number, _)| (*number).into());
+fn record(news: News, interfaces: &[(u32, Vec<IpNet>)], tick: u64) -> Record {
+    let News { cell, mut detail } = news;
+    let mut numbered = (1..).zip(interfaces);
+    let found = numbered.find(|(_, (index, _))| *index == detail.hop_interface);
+    detail.hop_interface = found.map_or(0, |(number, _)| number);
     // A packet may already have come in the next tick.
     let idle = cell.idle_ticks(tick.wrapping_add(1)).saturating_sub(1);
     Record {

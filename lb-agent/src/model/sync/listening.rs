@@ -9,7 +9,7 @@ use lb_ebpf::adopt::Told;
 use super::news::ticks;
 use super::record::Record;
 use super::server::Server;
-use super::wire::{Message, Wrong};
+use super::wire::{Interface, Message, Wrong};
 
 /// Most numbers of servers that a peer may name: as many as there are backend ids.
 const MAX_SERVERS: usize = 262_144;
@@ -42,6 +42,7 @@ pub struct Listening {
     unknown: BTreeSet<Server>,
     /// Interfaces here by the peer's numbers.
     interfaces: HashMap<u32, u32>,
+    theirs: Vec<Interface>,
     backends: BTreeMap<Server, (u32, u8)>,
     /// The interfaces here and their networks.
     own: Vec<(u32, Vec<IpNet>)>,
@@ -60,6 +61,7 @@ impl Listening {
             .filter_map(|(id, backend)| Some((Server::of(backend)?, (*id, backend.protocol))));
         self.backends = known.collect();
         self.own = interfaces;
+        self.match_interfaces();
         let before = std::mem::take(&mut self.unknown);
         self.match_servers();
         let is_again = before.iter().any(|server| self.backends.contains_key(server));
@@ -94,15 +96,8 @@ impl Listening {
                 self.match_servers();
             }
             Message::Interfaces(theirs) => {
-                let own = &self.own;
-                let mine = |networks: &[IpNet]| {
-                    let shares = |own: &[IpNet]| own.iter().any(|net| networks.contains(net));
-                    own.iter().find(|(_, own)| shares(own)).map(|(index, _)| *index)
-                };
-                let found = theirs.iter().filter_map(|interface| {
-                    Some((interface.number.into(), mine(&interface.networks)?))
-                });
-                self.interfaces = found.collect();
+                self.theirs = theirs;
+                self.match_interfaces();
             }
             Message::Flows(records) => return Ok(Taken::Flows(self.told(&records))),
             Message::Mark { number, is_whole } => {
@@ -113,6 +108,18 @@ impl Listening {
             Message::Seen { .. } | Message::Again => return Err(Wrong),
         }
         Ok(Taken::Nothing)
+    }
+
+    fn match_interfaces(&mut self) {
+        let mine = |networks: &[IpNet]| {
+            let shares = |own: &[IpNet]| own.iter().any(|network| networks.contains(network));
+            self.own.iter().find(|(_, own)| shares(own)).map(|(index, _)| *index)
+        };
+        let found = self
+            .theirs
+            .iter()
+            .filter_map(|interface| Some((interface.number.into(), mine(&interface.networks)?)));
+        self.interfaces = found.collect();
     }
 
     fn match_servers(&mut self) {

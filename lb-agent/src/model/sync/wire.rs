@@ -104,11 +104,15 @@ impl Message {
             }
             Self::Interfaces(interfaces) => {
                 bytes.push(INTERFACES);
-                interfaces.iter().for_each(|interface| interface.encode(&mut bytes));
+                for interface in interfaces {
+                    interface.encode(&mut bytes);
+                }
             }
             Self::Flows(records) => {
                 bytes.push(FLOWS);
-                records.iter().for_each(|record| record.encode(&mut bytes));
+                for record in records {
+                    record.encode(&mut bytes);
+                }
             }
             Self::Mark { number, is_whole } => {
                 bytes.extend([MARK, u8::from(*is_whole)]);

@@ -86,7 +86,8 @@ fn recorded() -> (Vec<u8>, Vec<u8>) {
     let (answers, mut heard) = listening.join().unwrap().unwrap();
     sender.send(&hello("lb1")).unwrap();
     assert_eq!(heard.receive().unwrap().0, hello("lb1"));
-    (sender.end(), answers.end());
+    sender.end();
+    answers.end();
     (there.join().unwrap(), back.join().unwrap())
 }
 
@@ -125,7 +126,9 @@ fn after_tampering(tamper: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<Result<Message
         })
         .collect();
     tamper(&mut frames);
-    frames.iter().for_each(|frame| write_frame(&mut raw, frame).unwrap());
+    for frame in &frames {
+        write_frame(&mut raw, frame).unwrap();
+    }
     frames.iter().map(|_| heard.receive().map(|(message, _)| message)).collect()
 }
 
