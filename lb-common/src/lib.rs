@@ -50,6 +50,9 @@ pub const MAX_VIPS: u32 = 16_384;
 /// Most packets in fragments whose way is remembered at a time; the least recent ones are forgotten first.
 pub const MAX_FRAGMENTED: u32 = 8_192;
 
+/// Bytes of the ring buffer of dropped packets.
+pub const DROPS_BYTES: u32 = 1 << 18;
+
 /// Names of the maps as the object declares them and as they are pinned.
 pub mod map {
     /// One [`Settings`](crate::layout::Settings).
@@ -103,11 +106,71 @@ pub mod map {
     /// Per CPU, errors that may still be sent, and when some were last given in milliseconds; not pinned.
     pub const REPORTS: &str = "REPORTS";
 
+    /// One [`Firewall`](crate::layout::firewall::Firewall).
+    pub const FIREWALL: &str = "FIREWALL";
+    /// Pages of [`root`](crate::layout::firewall::root)s by half, family and the first eight bits of an address.
+    pub const FIREWALL_ROOTS: &str = "FIREWALL_ROOTS";
+    /// [`Front`](crate::layout::firewall::Front)s by half and chunk.
+    pub const FIREWALL_FRONTS: &str = "FIREWALL_FRONTS";
+    /// Pages of values by half and chunk, one for each value of the third byte of an address.
+    pub const FIREWALL_VALUES: &str = "FIREWALL_VALUES";
+    /// Buckets of [cells](crate::layout::firewall::cell_key) by half and hash.
+    pub const FIREWALL_CELLS: &str = "FIREWALL_CELLS";
+    /// [`Node`](crate::layout::firewall::Node)s by half and value.
+    pub const FIREWALL_NODES: &str = "FIREWALL_NODES";
+    /// [`LongBucket`](crate::layout::firewall::LongBucket)s by half and hash.
+    pub const FIREWALL_LONG: &str = "FIREWALL_LONG";
+    /// [`Row`](crate::layout::firewall::Row)s by half; twice the class of a source, one more for a destination.
+    pub const FIREWALL_ROWS: &str = "FIREWALL_ROWS";
+    /// Pages of rows by half, direction (source first) and the port's higher byte.
+    pub const FIREWALL_PORTS: &str = "FIREWALL_PORTS";
+    /// Pages of rows by half and kind.
+    pub const FIREWALL_KINDS: &str = "FIREWALL_KINDS";
+    /// Pages of [`service`](crate::layout::firewall::service) words by half and listener id.
+    pub const FIREWALL_SERVICES: &str = "FIREWALL_SERVICES";
+    /// Row by [`LinkKey`](crate::layout::firewall::LinkKey).
+    pub const FIREWALL_LINKS: &str = "FIREWALL_LINKS";
+    /// A word for each rule, by half.
+    pub const FIREWALL_RULES: &str = "FIREWALL_RULES";
+    /// Per CPU [`Count`](crate::layout::Count) by number of the counter.
+    pub const RULE_COUNTS: &str = "RULE_COUNTS";
+
+    /// In the array of programs: the second one.
+    pub const STAGE_SECOND: u32 = 0;
+    /// In the array of programs: that of the firewall.
+    pub const STAGE_FIREWALL: u32 = 1;
+
+    /// A ring buffer of [`Sample`](crate::layout::Sample)s of dropped packets.
+    pub const DROPS: &str = "DROPS";
+    /// Until when dropped packets are sampled: nanoseconds of the monotonic clock.
+    pub const SAMPLE_UNTIL: &str = "SAMPLE_UNTIL";
+    /// Per CPU, the [`Sample`](crate::layout::Sample) of the packet that was explained; not pinned.
+    pub const EXPLAINED: &str = "EXPLAINED";
+    /// The constant that makes a program explain packets, and change nothing.
+    pub const EXPLAINS: &str = "EXPLAINS";
+
+    /// Those that another size of the firewall needs anew.
+    pub const FIREWALLS: [&str; 13] = [
+        FIREWALL,
+        FIREWALL_ROOTS,
+        FIREWALL_FRONTS,
+        FIREWALL_VALUES,
+        FIREWALL_CELLS,
+        FIREWALL_NODES,
+        FIREWALL_LONG,
+        FIREWALL_ROWS,
+        FIREWALL_PORTS,
+        FIREWALL_KINDS,
+        FIREWALL_SERVICES,
+        FIREWALL_LINKS,
+        FIREWALL_RULES,
+    ];
+
     /// Those that another size of the flow table needs anew.
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 36] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -128,5 +191,21 @@ pub mod map {
         VERDICTS,
         LISTENER_TRAFFIC,
         BACKEND_TRAFFIC,
+        RULE_COUNTS,
+        DROPS,
+        SAMPLE_UNTIL,
+        FIREWALL,
+        FIREWALL_ROOTS,
+        FIREWALL_FRONTS,
+        FIREWALL_VALUES,
+        FIREWALL_CELLS,
+        FIREWALL_NODES,
+        FIREWALL_LONG,
+        FIREWALL_ROWS,
+        FIREWALL_PORTS,
+        FIREWALL_KINDS,
+        FIREWALL_SERVICES,
+        FIREWALL_LINKS,
+        FIREWALL_RULES,
     ];
 }

@@ -109,6 +109,9 @@ verdicts! {
     30 ErrorWithoutFlow "error_without_flow" Dropped "An ICMP error to a VIP about a flow that is not known.";
     31 TooBig "too_big" Dropped "A packet was longer than the way to its backend takes, and its sender was not told: too many were just now.";
     32 SourcesUsedUp "sources_used_up" Dropped "Full NAT found no free source port for a new flow; add sources or ports.";
+    33 FirewallDrop "firewall_drop" Dropped "A rule of the firewall said so; `lb-ctl firewall counters` tells which.";
+    34 FirewallPolicy "firewall_policy" Dropped "No rule of the firewall matched, and its policy is to drop.";
+    35 ServiceNotAllowed "service_not_allowed" Dropped "To a service whose `allow` list does not hold the source.";
 }
 
 /// Entries of the array of counters: one more than the highest verdict number, with room to grow.

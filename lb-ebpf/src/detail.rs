@@ -15,7 +15,9 @@ use crate::v6::V6;
 /// packet came.
 #[inline(never)]
 pub(crate) fn write<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, index: u32) {
-    let Some(entry) = world.tables.detail(index) else { return };
+    let Some(entry) = world.tables.detail(index).filter(|_| !world.tables.explains()) else {
+        return;
+    };
     entry.update(|detail| {
         *detail = Detail {
             client: A::to_words(flight.ip.source),

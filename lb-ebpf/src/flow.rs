@@ -149,7 +149,7 @@ impl<T: Tables> Flows<'_, T> {
             let Some(bucket) = self.tables.bucket(place.bucket) else { break };
             let old = bucket.load(place.slot);
             if rank(Cell(old), self.tick, self.settings) <= candidate.rank
-                && bucket.swap(place.slot, old, cell.0)
+                && self.tables.swap(bucket, place.slot, old, cell.0)
             {
                 mark(self.tables, place.bucket);
                 return Found { place, cell };
@@ -217,7 +217,7 @@ impl<T: Tables> Flows<'_, T> {
         let is_written = self
             .tables
             .bucket(bucket)
-            .is_some_and(|bucket| bucket.swap(found.place.slot, found.cell.0, new.0));
+            .is_some_and(|bucket| self.tables.swap(bucket, found.place.slot, found.cell.0, new.0));
         if is_written && new.is_news_to(found.cell) {
             mark(self.tables, bucket);
         }

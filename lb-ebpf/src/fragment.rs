@@ -32,6 +32,14 @@ fn key<A: Family>(ip: &Ip<A>) -> FragmentKey {
     }
 }
 
+/// Whether the first fragment of a packet is known to have gone somewhere.
+#[inline(always)]
+pub(crate) fn is_known<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> bool {
+    flight.fragment = key(&flight.ip);
+    let way = world.tables.fragment(&flight.fragment);
+    way.is_some_and(|way| is_within(flight.tick, way.tick, TICKS))
+}
+
 /// Notes where the first fragment of a packet went, if it was of a flow.
 #[inline(never)]
 pub(crate) fn remember<A: Family, T: Tables>(

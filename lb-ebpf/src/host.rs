@@ -5,6 +5,7 @@
 //! methods. One value belongs to one thread, as scratch memory belongs to one CPU.
 
 mod filter;
+mod firewall;
 mod frame;
 mod maps;
 mod slots;
@@ -30,6 +31,7 @@ use crate::flight::Scratch;
 use crate::packet::Packet;
 use crate::{Outcome, process};
 
+pub use firewall::HostFirewall;
 pub use frame::{HEADROOM, HostFrame};
 
 /// An address that belongs to Sluice alone.
@@ -73,6 +75,8 @@ pub struct HostTables {
     pub backends: Vec<Backend>,
     /// Interfaces by index.
     pub interfaces: HashMap<u32, Interface>,
+    /// What the firewall's maps hold.
+    pub firewall: HostFirewall,
     /// The tables that hold the other flow table.
     pub other: Option<Box<Self>>,
     tick: Memory<u64>,
@@ -123,6 +127,7 @@ impl HostTables {
             slots: Vec::new(),
             backends: Vec::new(),
             interfaces: HashMap::new(),
+            firewall: HostFirewall::default(),
             other: None,
             tick: Memory::new(0),
             random: Memory::new(1),

@@ -1,5 +1,7 @@
 //! What the kernel gives the packet path: the program, and in `maps` and `parts` all else.
 
+mod explain;
+mod firewall;
 mod maps;
 mod parts;
 
@@ -11,26 +13,47 @@ use lb_ebpf::Exit;
 use lb_ebpf::packet::Packet;
 
 use crate::program::XdpFrame;
+use lb_common::map::{STAGE_FIREWALL, STAGE_SECOND};
 use maps::{KernelTables, STAGES};
 
 /// The program that is attached.
 #[xdp]
 pub fn sluice(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    if let Some(outcome) = lb_ebpf::first(&mut packet, &KernelTables) {
+    // It tells nobody of what it does.
+    if !explain::explains()
+        && let Some(outcome) = lb_ebpf::first(&mut packet, &KernelTables::<true>)
+    {
         return action(outcome.exit);
     }
-    // Comes back only where the agent has not set it up.
-    // SAFETY: a tail call with the program's own context.
-    unsafe { STAGES.tail_call(&context, 0) };
-    xdp_action::XDP_ABORTED
+    let is_guarded = lb_ebpf::firewall::is_on(&KernelTables::<true>);
+    go_on(&context, if is_guarded { STAGE_FIREWALL } else { STAGE_SECOND })
+}
+
+/// The program that judges by the rules what the first one has not finished, where there are any.
+#[xdp]
+pub fn sluice_firewall(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    match lb_ebpf::guard(&mut packet, &KernelTables::<false>) {
+        Some(outcome) => action(outcome.exit),
+        None => go_on(&context, STAGE_SECOND),
+    }
 }
 
 /// The program that goes on where the first one has not finished: its stack is its own.
 #[xdp]
 pub fn sluice_second(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    action(lb_ebpf::second(&mut packet, &KernelTables).exit)
+    action(lb_ebpf::second(&mut packet, &KernelTables::<false>).exit)
+}
+
+/// Goes on in another program.
+#[inline(always)]
+fn go_on(context: &XdpContext, stage: u32) -> u32 {
+    // Comes back only where the agent has not set it up.
+    // SAFETY: a tail call with the program's own context.
+    unsafe { STAGES.tail_call(context, stage) };
+    xdp_action::XDP_ABORTED
 }
 
 #[inline(always)]

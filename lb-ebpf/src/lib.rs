@@ -32,6 +32,7 @@ pub mod detail;
 pub mod draw;
 pub mod ethernet;
 pub mod family;
+pub mod firewall;
 pub mod flight;
 pub mod flow;
 #[cfg(not(target_arch = "bpf"))]
@@ -56,6 +57,7 @@ pub mod relay;
 mod remember;
 mod reply;
 mod reset;
+pub mod sample;
 mod schedule;
 mod send;
 mod source;
@@ -103,10 +105,8 @@ pub struct World<'t, T> {
 
 /// Decides on a packet, rewrites it and counts it.
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
-    match first(packet, tables) {
-        Some(outcome) => outcome,
-        None => second(packet, tables),
-    }
+    let decided = first(packet, tables).or_else(|| guard(packet, tables));
+    decided.unwrap_or_else(|| second(packet, tables))
 }
 
 /// Deals with a packet if that is done quickly. `None`: it is as it was, and left to [`second`].
@@ -120,6 +120,30 @@ pub fn first<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
     Some(outcome)
 }
 
+/// Has the rules of the firewall judge a packet that [`first`] has left, where there are some. `None`: it is as it
+/// was, and left to [`second`].
+#[inline(always)]
+pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
+    if !firewall::is_on(tables) {
+        return None;
+    }
+    let bytes = packet.length() as u64;
+    let (settings, scratch) = (tables.settings()?, tables.scratch()?);
+    let verdict = scratch.update(|Scratch { link, v4, v6 }| {
+        if ethernet::parse(packet, link).is_none() {
+            return Some(Verdict::NotIp);
+        }
+        let world = World { tables, settings, link };
+        match world.link.kind {
+            ethernet::IPV4 => firewall::stop(packet, &world, &mut v4.flight),
+            ethernet::IPV6 => firewall::stop(packet, &world, &mut v6.flight),
+            _ => Some(Verdict::NotIp),
+        }
+    })?;
+    settle(tables, verdict, bytes);
+    Some(rest(verdict))
+}
+
 /// Deals with any packet.
 #[inline(always)]
 pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
@@ -131,8 +155,17 @@ pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcom
         // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
-    count(tables, outcome.verdict, bytes);
+    settle(tables, outcome.verdict, bytes);
     outcome
+}
+
+/// Counts a packet, and tells of it where somebody wants to know.
+#[inline(always)]
+fn settle<T: Tables>(tables: &T, verdict: Verdict, bytes: u64) {
+    count(tables, verdict, bytes);
+    if verdict.kind() == Kind::Dropped || tables.explains() {
+        tables.tell(verdict);
+    }
 }
 
 #[inline(always)]
@@ -225,6 +258,9 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.tick = world.tables.tick();
     flight.interface = packet.interface();
     flight.unremembered = 0;
+    flight.is_truncated = 0;
+    flight.is_parsed = 0;
+    flight.has_ports = 0;
     flight.report.mtu = 0;
     flight.relay.start = 0;
     flight.hop.kind = world.link.kind;

@@ -8,7 +8,7 @@
 use lb_common::cell::{Cell, State};
 use lb_common::filter;
 use lb_common::layout::{BACKEND_UP, Backend, CELLS_PER_BUCKET, Settings};
-use lb_common::verdict::Verdict;
+use lb_common::verdict::{Kind, Verdict};
 use network_types::eth::EthHdr;
 use network_types::tcp::TcpHdr;
 use network_types::udp::UdpHdr;
@@ -22,7 +22,7 @@ use crate::tables::Tables;
 use crate::transport::{FIN, RST, SYN, TCP_FLAGS, Transport};
 use crate::v4::V4;
 use crate::v6::V6;
-use crate::{Outcome, rest};
+use crate::{Outcome, firewall, rest};
 
 mod go;
 
@@ -68,7 +68,11 @@ fn of_family<A: Family, F: Frame, T: Tables>(
         protocol: ip.protocol,
     };
     if let Some(verdict) = strange(tables, &tuple) {
-        return Some(rest(verdict));
+        if verdict.kind() == Kind::Dropped && tables.samples() {
+            return None;
+        }
+        let passes = verdict.kind() != Kind::Passed || !firewall::asks::<A, T>(tables, ip.source);
+        return passes.then(|| rest(verdict));
     }
     if ip.ttl <= 1 || transport.flags & (SYN | FIN | RST) != 0 {
         return None;

@@ -129,7 +129,7 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
 
 /// The 5-tuple of the client's packets.
 #[inline(always)]
-fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
+pub(crate) fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
     Tuple {
         source: flight.peer,
         destination: A::from_words(&backend.vip),

@@ -9,6 +9,7 @@ use network_types::ip::{IpProto, Ipv4Hdr};
 use crate::checksum::Sum;
 use crate::ethernet;
 use crate::family::{Family, ICMP, Ip, NewHeader, OUR_TTL, Shape, product};
+use crate::firewall::{Maps, address};
 use crate::packet::{Frame, Packet, Window};
 use crate::tables::Tables;
 use crate::verifier::masked;
@@ -199,7 +200,8 @@ impl Family for V4 {
 
     #[inline(always)]
     fn nat_source(settings: &Settings, index: usize) -> u32 {
-        settings.nat_v4[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
+        let index = masked::<{ MAX_NAT_SOURCES - 1 }>(index);
+        settings.nat_v4.get(index).copied().unwrap_or_default()
     }
 
     #[inline(always)]
@@ -210,5 +212,15 @@ impl Family for V4 {
     #[inline(always)]
     fn vip(tables: &impl Tables, address: u32) -> Option<Vip> {
         tables.vip_v4(&address)
+    }
+
+    #[inline(always)]
+    fn class(maps: &impl Maps, half: u32, address: u32) -> u32 {
+        address::class_v4(maps, half, u32::from_be(address))
+    }
+
+    #[inline(always)]
+    fn is_stranger(maps: &impl Maps, half: u32, address: u32) -> bool {
+        address::is_zero(maps, half, address::V4_PLANE, u32::from_be(address))
     }
 }

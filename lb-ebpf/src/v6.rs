@@ -9,6 +9,7 @@ use network_types::ip::{IpProto, Ipv6Hdr};
 use crate::checksum::Sum;
 use crate::ethernet;
 use crate::family::{Family, ICMPV6, Ip, NewHeader, OUR_TTL, Shape, product};
+use crate::firewall::{Maps, address};
 use crate::packet::{Frame, Packet, Window};
 use crate::tables::Tables;
 use crate::verifier::masked;
@@ -174,7 +175,8 @@ impl Family for V6 {
 
     #[inline(always)]
     fn nat_source(settings: &Settings, index: usize) -> [u32; 4] {
-        settings.nat_v6[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
+        let index = masked::<{ MAX_NAT_SOURCES - 1 }>(index);
+        settings.nat_v6.get(index).copied().unwrap_or_default()
     }
 
     #[inline(always)]
@@ -185,6 +187,18 @@ impl Family for V6 {
     #[inline(always)]
     fn vip(tables: &impl Tables, address: [u32; 4]) -> Option<Vip> {
         tables.vip_v6(&address)
+    }
+
+    #[inline(always)]
+    fn class(maps: &impl Maps, half: u32, address: [u32; 4]) -> u32 {
+        let [a, b, c, d] = address.map(u32::from_be);
+        let half_of = |a, b| (u64::from(a) << 32) | u64::from(b);
+        address::class_v6(maps, half, half_of(a, b), half_of(c, d))
+    }
+
+    #[inline(always)]
+    fn is_stranger(maps: &impl Maps, half: u32, address: [u32; 4]) -> bool {
+        address::is_zero(maps, half, address::V6_PLANE, u32::from_be(address[0]))
     }
 }
 

@@ -4,6 +4,8 @@
 //! the use, or unrolls a loop, the verifier loses the proof or the program outgrows BPF's stack. On BPF each
 //! function here is one instruction; on the host it is plain arithmetic.
 
+use lb_common::layout::firewall::{MAX_RULES as MOST_ENTRIES, PAGE};
+
 /// `pointer + offset`, in one register.
 #[inline(always)]
 #[cfg(target_arch = "bpf")]
@@ -40,6 +42,20 @@ pub(crate) fn masked<const MASK: usize>(number: usize) -> usize {
 #[cfg(not(target_arch = "bpf"))]
 pub(crate) fn masked<const MASK: usize>(number: usize) -> usize {
     number & MASK
+}
+
+/// The entry of an array whose length is a power of two; only the bits of `index` below it count.
+#[inline(always)]
+pub(crate) fn at<T: Copy, const N: usize>(array: &[T; N], index: usize) -> T {
+    const { assert!(N == MOST_ENTRIES || N == PAGE || N == 8 || N == 32) };
+    let index = match N {
+        8 => masked::<7>(index),
+        32 => masked::<31>(index),
+        PAGE => masked::<{ PAGE - 1 }>(index),
+        _ => masked::<{ MOST_ENTRIES - 1 }>(index),
+    };
+    // SAFETY: the index is masked to what is below the array's length.
+    unsafe { *array.as_ptr().wrapping_add(index) }
 }
 
 /// Makes the compiler take what `value` points to for read and written here: by a function that reaches it by

@@ -16,7 +16,7 @@ use crate::process::Process;
 use crate::web::PORT;
 use crate::world::{World, vips};
 
-const START_WITHIN: Duration = Duration::from_secs(30);
+const START_WITHIN: Duration = Duration::from_secs(90);
 const HEALTH_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 

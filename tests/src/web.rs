@@ -1,6 +1,7 @@
 //! A backend's web server: the HTTP server of this crate as a process in the backend's namespace.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -36,12 +37,22 @@ impl Web {
         binaries: &Binaries,
         listen: &[SocketAddr],
     ) -> Result<Self> {
+        Self::start_in(world.folder(), host, binaries, listen)
+    }
+
+    /// The same with another folder for its log.
+    pub fn start_in(
+        folder: &Path,
+        host: &Host,
+        binaries: &Binaries,
+        listen: &[SocketAddr],
+    ) -> Result<Self> {
         let mut command = host.namespace.command(&binaries.xtask);
         command.args(["serve", "--name", &host.name]);
         for address in listen {
             command.arg("--listen").arg(address.to_string());
         }
-        let mut process = Process::start(&host.name, &mut command, world.folder())?;
+        let mut process = Process::start(&host.name, &mut command, folder)?;
         let answers = || {
             anyhow::ensure!(process.is_running()?, "{} has ended:\n{}", host.name, process.log());
             let mut open = listen.iter().map(|at| get(*at, "/healthz", START_WITHIN));

@@ -75,13 +75,13 @@ impl Host {
         self.namespace.sysctl("ipv4/conf/all/arp_announce", "2")
     }
 
-    fn create(world: &str, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
+    pub(crate) fn create(world: &str, name: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<Self> {
         let namespace = Namespace::create(&format!("{world}-{name}"))?;
         Ok(Self { name: name.to_owned(), namespace, v4, v6 })
     }
 
     /// Gives `eth0` its addresses, and sends all else by `routes`.
-    fn configure(&self, routes: &str) -> Result<()> {
+    pub(crate) fn configure(&self, routes: &str) -> Result<()> {
         self.namespace.ip(&format!(
             "address add {}/24 dev eth0\naddress add {}/64 dev eth0 nodad\n{routes}",
             self.v4, self.v6
@@ -280,13 +280,13 @@ impl Drop for World {
     }
 }
 
-fn backend(world: &str, number: u8) -> Result<Host> {
+pub(crate) fn backend(world: &str, number: u8) -> Result<Host> {
     let last = number.checked_add(10).context("count the backends of a world")?;
     Host::create(world, &format!("web{number}"), Ipv4Addr::new(192, 0, 2, last), v6_of(2, last))
 }
 
 /// An address whose last group reads like the decimal `host`.
-fn v6_of(network: u16, host: u8) -> Ipv6Addr {
+pub(crate) fn v6_of(network: u16, host: u8) -> Ipv6Addr {
     let digits =
         u16::from(host % 10) + 16 * u16::from(host / 10 % 10) + 256 * u16::from(host / 100);
     Ipv6Addr::new(0x2001, 0xdb8, network, 0, 0, 0, 0, digits)

@@ -202,9 +202,10 @@ fn an_interface_that_left_the_configuration_is_detached() {
         let datapath = Datapath::open(&director.config(&["nic.100"]), OBJECT).unwrap();
         assert!(comes_to_run_none("nic") && runs_a_program("nic.100"));
         assert_eq!(datapath.interfaces().unwrap().len(), 1);
-        let known: aya::maps::HashMap<_, u32, layout::Interface> =
+        let known: aya::maps::Array<_, layout::Interface> =
             map_of(director.pins(), map::INTERFACES);
-        assert_eq!(known.keys().count(), 1);
+        let taken = known.iter().filter(|place| place.as_ref().unwrap().index != 0);
+        assert_eq!(taken.count(), 1);
     });
 }
 

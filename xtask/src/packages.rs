@@ -18,6 +18,8 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("nft", "nftables"),
     ("bpftool", "bpftool"),
     ("promtool", "prometheus"),
+    ("keepalived", "keepalived"),
+    ("/usr/lib/frr/vrrpd", "frr"),
 ];
 
 /// What the benchmarks of HTTP need besides.

@@ -19,6 +19,12 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Time since the boot of the machine on the monotonic clock: the same for all processes.
+#[must_use]
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
 /// Tells dates of instants; an instant has the same date whenever it is asked for.
 ///
 /// Only when the wall clock was set, by more than [`SET`], dates move with it.
@@ -64,9 +70,13 @@ impl Calendar {
 /// milliseconds; either side may be a tick ahead of the other.
 #[must_use]
 pub fn tick() -> u64 {
-    let since_boot =
-        clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
-    tick_at(since_boot)
+    tick_at(since_boot())
+}
+
+/// The clock of the packet path, coarse.
+#[must_use]
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
 }
 
 fn tick_at(since_boot: Duration) -> u64 {

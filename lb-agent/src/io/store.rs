@@ -10,11 +10,17 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use crate::model::firewall::{Elements, RuleNumbers, set_text};
 use crate::model::overlay::Overlay;
 
 /// Name of the overlay's file in the state folder.
 const OVERLAY: &str = "overlay.json";
+/// Name of the file with the numbers of the rules' counters.
+const RULE_NUMBERS: &str = "rules.json";
+/// Where the kernel tells one boot of the machine from another.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Permission bits of a file that is new: it may name addresses, never secrets.
 const NEW_FILE_MODE: u32 = 0o640;
 
@@ -41,12 +47,12 @@ pub enum StoreError {
         /// The reason.
         source: io::Error,
     },
-    /// The overlay cannot be understood.
+    /// What was kept cannot be understood.
     #[error(
-        "read {path}, which keeps the changes made with lb-ctl; repair it, or move it away to start \
+        "read {path}, which keeps what was made with lb-ctl; repair it, or move it away to start \
          with the configuration file alone"
     )]
-    Overlay {
+    Kept {
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -72,13 +78,26 @@ pub fn prepare(state_dir: &Path) -> Result<(), StoreError> {
 
 /// Reads the overlay; there is an empty one where no file is.
 pub fn load_overlay(state_dir: &Path) -> Result<Overlay, StoreError> {
-    let path = state_dir.join(OVERLAY);
-    match fs::read(&path) {
-        Ok(text) => {
-            serde_json::from_slice(&text).map_err(|source| StoreError::Overlay { path, source })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Overlay::default()),
-        Err(error) => Err(on("read", &path)(error)),
+    load(&state_dir.join(OVERLAY))
+}
+
+/// Reads which rule has which counter; no rule has one where no file is.
+pub fn load_rule_numbers(state_dir: &Path) -> Result<RuleNumbers, StoreError> {
+    load(&state_dir.join(RULE_NUMBERS))
+}
+
+/// Writes which rule has which counter.
+pub fn save_rule_numbers(state_dir: &Path, numbers: &RuleNumbers) -> Result<(), StoreError> {
+    save(&state_dir.join(RULE_NUMBERS), numbers)
+}
+
+/// Reads a value that [`save`] wrote; the default one where no file is.
+pub fn load<T: Default + DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|source| StoreError::Kept { path: path.to_owned(), source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(on("read", path)(error)),
     }
 }
 
@@ -87,11 +106,33 @@ pub fn save_overlay(state_dir: &Path, overlay: &Overlay) -> Result<(), StoreErro
     save(&state_dir.join(OVERLAY), overlay)
 }
 
+/// Where what a set holds is kept.
+pub fn set_path(state_dir: &Path, set: &str) -> PathBuf {
+    state_dir.join("sets").join(format!("{set}.txt"))
+}
+
+/// Writes what a set holds.
+pub fn save_set(state_dir: &Path, set: &str, elements: &Elements) -> Result<(), StoreError> {
+    let path = set_path(state_dir, set);
+    make_folder_of(&path)?;
+    replace(&path, set_text(elements).as_bytes())
+}
+
+fn make_folder_of(path: &Path) -> Result<(), StoreError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(folder).map_err(on("create folder", folder))
+}
+
+/// What this boot of the machine is called.
+pub fn boot_id() -> Result<String, StoreError> {
+    let path = Path::new(BOOT_ID);
+    let text = fs::read_to_string(path).map_err(on("read", path))?;
+    Ok(text.trim().to_owned())
+}
+
 /// Writes a value as JSON, and makes the folder if it is missing.
 pub fn save(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(on("create folder", folder))?;
-    }
+    make_folder_of(path)?;
     let text = serde_json::to_vec_pretty(value)
         .map_err(|error| on("write", path)(io::Error::from(error)))?;
     replace(path, &text)

@@ -13,9 +13,11 @@ use super::agent::{ProbeOutcome, Target};
 use super::config::{
     Agent, Api, Backend, BackendState, CheckKind, Config, Datapath, Forward, Fragments, FullNat,
     HealthCheck, Metrics, OnBackendDown, Protocol, Scheduler, Service, Shutdown, Timeouts, Tunnel,
-    XdpMode,
+    Vrrp, VrrpChecksum, XdpMode,
 };
 use super::desired::{Draw, Listener};
+use super::firewall::Firewall;
+use super::firewall::compile::Compiled;
 use super::tables::{ListenerKey, NextHop, Tables};
 
 pub(super) const VIP: &str = "203.0.113.10:80";
@@ -79,6 +81,7 @@ pub(super) fn shop(n_servers: u8) -> Service {
         drain_timeout: None,
         panic_threshold: None,
         affinity: None,
+        allow: Vec::new(),
         backends: (1..=n_servers).map(web).collect(),
     }
 }
@@ -108,8 +111,34 @@ pub(super) fn config(services: Vec<Service>) -> Config {
                 udp: Duration::from_mins(1),
             },
         },
+        firewall: Firewall::default(),
         services,
+        vrrp: Vec::new(),
         sync: None,
+    }
+}
+
+/// A virtual router of both families, which advertises once a second.
+pub(crate) fn router(name: &str, id: u8) -> Vrrp {
+    let addresses = ["203.0.113.10/32", "2001:db8::10/128"];
+    Vrrp {
+        name: name.to_owned(),
+        group: None,
+        interface: "eth0".to_owned(),
+        virtual_router_id: id,
+        priority: 100,
+        advert_interval: Duration::from_secs(1),
+        preempt: false,
+        preempt_delay: None,
+        addresses: addresses.map(|address| address.parse().unwrap()).to_vec(),
+        accept: true,
+        notify: None,
+        unicast_source: Vec::new(),
+        unicast_peers: Vec::new(),
+        unicast_min_hop_limit: 255,
+        checksum_v4: VrrpChecksum::PseudoHeader,
+        track_interfaces: Vec::new(),
+        track_services: Vec::new(),
     }
 }
 
@@ -127,6 +156,7 @@ pub(super) fn tables() -> Tables {
         listeners: BTreeMap::new(),
         runs: BTreeMap::new(),
         backends: BTreeMap::new(),
+        firewall: Some(Arc::new(Compiled::off())),
     }
 }
 

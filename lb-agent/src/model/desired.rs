@@ -85,21 +85,30 @@ pub fn desired(
     next_hops: &NextHops,
 ) -> Desired {
     turns.begin();
-    let closed = u32::from(config.datapath.manage_addresses);
-    let listens = config.services.iter().flat_map(|service| &service.listen);
     let known = Known { checks, paces, turns, next_hops, halvings: 0 };
     let services: Vec<_> =
         config.services.iter().map(|service| (service, by_family(service, known))).collect();
     let known = Known { halvings: halvings(&services), ..known };
     Desired {
         settings: settings::settings(&config.datapath),
-        vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
+        vips: vips(config),
         listeners: services
             .iter()
             .flat_map(|(service, members)| listeners(service, members, known))
             .collect(),
         next_hops: next_hops.clone(),
     }
+}
+
+/// The addresses of the services, and those at which the host must not answer.
+fn vips(config: &Config) -> BTreeMap<IpAddr, Vip> {
+    let closed = u32::from(config.datapath.manage_addresses);
+    let listens = config.services.iter().flat_map(|service| &service.listen);
+    let listens = listens.map(|listen| (listen.ip(), Vip { closed }));
+    // RFC 9568 6.1: without Accept_Mode the addresses are not the host's.
+    let shut = config.vrrp.iter().filter(|router| !router.accept);
+    let shut = shut.flat_map(|router| &router.addresses).map(|net| (net.addr(), Vip { closed: 1 }));
+    listens.chain(shut).collect()
 }
 
 /// What is known besides the configuration.

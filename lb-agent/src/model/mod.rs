@@ -7,14 +7,17 @@
 
 pub mod agent;
 #[cfg(test)]
-mod cast;
+pub(crate) mod cast;
 pub mod config;
 pub mod decap;
 pub mod desired;
+pub mod firewall;
 pub mod health;
+pub mod made;
 pub mod overlay;
 pub mod paces;
 pub mod plan;
 pub mod sync;
 pub mod tables;
 pub mod views;
+pub mod vrrp;

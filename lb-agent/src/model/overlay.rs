@@ -10,9 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Backend, BackendState, Config, Service};
 use check::Around;
+pub use firewall::{AddedRule, FirewallOverlay, SetOverlay};
 
 pub mod change;
 mod check;
+mod firewall;
+mod rules;
+pub mod sets;
 #[cfg(test)]
 mod tests;
 pub mod write;
@@ -23,6 +27,9 @@ pub struct Overlay {
     /// Changes by the service's name.
     #[serde(default)]
     pub services: BTreeMap<String, ServiceOverlay>,
+    /// Changes to rules and sets.
+    #[serde(default, skip_serializing_if = "FirewallOverlay::is_empty")]
+    pub firewall: FirewallOverlay,
 }
 
 /// Changes to the backends of one service.
@@ -108,6 +115,7 @@ pub fn merge(file: &Config, overlay: &Overlay) -> Merged {
             merged.overlay.services.insert(name.clone(), kept);
         }
     }
+    rules::lay(&mut merged, &overlay.firewall);
     merged
 }
 

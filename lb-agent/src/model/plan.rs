@@ -12,6 +12,7 @@ use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Settings, Slot,
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 
 use super::desired::{self, Desired};
+use super::firewall::compile::CompileError;
 use super::tables::{ListenerKey, Tables, Write, server};
 use ids::Ids;
 
@@ -30,6 +31,9 @@ pub enum Full {
     /// VIPs
     #[error("more than {MAX_VIPS} VIPs of one family")]
     Vips,
+    /// The firewall
+    #[error(transparent)]
+    Firewall(#[from] CompileError),
     /// Listeners
     #[error("more than {MAX_LISTENERS} listeners (VIP, port and protocol)")]
     Listeners,
@@ -98,10 +102,11 @@ type Runs = BTreeMap<u32, (u64, Vec<Slot>)>;
 
 impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
-        let Settings { hash_key, bucket_mask, other_mask, layout, cpus, .. } =
+        let Settings { hash_key, bucket_mask, other_mask, layout, cpus, generation, .. } =
             self.installed.settings;
         let desired = self.desired.settings;
-        let settings = Settings { hash_key, bucket_mask, other_mask, layout, cpus, ..desired };
+        let settings =
+            Settings { hash_key, bucket_mask, other_mask, layout, cpus, generation, ..desired };
         changed(settings != self.installed.settings, || Write::Settings(Box::new(settings)))
     }
 

@@ -1,13 +1,10 @@
-//! Commands that only look: `service`, `health`, `conn`, `drops`, `sync`.
+//! Commands that only look: `service`, `health`, `conn`, `sync`.
 
-use lb_common::api::{FlowList, HealthChange, SyncStatus, TargetHealth, VerdictCount};
-use lb_common::verdict::Kind;
+use lb_common::api::{FlowList, HealthChange, SyncStatus, TargetHealth};
 
 use super::find;
 use super::{Answer, Context};
-use crate::args::look::{
-    By, ConnVerb, Drops, Filter, FlowFilter, HealthVerb, History, ServiceVerb,
-};
+use crate::args::look::{ConnVerb, Filter, FlowFilter, HealthVerb, History, ServiceVerb};
 use crate::client::path;
 use crate::error::Error;
 use crate::render::{
@@ -96,20 +93,4 @@ async fn flows(wanted: &FlowFilter, context: &Context) -> Result<Answer, Error> 
 pub(super) async fn sync(context: &Context) -> Result<Answer, Error> {
     let status: SyncStatus = context.client.get("/v1/sync").await?;
     context.answer(&status, |look| replication::page(&status, look))
-}
-
-pub(super) async fn drops(wanted: &Drops, context: &Context) -> Result<Answer, Error> {
-    let mut counts: Vec<VerdictCount> = context.client.get("/v1/drops").await?;
-    match wanted.by {
-        By::Reason if wanted.all => {}
-        By::Reason => counts.retain(|count| count.kind == Kind::Dropped.name()),
-    }
-    context.answer(&counts, |look| {
-        let mut shown = counts.clone();
-        if !wanted.all {
-            shown.retain(|count| count.packets > 0);
-            shown.sort_by_key(|count| std::cmp::Reverse(count.packets));
-        }
-        flow::verdicts(&shown, look)
-    })
 }

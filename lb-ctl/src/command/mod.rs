@@ -3,7 +3,10 @@
 mod backend;
 mod config;
 mod find;
+mod firewall;
 mod look;
+mod trace;
+mod vrrp;
 mod wait;
 
 use std::io;
@@ -25,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) screen: Screen,
     /// Whether a person watches standard error.
     pub(crate) progress: bool,
+    /// The connection by which the person sits here, as `SSH_CONNECTION` tells.
+    pub(crate) session: Option<String>,
 }
 
 impl Context {
@@ -36,13 +41,20 @@ impl Context {
         render::render(object, self.format, self.screen, text).map(Answer::from)
     }
 
+    /// The parameter by which the agent learns whom a change may cut off.
+    fn session(&self) -> (&'static str, Option<&str>) {
+        ("session", self.session.as_deref())
+    }
+
     /// Whether a person is to read the answer.
     fn for_a_person(&self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
     fn applied(&self, applied: &Applied) -> Result<Answer, Error> {
-        self.answer(applied, |_look| render::change::applied(applied))
+        let mut answer = self.answer(applied, |_look| render::change::applied(applied))?;
+        answer.remarks.extend(applied.warnings.iter().map(|warning| format!("warning: {warning}")));
+        Ok(answer)
     }
 }
 
@@ -69,13 +81,18 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Backend(verb) => backend::backend(verb, context).await,
         Object::Health(verb) => look::health(verb, context).await,
         Object::Conn(verb) => look::conn(verb, context).await,
-        Object::Drops(drops) => look::drops(&drops, context).await,
         Object::Sync(SyncVerb::Status) => look::sync(context).await,
+        Object::Firewall(verb) => firewall::firewall(verb, context).await,
+        Object::Set(verb) => firewall::set(verb, context).await,
+        Object::Vrrp(verb) => vrrp::vrrp(verb, context).await,
+        Object::Drops(drops) => trace::drops(&drops, context).await,
+        Object::Explain(explain) => trace::explain(explain, context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {
             let discard = ("discard", Some(bool_text(reload.discard)));
             let save = ("save", Some(bool_text(reload.save)));
-            let path = path("/v1/reload", &[discard, save, dry_run(reload.change)]);
+            let path =
+                path("/v1/reload", &[discard, save, dry_run(reload.change), context.session()]);
             context.applied(&context.client.post(&path).await?)
         }
         Object::Doctor => doctor(context).await,

@@ -2,13 +2,16 @@
 
 pub(crate) mod backend;
 pub(crate) mod change;
+pub(crate) mod firewall;
 pub(crate) mod flow;
 pub(crate) mod health;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod table;
+pub(crate) mod trace;
 pub(crate) mod units;
+pub(crate) mod vrrp;
 
 use serde::Serialize;
 

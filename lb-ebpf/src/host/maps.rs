@@ -12,7 +12,7 @@ use super::HostTables;
 use crate::flight::Scratch;
 use crate::tables::{Entry, Tables};
 
-fn entry<T: Copy>(memory: &[Memory<T>], index: u32) -> Option<Entry<T>> {
+pub(super) fn entry<T: Copy>(memory: &[Memory<T>], index: u32) -> Option<Entry<T>> {
     let value = memory.get(index as usize)?.as_ptr();
     // SAFETY: the memory lives as long as the tables, which outlive the packet; a `Cell` may be written
     // through a shared reference, and belongs to one thread.

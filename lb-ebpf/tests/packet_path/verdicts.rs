@@ -2,6 +2,7 @@
 
 mod dropped;
 mod passed;
+mod refused;
 mod ways;
 
 use lb_common::layout::{BACKEND_DOWN_RESET, Count};
@@ -102,6 +103,7 @@ fn no_verdict_is_forgotten() {
         include_str!("verdicts.rs"),
         include_str!("verdicts/dropped.rs"),
         include_str!("verdicts/passed.rs"),
+        include_str!("verdicts/refused.rs"),
         include_str!("verdicts/ways.rs"),
     ]
     .concat();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aya::maps::PerCpuValues;
+use lb_agent::model::firewall::compile::Compiled;
 use lb_common::cell::{Cell, MAX_TIMEOUT_TICKS, State, TICK_SHIFT};
 use lb_common::layout::{CELLS_PER_BUCKET, Count, FragmentKey, FragmentWay};
 use lb_common::verdict::Verdict;
@@ -10,6 +11,7 @@ use lb_ebpf::host::{HostFrame, HostTables};
 use lb_ebpf::{Exit, Outcome};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::packet_path::firewall::on_the_host;
 use crate::packet_path::{PacketPath, Ran, cells, traffic};
 use crate::random::Random;
 
@@ -84,6 +86,15 @@ impl Pair {
         Self { host, kernel }
     }
 
+    /// Gives both other rules, which all flows have to follow.
+    pub fn guard(&mut self, rules: &Compiled) {
+        self.kernel.firewall.write(rules).unwrap();
+        self.host.firewall = on_the_host(rules, 0);
+        let settings = &mut self.host.settings;
+        settings.generation = settings.generation % 3 + 1;
+        self.kernel.settings.set(0, *settings, 0).unwrap();
+    }
+
     /// Sends a frame to both and compares what they do: action, bytes and named verdict.
     pub fn send(&mut self, arrival: Arrival, rubbish: u8) -> Sent {
         let earliest = tick();
@@ -156,6 +167,17 @@ impl Pair {
                     let idle = (cell.idle_ticks(now) + ticks).min(MAX_TIMEOUT_TICKS.into());
                     *cell = cell.seen(now.wrapping_sub(idle), state);
                 }
+            }
+        });
+    }
+
+    /// Has a flow accepted by rules of another generation, or its sequence numbers rewritten.
+    pub fn mark(&mut self, random: &mut Random) {
+        self.change_buckets(|bucket, _| {
+            let cell = &mut bucket[random.below(CELLS_PER_BUCKET)];
+            if cell.state().is_some() && random.chance(10) {
+                let translated = u64::from(random.chance(50)) << 36;
+                *cell = Cell(cell.under(u16::from(random.chance(50))).0 | translated);
             }
         });
     }

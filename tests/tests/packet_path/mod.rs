@@ -1,11 +1,13 @@
 //! The shipped object in the kernel, run on single frames (`BPF_PROG_TEST_RUN`), attached to nothing.
 
+pub mod firewall;
 pub mod frames;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_agent::io::datapath::{OBJECT, set_stages};
+use lb_agent::io::datapath::{FirewallMaps, OBJECT, firewall_entries, set_stages};
+use lb_agent::model::firewall::compile::Size;
 use lb_common::cell::Cell;
 use lb_common::layout::{
     Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface,
@@ -48,6 +50,9 @@ pub struct PacketPath {
     pub backend_traffic: PerCpuArray<MapData, Traffic>,
     pub fragments: HashMap<MapData, FragmentKey, FragmentWay>,
     pub sources_drawn: PerCpuArray<MapData, u64>,
+    /// By number of a rule's counter.
+    pub rule_counts: PerCpuArray<MapData, Count>,
+    pub firewall: FirewallMaps,
     /// Errors that may still be sent, and when some were last given, in milliseconds of the coarse clock.
     pub reports: PerCpuArray<MapData, [u64; 2]>,
 }
@@ -64,10 +69,18 @@ pub struct Ran {
 impl PacketPath {
     /// Loads the object, with a flow table of this many buckets.
     pub fn load(n_buckets: usize) -> Self {
+        Self::load_with(n_buckets, Size::for_prefixes(0))
+    }
+
+    /// The same, with a firewall of this size.
+    pub fn load_with(n_buckets: usize, size: Size) -> Self {
         let mut preparation = EbpfLoader::new();
         let entries = |count: usize| u32::try_from(count).unwrap();
         preparation.map_max_entries(map::FLOWS, entries(n_buckets));
         preparation.map_max_entries(map::DETAILS, entries(n_buckets * CELLS_PER_BUCKET));
+        for (name, count) in firewall_entries(size) {
+            preparation.map_max_entries(name, count);
+        }
         let mut loaded = preparation.load(OBJECT).expect("these tests need root");
         let stages = set_stages(&mut loaded).unwrap();
         let program: &mut Xdp = loaded.program_mut("sluice").unwrap().try_into().unwrap();
@@ -93,6 +106,8 @@ impl PacketPath {
             fragments: take(&mut loaded, map::FRAGMENTS),
             sources_drawn: take(&mut loaded, map::SOURCES_DRAWN),
             reports: take(&mut loaded, map::REPORTS),
+            rule_counts: take(&mut loaded, map::RULE_COUNTS),
+            firewall: FirewallMaps::of(|name| Ok(take_data(&mut loaded, name)), size).unwrap(),
             loaded,
             _stages: stages,
         }
@@ -139,7 +154,7 @@ impl PacketPath {
 
     /// Prints how large its programs are, and holds them to the verifier's limit.
     pub fn check_sizes(&self) {
-        check_sizes(&self.loaded, &["sluice", "sluice_second"]);
+        check_sizes(&self.loaded, &["sluice", "sluice_firewall", "sluice_second"]);
     }
 
     /// Runs the program on a frame that comes in by an interface of this network namespace.
@@ -213,6 +228,13 @@ pub fn take<M: TryFrom<Map>>(loaded: &mut Ebpf, name: &str) -> M {
     M::try_from(map).ok().unwrap()
 }
 
+fn take_data(loaded: &mut Ebpf, name: &str) -> MapData {
+    match loaded.take_map(name) {
+        Some(Map::Array(data) | Map::HashMap(data)) => data,
+        _ => panic!("{name} is no array or hash map"),
+    }
+}
+
 /// `struct xdp_md` of linux/bpf.h: where metadata ends and the frame begins, where the frame ends, where
 /// metadata begins, the interface and its queue, and an interface that XDP programs of another kind have.
 fn context(length: usize, interface: u32) -> Vec<u8> {
@@ -238,4 +260,20 @@ pub fn run(program: &Xdp, frame: &[u8], interface: u32) -> Ran {
     let frame = output.split_off(BEFORE.len());
     assert_eq!(output, BEFORE, "the kernel moves it along");
     Ran { action: result.return_value, frame }
+}
+
+/// The same so many times, without a look at what becomes of the frame, which has to stay as it is.
+pub fn run_often(program: &Xdp, frame: &[u8], interface: u32, times: usize) {
+    let context: Vec<u8> = [0, u32::try_from(frame.len()).unwrap(), 0, interface, 0, 0]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect();
+    let repeat = u32::try_from(times).unwrap();
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        ctx_in: Some(&context),
+        repeat,
+        ..TestRunOptions::default()
+    };
+    program.test_run(options).unwrap();
 }

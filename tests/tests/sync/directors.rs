@@ -30,7 +30,7 @@ pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// The worlds of both directors; the first has the client and the backends.
 pub struct Worlds {
-    pub worlds: [World; 2],
+    pub each: [World; 2],
     pub binaries: Binaries,
     pub webs: Vec<Web>,
 }
@@ -69,7 +69,7 @@ impl Worlds {
             .ip("route replace 203.0.113.0/24 dev eth0\nroute replace 2001:db8:f::/64 dev eth0")?;
         let binaries = Binaries::of_this_profile()?;
         let webs = Web::start_all(first, &binaries)?;
-        let both = Self { worlds, binaries, webs };
+        let both = Self { each: worlds, binaries, webs };
         both.give(0)?;
         Ok(both)
     }
@@ -79,12 +79,12 @@ impl Worlds {
         let more = format!(
             "protocol = \"tcp\"\nforward = \"{forward}\"\nscheduler = \"{scheduler}\"\nhealth_check = \"web\""
         );
-        format!("{CALM_CHECK}\n{}", service("shop", &vips(PORT), &more, &self.worlds[0]))
+        format!("{CALM_CHECK}\n{}", service("shop", &vips(PORT), &more, &self.each[0]))
     }
 
     /// Gives the shared addresses to one director, and has all ask for them anew.
     pub fn give(&self, to: usize) -> Result<()> {
-        let director = &self.worlds[to].director;
+        let director = &self.each[to].director;
         let lines = SHARED.map(|address| format!("address replace {address} dev front"));
         director.ip(&lines.join("\n"))?;
         self.ask_anew()
@@ -94,7 +94,7 @@ impl Worlds {
     pub fn take(&self, from: usize) -> Result<()> {
         let lines = SHARED
             .map(|address| format!("address del {} dev front", address.replace(" nodad", "")));
-        self.worlds[from].director.ip(&lines.join("\n"))
+        self.each[from].director.ip(&lines.join("\n"))
     }
 
     /// Moves them, as a failover does.
@@ -105,13 +105,13 @@ impl Worlds {
 
     /// Has the backends take packets for the VIPs and answer clients past the director.
     pub fn give_backends_the_vips(&mut self) -> Result<()> {
-        for host in &self.worlds[0].backends {
+        for host in &self.each[0].backends {
             host.answer_directly()?;
             host.namespace.ip(&format!(
                 "address add {VIP_V4}/32 dev lo\naddress add {VIP_V6}/128 dev lo nodad"
             ))?;
         }
-        let first = &self.worlds[0];
+        let first = &self.each[0];
         let start = |host: &Host| {
             Web::start_on(first, host, &self.binaries, &[host.at(PORT), vips(PORT)].concat())
         };
@@ -121,7 +121,7 @@ impl Worlds {
     }
 
     fn ask_anew(&self) -> Result<()> {
-        let first = &self.worlds[0];
+        let first = &self.each[0];
         let hosts = first.backends.iter().chain([&first.client]);
         for namespace in hosts.map(|host| &host.namespace) {
             forget_neighbours(namespace)?;
@@ -131,14 +131,14 @@ impl Worlds {
 
     /// Writes key and configuration of a director, and starts its agent.
     pub fn start(&self, index: usize, part: &Part<'_>) -> Result<Agent<'_>> {
-        let world = &self.worlds[index];
+        let world = &self.each[index];
         Agent::start_from(world, &self.binaries, &self.write(index, part)?, &[])
     }
 
     /// The configuration of a director, whose key is written.
     pub fn write(&self, index: usize, part: &Part<'_>) -> Result<String> {
         use std::os::unix::fs::PermissionsExt;
-        let world = &self.worlds[index];
+        let world = &self.each[index];
         let key_file = world.folder().join("sync.key");
         std::fs::write(&key_file, part.key)?;
         std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600))?;
@@ -159,7 +159,7 @@ impl Worlds {
 
     /// A connection of the client.
     pub fn connect(&self, vip: SocketAddr) -> Result<Connection> {
-        self.worlds[0].client.namespace.enter(|| Connection::open(vip, TIMEOUT))?
+        self.each[0].client.namespace.enter(|| Connection::open(vip, TIMEOUT))?
     }
 }
 

@@ -27,7 +27,9 @@ fn n_flows(agent: &Agent<'_>) -> u64 {
 fn both<'w>(worlds: &'w Worlds, parts: [&Part<'_>; 2]) -> [Agent<'w>; 2] {
     let [first, second] = parts;
     let agents = [worlds.start(0, first).unwrap(), worlds.start(1, second).unwrap()];
-    agents.iter().for_each(|agent| agent.wait_until_all_up().unwrap());
+    for agent in &agents {
+        agent.wait_until_all_up().unwrap();
+    }
     agents
 }
 
@@ -53,7 +55,7 @@ fn a_director_with_another_key_is_told_of_and_tells_nothing() {
 fn a_key_that_cannot_be_used_is_refused_and_nothing_is_touched() {
     use std::os::unix::fs::PermissionsExt;
     let worlds = Worlds::new(1).unwrap();
-    let (world, services) = (&worlds.worlds[0], worlds.shop("nat", "rr"));
+    let (world, services) = (&worlds.each[0], worlds.shop("nat", "rr"));
     let part = Part { datapath: "", services: &services, key: KEY };
     write_config(world, &worlds.write(0, &part).unwrap()).unwrap();
     let key_file = world.folder().join("sync.key");
@@ -85,14 +87,14 @@ fn either_director_may_be_killed_and_learns_all_flows_again() {
     wait_for_flows(&second, 2).unwrap();
     // The one that joins without a table is told all of it.
     second.process.kill().unwrap();
-    lb_tests::agent::detach(&worlds.worlds[1], &worlds.binaries).unwrap();
+    lb_tests::agent::detach(&worlds.each[1], &worlds.binaries).unwrap();
     second.restart().unwrap();
     wait_for_flows(&second, 2).unwrap();
     // And tells it when the other one has lost its own.
     wait_until_in_step([&first, &second]).unwrap();
     worlds.move_to(1).unwrap();
     first.process.kill().unwrap();
-    lb_tests::agent::detach(&worlds.worlds[0], &worlds.binaries).unwrap();
+    lb_tests::agent::detach(&worlds.each[0], &worlds.binaries).unwrap();
     first.restart().unwrap();
     wait_for_flows(&first, 2).unwrap();
     wait_until_in_step([&first, &second]).unwrap();
@@ -108,7 +110,7 @@ fn a_peer_that_stalls_keeps_nobody_waiting_and_catches_up() {
     let [first, second] = both(&worlds, [&part, &part]);
     wait_until_in_step([&first, &second]).unwrap();
     second.process.signal(Signal::SIGSTOP).unwrap();
-    let load = Load::start(&worlds.worlds[0].client.namespace, &vips(PORT)).unwrap();
+    let load = Load::start(&worlds.each[0].client.namespace, &vips(PORT)).unwrap();
     let is_noticed = || Ok(!status(&first)["peers"][0]["told"]["connected"].as_bool().unwrap());
     wait_until("the stalled peer to be given up", TIMEOUT, is_noticed).unwrap();
     load.wait_for_more(50).unwrap();
@@ -130,14 +132,16 @@ fn backends_that_only_the_other_director_has_are_named_and_their_flows_follow_wi
     wait_until_in_step([&first, &second]).unwrap();
     let mut open: Vec<_> =
         both_vips().iter().cycle().take(8).map(|vip| worlds.connect(*vip).unwrap()).collect();
-    open.iter_mut().for_each(|open| drop(open.get("/").unwrap()));
+    for open in &mut open {
+        open.get("/").unwrap();
+    }
     wait_for_flows(&second, 4).unwrap();
     let said = warnings(&second);
     assert!(said.contains("192.0.2.12:80 behind 203.0.113.10:80 (tcp, nat)"), "{said}");
     assert!(said.contains("2 backends that are not configured here"), "{said}");
     assert!(n_flows(&second) < 8 && status(&second)["peers"][0]["unknown_flows"] != 0);
     let text = worlds.write(1, &whole).unwrap();
-    write_config(&worlds.worlds[1], &text).unwrap();
+    write_config(&worlds.each[1], &text).unwrap();
     second.ctl_ok(&["reload"]).unwrap();
     wait_for_flows(&second, 8).unwrap();
     assert_eq!(warnings(&second), "[]");

@@ -2,7 +2,6 @@
 #![cfg(feature = "root")]
 #![expect(
     clippy::indexing_slicing,
-    clippy::panic,
     clippy::unwrap_used,
     reason = "a test that cannot go on panics"
 )]

@@ -23,7 +23,9 @@ const SOME: usize = 400_000;
 fn start<'w>(worlds: &'w Worlds, datapath: &str, services: &str) -> [Agent<'w>; 2] {
     let part = Part { datapath, services, key: KEY };
     let agents = [0, 1].map(|index| worlds.start(index, &part).unwrap());
-    agents.iter().for_each(|agent| agent.wait_until_all_up().unwrap());
+    for agent in &agents {
+        agent.wait_until_all_up().unwrap();
+    }
     let [first, second] = &agents;
     wait_until_in_step([first, second]).unwrap();
     agents
@@ -89,7 +91,7 @@ impl Download {
             stream.write_all(request.as_bytes()).unwrap();
             stream
         };
-        let stream = worlds.worlds[0].client.namespace.enter(open).unwrap();
+        let stream = worlds.each[0].client.namespace.enter(open).unwrap();
         Self { stream, read: Vec::new() }
     }
 
@@ -127,7 +129,7 @@ fn downloads_go_on_while_the_vip_moves_to_and_fro() {
 #[test]
 fn flows_of_udp_stay_at_their_backends() {
     let worlds = Worlds::new(3).unwrap();
-    let world = &worlds.worlds[0];
+    let world = &worlds.each[0];
     let _echoes: Vec<_> =
         world.backends.iter().map(|host| UdpEcho::start(host, 53).unwrap()).collect();
     let listed = service("dns", &vips(53), "protocol = \"udp\"\nscheduler = \"rr\"", world);

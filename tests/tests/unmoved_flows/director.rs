@@ -5,9 +5,9 @@ use std::mem::take;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lb_agent::model::agent::{Agent, Effect, Event, ProbeOutcome, Target};
+use lb_agent::model::agent::{Agent, Effect, Event, Known, ProbeOutcome, Target, Terms};
 use lb_agent::model::config::parse;
-use lb_agent::model::overlay::Overlay;
+use lb_agent::model::overlay::change::Change;
 use lb_agent::model::tables::{self, ListenerKey, NextHop, Tables};
 use lb_common::api::{BackendAction, BackendChange};
 use lb_common::layout::{BACKEND_UP, Listener, ListenerKeyV4, ListenerKeyV6, address, endpoint};
@@ -51,9 +51,11 @@ impl Director {
             listeners: BTreeMap::new(),
             runs: BTreeMap::new(),
             backends: BTreeMap::new(),
+            firewall: None,
         };
-        let (begin, overlay) = (now(), Overlay::default());
-        let (agent, effects) = Agent::new(begin, 1, config, &overlay, installed.clone()).unwrap();
+        let begin = now();
+        let (agent, effects) =
+            Agent::new(begin, 1, config, Known::default(), installed.clone()).unwrap();
         let silent = BTreeSet::new();
         let (probed, is_refused) = (Vec::new(), false);
         let mut director =
@@ -84,7 +86,11 @@ impl Director {
                 Effect::Reply { result: Err(_), .. } => self.is_refused = true,
                 Effect::Reply { result: Ok(_), .. }
                 | Effect::Addresses(_)
+                | Effect::Vrrp { .. }
                 | Effect::SaveOverlay(_)
+                | Effect::SaveSet { .. }
+                | Effect::SaveRuleNumbers(_)
+                | Effect::ClearRuleCounts(_)
                 | Effect::Notice(_)
                 | Effect::Warning(_) => {}
             }
@@ -119,7 +125,8 @@ impl Director {
         self.is_refused = false;
         let backend = format!("web{backend}");
         let change = BackendChange { service: "shop".into(), backend, action };
-        self.event(Event::Change { change, dry_run: false, request: 1 });
+        let (change, terms) = (Change::Backend(change), Terms::default());
+        self.event(Event::Change { change, terms, request: 1 });
         !self.is_refused
     }
 

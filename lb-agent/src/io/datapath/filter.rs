@@ -59,7 +59,8 @@ fn mark_of(write: &Write) -> Option<Mark> {
         | Write::Draw { .. }
         | Write::Unpoint { .. }
         | Write::FreeListener { .. }
-        | Write::RemoveVip { .. } => None,
+        | Write::RemoveVip { .. }
+        | Write::Firewall(_) => None,
     }
 }
 

@@ -21,6 +21,7 @@ impl Datapath {
             problems.extend(self.follow(&interface, link).err());
         }
         self.maps.keep_interfaces(&present);
+        problems.extend(self.maps.firewall.follow_links().err());
         problems
     }
 

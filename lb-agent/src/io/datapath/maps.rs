@@ -9,8 +9,10 @@ use lb_common::layout::{
 use lb_common::{INTERFACE_PLACES, MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, filter, map};
 
 use super::error::{OnMap, Result};
+use super::firewall::FirewallMaps;
 use super::mapping::Mapping;
 use super::pins::Pins;
+use super::shape::Geometry;
 
 /// All maps but those of the flow table.
 pub(super) struct Maps {
@@ -32,11 +34,13 @@ pub(super) struct Maps {
     pub(super) verdicts: PerCpuArray<MapData, Count>,
     pub(super) listener_traffic: PerCpuArray<MapData, Traffic>,
     pub(super) backend_traffic: PerCpuArray<MapData, Traffic>,
+    pub(super) rule_counts: PerCpuArray<MapData, Count>,
+    pub(super) firewall: FirewallMaps,
 }
 
 impl Maps {
     /// Opens the pinned maps, whose shapes have been checked.
-    pub(super) fn open(pins: &Pins) -> Result<Self> {
+    pub(super) fn open(pins: &Pins, geometry: Geometry) -> Result<Self> {
         Ok(Self {
             settings: open(pins, map::SETTINGS)?,
             listeners_v4: open(pins, map::LISTENERS_V4)?,
@@ -55,6 +59,8 @@ impl Maps {
             verdicts: open(pins, map::VERDICTS)?,
             listener_traffic: open(pins, map::LISTENER_TRAFFIC)?,
             backend_traffic: open(pins, map::BACKEND_TRAFFIC)?,
+            rule_counts: open(pins, map::RULE_COUNTS)?,
+            firewall: FirewallMaps::open(pins, geometry.firewall)?,
         })
     }
 }

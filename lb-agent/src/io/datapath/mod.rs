@@ -9,8 +9,11 @@ mod backends;
 mod clamp;
 mod counters;
 mod decap;
+mod drops;
 mod error;
+mod explain;
 mod filter;
+mod firewall;
 mod flow_table;
 mod follow;
 mod interfaces;
@@ -24,6 +27,7 @@ mod prepare;
 mod program;
 mod replica;
 mod resize;
+mod room;
 mod settings;
 mod shape;
 mod stages;
@@ -42,10 +46,14 @@ pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
 pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
+pub use drops::Drops;
 pub use error::{DatapathError, Result};
+pub use explain::Explainer;
+pub use firewall::FirewallMaps;
 pub use flow_table::{FlowEntry, FlowTable};
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use program::firewall_entries;
 pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
 pub use stages::set_stages;
@@ -53,12 +61,14 @@ pub use sweep::FlowCounts;
 
 use crate::io::netlink::links;
 use crate::model::config;
+use crate::model::firewall::compile::Size as FirewallSize;
 use crate::model::tables::{Tables, Write};
 use attach::{Target, drop_others, find_targets};
 use maps::Maps;
 use pins::Pins;
 use program::{Running, Verified};
 use resize::recover;
+use room::{firewall_of, remove_next_firewall};
 use shape::{Geometry, check_pinned};
 
 /// The packet path as the repository keeps it built.
@@ -130,13 +140,14 @@ impl Datapath {
         pins: &Pins,
         (targets, hash_key): (Vec<Target>, Option<HashKey>),
     ) -> Result<Self> {
-        let wanted = Geometry::for_flows(config.max_flows)?;
+        remove_next_firewall(pins)?;
+        let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
         let other = recover(pins)?.then(|| pins.next());
         let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
         check_pinned(pins, geometry)?;
         let verified = Verified::load(object, pins, other.as_ref(), geometry)?;
         check_pinned(pins, geometry)?;
-        let mut maps = Maps::open(pins)?;
+        let mut maps = Maps::open(pins, geometry)?;
         let flows = Arc::new(FlowTable::open(pins, None)?);
         maps.prepare(geometry, hash_key)?;
         maps.mark_all_takers();
@@ -163,6 +174,9 @@ impl Datapath {
 
     /// Carries out writes in their order; stops at the first that fails.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
+        if let Some(firewall) = writes.iter().find_map(firewall_of) {
+            self.make_room(firewall)?;
+        }
         self.maps.mark(writes);
         self.maps.apply(writes)?;
         self.maps.unmark(writes)
@@ -212,9 +226,9 @@ const _: () = {
 };
 
 /// Memory that the maps take, in bytes. Those per CPU have room for every CPU that may be plugged in.
-pub fn map_bytes(max_flows: u32) -> Result<u64> {
+pub fn map_bytes(max_flows: u32, firewall: FirewallSize) -> Result<u64> {
     let n_cpus = u64::from(prepare::cpus()?);
-    Geometry::for_flows(max_flows).map(|geometry| shape::bytes(geometry, n_cpus))
+    Geometry::for_flows(max_flows, firewall).map(|geometry| shape::bytes(geometry, n_cpus))
 }
 
 /// Detaches from all interfaces and removes program and maps. False if there was nothing.

@@ -6,6 +6,7 @@
 
 use aya::Ebpf;
 use aya::maps::{MapData, ProgramArray};
+use lb_common::map;
 
 use super::backends::wait_for_packets;
 use super::error::{OnMap, Result};
@@ -15,17 +16,19 @@ use super::program::{program, verify};
 /// Name of the array in the object.
 const STAGES: &str = "STAGES";
 
-/// Name of the program in the object.
-const SECOND: &str = "sluice_second";
+/// Programs of the object, and where they stand in the array.
+const PROGRAMS: [(&str, u32); 2] =
+    [("sluice_second", map::STAGE_SECOND), ("sluice_firewall", map::STAGE_FIREWALL)];
 
 /// Sets the array up. It must be kept as long as the program runs.
 pub fn set_stages(loaded: &mut Ebpf) -> Result<ProgramArray<MapData>> {
-    verify(loaded, SECOND)?;
-    let second = program(loaded, SECOND)?.fd().on("find the second program of", STAGES)?;
-    let second = second.try_clone().on("hold the second program of", STAGES)?;
     let map = loaded.take_map(STAGES).ok_or("the object has no such map").on("find", STAGES)?;
     let mut stages = ProgramArray::try_from(map).on("open", STAGES)?;
-    stages.set(0, &second, 0).on("write", STAGES)?;
+    for (name, stage) in PROGRAMS {
+        verify(loaded, name)?;
+        let verified = program(loaded, name)?.fd().on("find a program of", STAGES)?;
+        stages.set(stage, verified, 0).on("write", STAGES)?;
+    }
     Ok(stages)
 }
 

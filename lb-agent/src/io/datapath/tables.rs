@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_common::layout::{Backend, Listener, Slot, Vip, run_parts};
@@ -11,6 +12,7 @@ use zerocopy::transmute;
 use super::error::{OnMap, Result};
 use super::maps::{Maps, entries};
 use super::wire::{listener_of_v4, listener_of_v6, vip_of_v4, vip_of_v6};
+use crate::model::firewall::compile::Compiled;
 use crate::model::tables::{ListenerKey, Tables};
 
 /// Words of an entry of the map of listeners.
@@ -27,6 +29,8 @@ impl Maps {
             runs: self.read_runs(&listeners),
             backends: self.read_backends(),
             listeners,
+            // What the rules were cannot be told from the maps.
+            firewall: (!self.firewall.is_on()).then(|| Arc::new(Compiled::off())),
         })
     }
 

@@ -3,10 +3,12 @@
 //! Nothing is counted for the sake of metrics: a scrape asks the core loop for a [`Snapshot`], which reads
 //! the kernel's maps at that moment, and `text` renders it.
 
+mod firewall;
 mod replication;
 #[cfg(test)]
 mod tests;
 mod text;
+mod vrrp;
 
 use std::time::Duration;
 
@@ -16,7 +18,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{FlowMove, Service, SyncStatus, TargetHealth, VerdictCount};
+use lb_common::api::{
+    Firewall, FlowMove, Service, Set, SyncStatus, TargetHealth, VerdictCount, VrrpStatus,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -33,6 +37,10 @@ pub struct Snapshot {
     pub verdicts: Vec<VerdictCount>,
     /// Services and backends with their counters.
     pub services: Vec<Service>,
+    /// The firewall and its counters.
+    pub firewall: Option<Firewall>,
+    /// The sets of the firewall.
+    pub sets: Vec<Set>,
     /// Health of all targets.
     pub health: Vec<TargetHealth>,
     /// Changes of health since the agent started.
@@ -41,6 +49,8 @@ pub struct Snapshot {
     pub flows: u64,
     /// Most flows that the table is made for.
     pub max_flows: u64,
+    /// Virtual routers.
+    pub vrrp: VrrpStatus,
     /// Whether flows are being moved to a table of another size.
     pub is_moving: bool,
     /// How far they have moved, where that is known.

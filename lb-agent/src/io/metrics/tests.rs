@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use lb_common::api::{Backend, BackendState, Health, SyncLink, SyncPeer, SyncRefusals, Traffic};
+use lb_common::api::{
+    Backend, BackendState, Discarded, Health, RouterState, Rule, RuleCount, RuleStatus, SyncLink,
+    SyncPeer, SyncRefusals, Traffic, VirtualRouter,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -77,6 +80,28 @@ fn sync() -> SyncStatus {
     }
 }
 
+/// A rule that has met packets, and a policy that has met one.
+fn firewall() -> Firewall {
+    let rule = Rule { name: "no-ping".into(), action: "drop".into(), ..Rule::default() };
+    let count = RuleCount { packets: 7, bytes: 588 };
+    let policy_count = RuleCount { packets: 1, bytes: 60 };
+    let rules = vec![RuleStatus { rule, overlay: false, count }];
+    Firewall { policy: "accept".into(), policy_count, rules }
+}
+
+/// A set whose file became wrong.
+fn office() -> Set {
+    Set {
+        name: "office".into(),
+        file: Some("/etc/lb/office.txt".into()),
+        loaded: false,
+        elements: 3,
+        added: 0,
+        deleted: 0,
+        problem: Some("line 2".into()),
+    }
+}
+
 /// A service with one backend that is up, and its counters.
 fn world() -> Snapshot {
     let health = TargetHealth {
@@ -99,15 +124,45 @@ fn world() -> Snapshot {
     Snapshot {
         verdicts: vec![verdict],
         services: vec![shop()],
+        firewall: Some(firewall()),
+        sets: vec![office()],
         health: vec![health],
         health_changes: 2,
         flows: 3,
         max_flows: 1_048_576,
+        vrrp: vrrp(),
         is_moving: true,
         flow_move: Some(FlowMove { cells_left: 250, cells: 1_000 }),
         reloads: Reloads { succeeded: 4, failed: 1, last_succeeded: false },
         sync: Some(sync()),
     }
+}
+
+fn vrrp() -> VrrpStatus {
+    let router = VirtualRouter {
+        name: "vip".into(),
+        group: "vip".into(),
+        interface: "eth0".into(),
+        virtual_router_id: 51,
+        family: "ipv4".into(),
+        state: RouterState::Active,
+        priority: 140,
+        configured_priority: 200,
+        addresses: vec![web1().ip()],
+        source: None,
+        changes: 2,
+        since_seconds: 1,
+        reason: "started".into(),
+        active: None,
+        advert_interval_ms: 1_000,
+        active_interval_ms: 1_000,
+        adverts_sent: 11,
+        adverts_received: 12,
+        warnings: Vec::new(),
+    };
+    let (interface, reason) = ("eth0".into(), "checksum".into());
+    let discarded = vec![Discarded { interface, reason, packets: 13 }];
+    VrrpStatus { routers: vec![router], discarded }
 }
 
 /// Serves metrics; the core loop behind answers with `ready` while it is not stuck.
@@ -152,11 +207,24 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         r#"lb_service_packets_total{service="shop",direction="to_backend"} 10"#,
         r#"lb_service_packets_total{service="shop",direction="to_client"} 8"#,
         r#"lb_service_bytes_total{service="shop",direction="to_backend"} 6000000000"#,
+        r#"lb_vrrp_active{router="vip",interface="eth0",family="ipv4"} 1.0"#,
+        r#"lb_vrrp_up{router="vip",interface="eth0",family="ipv4"} 1.0"#,
+        r#"lb_vrrp_priority{router="vip",interface="eth0",family="ipv4"} 140.0"#,
+        r#"lb_vrrp_warning{router="vip",interface="eth0",family="ipv4"} 0.0"#,
+        r#"lb_vrrp_changes_total{router="vip",interface="eth0",family="ipv4"} 2"#,
+        r#"lb_vrrp_adverts_sent_total{router="vip",interface="eth0",family="ipv4"} 11"#,
+        r#"lb_vrrp_adverts_received_total{router="vip",interface="eth0",family="ipv4"} 12"#,
+        r#"lb_vrrp_adverts_discarded_total{interface="eth0",reason="checksum"} 13"#,
         r#"lb_service_flows_total{service="shop"} 5"#,
         r#"lb_service_flows{service="shop"} 3.0"#,
         r#"lb_service_dropped_packets_total{service="shop"} 1"#,
         r#"lb_backend_packets_total{service="shop",backend="web1",direction="to_backend"} 10"#,
         r#"lb_backend_flows_total{service="shop",backend="web1"} 5"#,
+        r#"lb_firewall_rule_packets_total{rule="no-ping",action="drop"} 7"#,
+        r#"lb_firewall_rule_bytes_total{rule="no-ping",action="drop"} 588"#,
+        "lb_firewall_policy_dropped_packets_total 1",
+        r#"lb_firewall_set_elements{set="office"} 3.0"#,
+        r#"lb_firewall_set_stale{set="office"} 1.0"#,
         r#"lb_backend_up{service="shop",backend="web1"} 1.0"#,
         r#"lb_backend_serving{service="shop",backend="web1"} 1.0"#,
         r#"lb_probe_duration_seconds{service="shop",backend="web1",address="192.0.2.11:80"} 0.012"#,
@@ -204,7 +272,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 31);
+    assert_eq!(families.len(), 44);
 }
 
 #[tokio::test]

@@ -53,13 +53,15 @@ impl Collector for Snapshot {
         self.encode_verdicts(&mut families)?;
         encode_traffic(&mut families, "service", &self.services(), SERVICE)?;
         encode_traffic(&mut families, "backend", &self.backends(), BACKEND)?;
+        self.encode_firewall(&mut families)?;
         self.encode_health(&mut families)?;
         self.encode_sync(&mut families)?;
+        super::vrrp::encode(&self.vrrp, &mut families)?;
         self.encode_agent(&mut families)
     }
 }
 
-type Label<'a> = (&'static str, &'a str);
+pub(super) type Label<'a> = (&'static str, &'a str);
 
 /// One value with its labels.
 pub(super) struct Sample<'a> {

@@ -19,9 +19,6 @@ use serde::{Deserialize, Serialize};
 use super::link::{self, Link};
 use crate::io::store::{self, StoreError};
 
-/// Where the kernel tells one boot of the machine from another.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
 /// Why the addresses are not as they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
@@ -91,17 +88,8 @@ impl Addresses {
         };
         let list: List =
             list.map_err(|source| StoreError::Io { act: "read", path: file.clone(), source })?;
-        let path = PathBuf::from(BOOT_ID);
-        let boot = std::fs::read_to_string(&path).map_err(|source| StoreError::Io {
-            act: "read",
-            path,
-            source,
-        })?;
-        let list = if list.boot == boot.trim() {
-            list
-        } else {
-            List { boot: boot.trim().to_owned(), added: BTreeMap::new() }
-        };
+        let boot = store::boot_id()?;
+        let list = if list.boot == boot { list } else { List { boot, added: BTreeMap::new() } };
         Ok(Self { file, interfaces: interfaces.to_vec(), list })
     }
 
@@ -204,29 +192,42 @@ impl Addresses {
     }
 }
 
+/// The addresses of the host on all interfaces but loopback addresses, VIPs included.
+pub async fn host_addresses() -> Result<BTreeSet<IpAddr>, AddressError> {
+    let (connection, handle, _) = new_connection()?;
+    let connection = tokio::spawn(connection);
+    let present = read_present(&handle).await;
+    connection.abort();
+    let addresses = present?.into_iter().map(|present| present.net.addr());
+    Ok(addresses.filter(|address| !address.is_loopback()).collect())
+}
+
 async fn read_present(handle: &Handle) -> Result<Vec<Present>, AddressError> {
     let mut answer = handle.address().get().execute();
     let mut present = Vec::new();
     while let Some(message) =
         answer.try_next().await.map_err(|error| AddressError::Read(Box::new(error)))?
     {
-        // IFA_LOCAL is the host's end of a point-to-point link, where the two differ.
-        let local = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let address = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
-        let net = local
-            .or(address)
-            .and_then(|address| IpNet::new(address, message.header.prefix_len).ok());
-        if let Some(net) = net {
-            present.push(Present { index: message.header.index, net, message });
-        }
+        present.extend(parse_address(&message).map(|net| Present {
+            index: message.header.index,
+            net,
+            message,
+        }));
     }
     Ok(present)
+}
+
+/// The address of a message. `IFA_LOCAL` is the host's end of a point-to-point link, where the two differ.
+pub(super) fn parse_address(message: &AddressMessage) -> Option<IpNet> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    local.or(address).and_then(|address| IpNet::new(address, message.header.prefix_len).ok())
 }
 
 fn index_of(links: &[Link], name: &str) -> Option<u32> {

@@ -1,18 +1,15 @@
 //! Interfaces as the kernel lists them.
-//!
-//! Read over a blocking socket, because the answer is there at once and attaching is not asynchronous.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the kernel's enums grow")]
 
 use std::io;
 
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_core::NLM_F_DUMP;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{
     LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
-use rtnetlink::sys::protocols::NETLINK_ROUTE;
-use rtnetlink::sys::{Socket, SocketAddr};
 
+use super::ask::ask;
 use super::neighbour::mac;
 
 /// An interface.
@@ -57,46 +54,12 @@ pub struct Attached {
 
 /// All interfaces of this network namespace.
 pub fn links() -> io::Result<Vec<Link>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&dump_request(), 0)?;
-    let mut links = Vec::new();
-    loop {
-        let (datagram, _) = socket.recv_from_full()?;
-        if read_datagram(&datagram, &mut links)? {
-            return Ok(links);
-        }
-    }
-}
-
-fn dump_request() -> Vec<u8> {
-    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetLink(LinkMessage::default()));
-    request.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    request.finalize();
-    let mut bytes = vec![0; request.buffer_len()];
-    request.serialize(&mut bytes);
-    bytes
-}
-
-/// Takes the messages of a datagram; true after the last message of the answer.
-fn read_datagram(mut datagram: &[u8], links: &mut Vec<Link>) -> io::Result<bool> {
-    while !datagram.is_empty() {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram)
-            .map_err(io::Error::other)?;
-        let length = usize::try_from(message.header.length).map_err(io::Error::other)?;
-        match message.payload {
-            NetlinkPayload::Done(_) => return Ok(true),
-            NetlinkPayload::Error(error) => return Err(error.to_io()),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
-                links.push(parse_link(&link));
-            }
-            _ => {}
-        }
-        // Messages are aligned to four bytes (NLMSG_ALIGN in linux/netlink.h).
-        datagram = datagram.get(length.next_multiple_of(4).max(4)..).unwrap_or_default();
-    }
-    Ok(false)
+    let answers = ask(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+    let link = |answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(parse_link(&link)),
+        _ => None,
+    };
+    Ok(answers.into_iter().filter_map(link).collect())
 }
 
 /// The parts of a link message that matter here.

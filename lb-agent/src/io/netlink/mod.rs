@@ -4,13 +4,16 @@
 //! of the thread that made the socket.
 
 mod address;
+mod ask;
 mod kernel;
 mod link;
 mod link_news;
 mod neighbour;
 mod resolver;
+mod sync;
 
-pub use address::{AddressError, Addresses};
+pub use address::{AddressError, Addresses, host_addresses};
 pub use link::{Attached, Link, links};
 pub use link_news::{follow_addresses, follow_links};
 pub use resolver::Resolver;
+pub use sync::{News, add_address, addresses, remove_address};

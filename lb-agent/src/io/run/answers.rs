@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use lb_common::api::{ConfigDiff, FlowList, Interface, Service, Status, VerdictCount};
+use lb_common::api::{
+    ConfigDiff, Firewall, FlowList, Interface, Service, Set, Status, VerdictCount, VrrpStatus,
+};
+use tokio::sync::oneshot;
 
 use super::flows;
 use super::runtime::Runtime;
@@ -16,6 +19,7 @@ use crate::io::message::{Call, Failure, FlowFilter, Reply};
 use crate::io::metrics::Snapshot;
 use crate::model::agent::SAME_MODE;
 use crate::model::config::diff;
+use crate::model::firewall::POLICY;
 use crate::model::overlay::Overlay;
 use crate::model::tables::server;
 use crate::model::views;
@@ -34,15 +38,27 @@ impl Runtime {
             }
             Call::Flows(filter, reply) => self.answer_flows(filter, reply),
             Call::Drops(reply) => drop(reply.send(self.drops())),
+            Call::Firewall(reply) => drop(reply.send(self.firewall())),
+            Call::Sets(reply) => drop(reply.send(Ok(self.set_list()))),
+            Call::SetElements(set, limit, reply) => {
+                let elements = self.agent.set_elements(&set, limit);
+                drop(reply.send(elements.map_err(Failure::from)));
+            }
             Call::Config(reply) => drop(reply.send(Ok(self.source.running()))),
             Call::Diff(reply) => drop(reply.send(Ok(self.diff()))),
-            Call::Check(text, reply) => drop(reply.send(Ok(self.source.report(&text)))),
+            Call::Check(text, session, reply) => {
+                drop(reply.send(Ok(self.check_config(&text, session).await)));
+            }
             Call::Apply(text, mode, reply) => drop(reply.send(self.apply(text, mode).await)),
+            Call::Confirm(reply) => drop(reply.send(self.confirm_config())),
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
             Call::Sync(reply) => drop(reply.send(self.answer_sync())),
             Call::Doctor(reply) => self.answer_doctor(reply),
-            Call::Metrics(reply) => drop(reply.send(self.metrics())),
+            Call::Vrrp(reply) => self.vrrp.status(reply),
+            Call::VrrpHistory(reply) => self.answer_vrrp_history(reply),
+            Call::Release(release, reply) => self.answer_release(release, reply),
+            Call::Metrics(reply) => self.answer_metrics(reply),
             Call::Ready(reply) => drop(reply.send(self.ready())),
         }
     }
@@ -52,7 +68,8 @@ impl Runtime {
         let config = self.agent.config();
         let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
         let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
-        let warnings = warnings.chain(self.move_notice()).chain(self.sync_warnings());
+        let warnings = warnings.chain(self.move_notice()).chain(self.unconfirmed_notice());
+        let warnings = warnings.chain(self.sync_warnings());
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -95,6 +112,16 @@ impl Runtime {
         self.counters().map(|counters| by_verdict(&counters))
     }
 
+    fn firewall(&self) -> Result<Firewall, Failure> {
+        let numbers = self.agent.rule_numbers().by_name().values().copied();
+        let counts = self.datapath.rule_counts(numbers.chain([POLICY]));
+        counts.map(|counts| self.agent.firewall(&counts)).map_err(|error| failed(&error))
+    }
+
+    fn set_list(&self) -> Vec<Set> {
+        self.agent.set_list(|set| self.set_files.problem(set).map(str::to_owned))
+    }
+
     /// Scans the table and answers beside the loop.
     fn answer_flows(&self, filter: FlowFilter, reply: Reply<FlowList>) {
         let (table, owners) = (self.datapath.flows(), self.agent.owners());
@@ -134,7 +161,20 @@ impl Runtime {
                 std::iter::once("the file cannot be loaded:".to_owned()).chain(lines).collect()
             }
         };
-        ConfigDiff { overlay: diff(loaded, self.agent.config()), file }
+        let mut overlay = diff(loaded, self.agent.config());
+        overlay.extend(self.agent.overlay().firewall.set_lines());
+        ConfigDiff { overlay, file }
+    }
+
+    /// The virtual routers are asked beside the loop.
+    fn answer_metrics(&self, reply: Reply<Snapshot>) {
+        let snapshot = self.metrics();
+        let (asked, vrrp) = oneshot::channel();
+        self.vrrp.status(asked);
+        tokio::spawn(async move {
+            let vrrp = vrrp.await.ok().and_then(Result::ok).unwrap_or_default();
+            drop(reply.send(snapshot.map(|snapshot| Snapshot { vrrp, ..snapshot })));
+        });
     }
 
     fn metrics(&self) -> Result<Snapshot, Failure> {
@@ -142,10 +182,13 @@ impl Runtime {
         Ok(Snapshot {
             verdicts: by_verdict(&counters),
             services: self.services_with(&counters),
+            firewall: Some(self.firewall()?),
+            sets: self.set_list(),
             health: self.agent.health(clock::now()),
             health_changes: self.agent.checks().n_changes(),
             flows: self.flows.total,
             max_flows: self.agent.config().datapath.max_flows.into(),
+            vrrp: VrrpStatus::default(),
             is_moving: self.datapath.is_moving(),
             flow_move: self.flow_move(),
             reloads: self.reloads,

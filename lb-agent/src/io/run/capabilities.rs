@@ -7,13 +7,15 @@ use std::fs;
 /// Name and number (linux/capability.h) of what the packet path and netlink need. `CAP_PERFMON` lets the
 /// verifier accept arithmetic on packet pointers.
 const NEEDED: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
+/// What virtual routers need besides: raw sockets.
+const NEEDED_BY_ROUTERS: (&str, u32) = ("CAP_NET_RAW", 13);
 /// It includes `CAP_BPF` and `CAP_PERFMON` (capabilities(7)).
 const SYS_ADMIN: u32 = 21;
 
 /// Names of the capabilities that this process lacks.
-pub(super) fn missing() -> Vec<&'static str> {
+pub(super) fn missing(has_routers: bool) -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    effective(&status).map_or_else(Vec::new, lacking)
+    effective(&status).map_or_else(Vec::new, |effective| lacking(effective, has_routers))
 }
 
 fn effective(status: &str) -> Option<u64> {
@@ -21,11 +23,13 @@ fn effective(status: &str) -> Option<u64> {
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
-fn lacking(effective: u64) -> Vec<&'static str> {
+fn lacking(effective: u64, has_routers: bool) -> Vec<&'static str> {
     let has = |number: u32| effective & (1 << number) != 0;
-    let by_admin = |number| number != 12 && has(SYS_ADMIN);
-    let lacks = NEEDED.iter().filter(|(_, number)| !has(*number) && !by_admin(*number));
-    lacks.map(|(name, _)| *name).collect()
+    let by_admin = |number| matches!(number, 38 | 39) && has(SYS_ADMIN);
+    let more = [NEEDED_BY_ROUTERS].into_iter().filter(|_| has_routers);
+    let lacks =
+        NEEDED.into_iter().chain(more).filter(|(_, number)| !has(*number) && !by_admin(*number));
+    lacks.map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
@@ -35,13 +39,21 @@ mod tests {
     #[test]
     fn root_lacks_nothing_and_a_user_everything() {
         let status = "Name:\tlb-agent\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-        assert!(lacking(effective(status).unwrap()).is_empty());
-        assert_eq!(lacking(0), ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF"]);
+        assert!(lacking(effective(status).unwrap(), true).is_empty());
+        assert_eq!(lacking(0, false), ["CAP_NET_ADMIN", "CAP_PERFMON", "CAP_BPF"]);
     }
 
     #[test]
     fn the_administrator_of_old_kernels_still_needs_the_network() {
-        assert_eq!(lacking(1 << SYS_ADMIN), ["CAP_NET_ADMIN"]);
-        assert_eq!(lacking(1 << 12 | 1 << 39), ["CAP_PERFMON"]);
+        assert_eq!(lacking(1 << SYS_ADMIN, false), ["CAP_NET_ADMIN"]);
+        assert_eq!(lacking(1 << 12 | 1 << 39, false), ["CAP_PERFMON"]);
+    }
+
+    #[test]
+    fn virtual_routers_need_raw_sockets() {
+        let others = 1 << 12 | 1 << 38 | 1 << 39;
+        assert_eq!(lacking(others, true), ["CAP_NET_RAW"]);
+        assert!(lacking(others, false).is_empty() && lacking(others | 1 << 13, true).is_empty());
+        assert_eq!(lacking(1 << SYS_ADMIN | 1 << 12, true), ["CAP_NET_RAW"]);
     }
 }

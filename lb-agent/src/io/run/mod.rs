@@ -7,6 +7,7 @@
 mod answers;
 mod capabilities;
 mod changes;
+mod confirm;
 pub mod decap;
 mod descriptors;
 mod faults;
@@ -16,9 +17,11 @@ mod packet_log;
 mod replication;
 mod runtime;
 mod save;
+mod sets;
 mod signals;
 mod size;
 mod source;
+mod vrrp;
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -42,6 +45,7 @@ use super::datapath::{self, FlowCounts, Lock};
 use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
 use super::netlink::Addresses;
+use super::vrrp::{Scripts, remove_all};
 use super::{api, notify};
 use crate::model::agent::{Event, ProbeOutcome, Target};
 use crate::model::config::Shutdown;
@@ -51,6 +55,7 @@ use crate::model::tables::Way;
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use open::StartError;
+pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
 
 /// Time between two sweeps of the flow table.
@@ -98,17 +103,22 @@ async fn run_opened(
     rest: Rest,
     started_at: Instant,
 ) -> Result<(), StartError> {
-    let Rest { metrics, addresses, outside, datapath, sync, agent, effects, resolver } = rest;
+    let Rest { metrics, addresses, outside, datapath, sync, agent, set_files, effects, resolver } =
+        rest;
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
+    let vrrp = vrrp::prepare(agent.config(), &messages);
     let mut runtime = Runtime {
         agent,
         datapath,
         replication: None,
         resolver,
         addresses,
+        vrrp,
+        scripts: Scripts::start(),
         source,
+        set_files,
         messages: messages.clone(),
         probes,
         started_at,
@@ -120,11 +130,13 @@ async fn run_opened(
         is_out_of_step: false,
         sweeps: 0,
         is_sweeping: false,
+        unconfirmed: None,
         next_request: 0,
         told: String::new(),
         is_announced: false,
     };
     runtime.carry_out(effects).await;
+    runtime.keep_sets();
     runtime.start_replication(sync)?;
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
@@ -174,6 +186,7 @@ impl Runtime {
                 },
                 event = news.next() => self.happened(event).await,
                 () = due(self.agent.deadline()) => self.happened(Event::Timer).await,
+                () = due(self.unconfirmed_until()) => self.roll_back().await,
                 _ = sweep.tick() => self.start_sweep(),
                 () = next(&mut watchdog) => notify::alive(),
             }
@@ -185,10 +198,12 @@ impl Runtime {
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
             Message::Resized(prepared) => self.resized(prepared).await,
+            Message::SetRead(read) => self.set_read(read).await,
             Message::NotProbed(target, reason) => {
                 self.happened(Event::NotProbed { target, reason }).await;
             }
             Message::LinkChanged => self.look_at_the_host().await,
+            Message::Vrrp(told) => self.heard_of_vrrp(told),
             // A refusal is logged and shown in the status; nobody waits for the answer.
             Message::Hangup => drop(self.reload(Mode::default()).await),
             Message::Stop => {}
@@ -196,7 +211,8 @@ impl Runtime {
     }
 
     /// Leaves the packet path as the configuration says.
-    async fn end(self) -> Result<(), StartError> {
+    async fn end(mut self) -> Result<(), StartError> {
+        self.stop_vrrp().await;
         let config = self.agent.config();
         match config.agent.shutdown {
             Shutdown::Keep => {
@@ -218,12 +234,13 @@ impl Runtime {
 /// Returns whether there was anything to detach.
 pub async fn detach(config_file: &Path) -> Result<bool, StartError> {
     let config = check_file(config_file)?.config;
-    open::permitted()?;
+    open::permitted(false)?;
     let _lock = Lock::take_existing(&config.datapath.pin_path)?;
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
     SocketFile::of(&config.api.socket).remove();
     drop(api);
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
+    remove_all(&config.agent.state_dir).map_err(StartError::VirtualAddresses)?;
     take_away(&config.datapath.pin_path, addresses).await
 }
 

@@ -11,18 +11,18 @@ use std::time::Instant;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
+use super::sets::{self, SetFiles, Started};
 use super::source::{ReadError, Source};
-use super::{Ways, capabilities, descriptors, signals};
+use super::{Ways, capabilities, confirm, descriptors, signals};
 use crate::io::api::{self, BindError, SocketFile};
 use crate::io::clock;
 use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
 use crate::io::message::Message;
-use crate::io::netlink::{AddressError, Addresses, Resolver, follow_links};
+use crate::io::netlink::{AddressError, Addresses, Resolver, follow_addresses, host_addresses};
 use crate::io::store::{self, StoreError};
 use crate::io::sync;
-use crate::model::agent::{Agent, Effect};
+use crate::model::agent::{Agent, Effect, Known};
 use crate::model::config::Config;
-use crate::model::overlay::Overlay;
 use crate::model::plan::Full;
 
 /// Why the daemon does not start.
@@ -31,7 +31,7 @@ pub enum StartError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ReadError),
-    /// The services do not fit into the maps.
+    /// The services or the firewall do not fit into the maps.
     #[error("the configuration does not fit")]
     Full(#[from] Full),
     /// The kernel will not allow it.
@@ -55,6 +55,9 @@ pub enum StartError {
     /// The addresses that were added before.
     #[error(transparent)]
     Addresses(#[from] AddressError),
+    /// The addresses of virtual routers.
+    #[error("remove the virtual addresses that were left")]
+    VirtualAddresses(#[source] io::Error),
     /// The routes and neighbours.
     #[error("follow the kernel's routes and neighbours")]
     Resolver(#[source] io::Error),
@@ -91,6 +94,7 @@ impl StartError {
             | Self::Store(_)
             | Self::Datapath(_)
             | Self::Addresses(_)
+            | Self::VirtualAddresses(_)
             | Self::Resolver(_)
             | Self::Sync(_)
             | Self::SyncThreads(_)
@@ -117,6 +121,7 @@ pub(super) struct Rest {
     pub(super) datapath: Datapath,
     pub(super) sync: Option<sync::Opened>,
     pub(super) agent: Agent,
+    pub(super) set_files: SetFiles,
     pub(super) effects: Vec<Effect>,
     pub(super) resolver: Resolver,
 }
@@ -129,10 +134,14 @@ pub(super) struct Outside {
 }
 
 pub(super) async fn open(file: &Path, started_at: Instant) -> Result<Opened, StartError> {
-    let (source, checked) = Source::load(file)?;
+    let (mut source, mut checked) = Source::load(file)?;
+    if confirm::go_back(file, &checked.config.agent.state_dir)? {
+        tracing::warn!("the last configuration was not confirmed: the one before is back");
+        (source, checked) = Source::load(file)?;
+    }
     checked.notes.iter().for_each(|note| tracing::info!("{note}"));
     let config = checked.config;
-    permitted()?;
+    permitted(!config.vrrp.is_empty())?;
     descriptors::raise_limit();
     let lock = Lock::take(&config.datapath.pin_path)?;
     let api = api::bind(&config.api.socket, config.api.socket_mode).await?;
@@ -157,6 +166,7 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     store::prepare(&config.agent.state_dir)?;
     let overlay = store::load_overlay(&config.agent.state_dir)?;
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
+    let host = host_addresses().await?;
     let (changes, ways) = mpsc::channel(1024);
     let outside = listen(ways)?;
     let sync = config.sync.as_ref().map(sync::open).transpose()?;
@@ -164,14 +174,25 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let datapath = Datapath::open_with_key(&config.datapath, OBJECT, hash_key)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
     let interfaces = config.datapath.interfaces.clone();
-    let started = start(&datapath, config, &overlay, started_at).and_then(|(agent, effects)| {
-        let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
-        Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
-    });
+    let numbers = store::load_rule_numbers(&config.agent.state_dir)?;
+    let Started { stock, files: set_files } = sets::at_start(&config, &overlay);
+    let started = start(&datapath, config, Known { overlay, stock, numbers, host }, started_at)
+        .and_then(|(agent, effects)| {
+            let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
+            Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
+        });
     match started {
-        Ok((agent, effects, resolver)) => {
-            Ok(Rest { metrics, addresses, outside, datapath, sync, agent, effects, resolver })
-        }
+        Ok((agent, effects, resolver)) => Ok(Rest {
+            metrics,
+            addresses,
+            outside,
+            datapath,
+            sync,
+            agent,
+            set_files,
+            effects,
+            resolver,
+        }),
         Err(error) => {
             drop(datapath);
             if is_first {
@@ -185,7 +206,7 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
 fn listen(ways: Ways) -> Result<Outside, StartError> {
     let (messages, inbox) = mpsc::channel(1024);
     signals::forward(&messages).map_err(StartError::Signals)?;
-    follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
+    follow_addresses(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
     Ok(Outside { messages, inbox, ways })
 }
 
@@ -193,16 +214,16 @@ fn listen(ways: Ways) -> Result<Outside, StartError> {
 fn start(
     datapath: &Datapath,
     config: Config,
-    overlay: &Overlay,
+    known: Known,
     started_at: Instant,
 ) -> Result<(Agent, Vec<Effect>), StartError> {
     let seed = RandomState::new().hash_one(started_at);
     let installed = datapath.tables()?;
-    Ok(Agent::new(clock::now(), seed, config, overlay, installed)?)
+    Ok(Agent::new(clock::now(), seed, config, known, installed)?)
 }
 
 /// Whether the kernel will allow what an agent does.
-pub(super) fn permitted() -> Result<(), StartError> {
-    let missing = capabilities::missing();
+pub(super) fn permitted(has_routers: bool) -> Result<(), StartError> {
+    let missing = capabilities::missing(has_routers);
     if missing.is_empty() { Ok(()) } else { Err(StartError::Capabilities(missing)) }
 }

@@ -10,14 +10,29 @@ use super::state::Running;
 use super::ways::Ways;
 use super::{Agent, Effect, Target};
 use crate::model::config::{Backend, Config, Service};
+use crate::model::firewall::RuleNumbers;
 use crate::model::health::{Checks, Health};
+use crate::model::overlay::sets::{self, Stock};
 use crate::model::overlay::{Overlay, merge};
 use crate::model::paces::Paces;
 use crate::model::plan::{Full, next_hop};
 use crate::model::tables::{ListenerKey, NextHop, Tables, server};
 
+/// What an agent knows at its start: what the last one kept on disk, and the host.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The changes made at run time.
+    pub overlay: Overlay,
+    /// What was read or loaded for the sets.
+    pub stock: Stock,
+    /// The numbers of the rules' counters.
+    pub numbers: RuleNumbers,
+    /// The addresses of the host.
+    pub host: BTreeSet<IpAddr>,
+}
+
 impl Agent {
-    /// Starts from the file, the overlay as it was kept and what is installed; says what to do first.
+    /// Starts from the file, what is known and what is installed; says what to do first.
     ///
     /// Until a probe says otherwise, backends that were served are healthy, and those that were down are
     /// down. `seed` varies the probes.
@@ -25,10 +40,14 @@ impl Agent {
         now: Instant,
         seed: u64,
         file: Config,
-        overlay: &Overlay,
+        known: Known,
         installed: Tables,
     ) -> Result<(Self, Vec<Effect>), Full> {
-        let merged = merge(&file, overlay);
+        let Known { overlay, stock, numbers: kept_numbers, host } = known;
+        let mut merged = merge(&file, &overlay);
+        let sets = sets::lay(&merged.config.firewall, &stock, &mut merged.overlay.firewall);
+        let mut numbers = kept_numbers.clone();
+        numbers.follow(&merged.config.firewall);
         let before = Before::of(&installed);
         let config = merged.config;
         let services: BTreeMap<&str, &Service> =
@@ -40,15 +59,18 @@ impl Agent {
             was_reset(&installed, service, backend)
         });
         let ways = Ways::new(now, next_hops(&installed));
-        let mut running = Running { file, overlay: merged.overlay, config, checks, paces };
+        let mut running =
+            Running { file, overlay: merged.overlay, config, stock, sets, numbers, checks, paces };
         running.note(now);
         let mut agent = Self::with(running, ways, installed);
+        agent.host = host;
         let mut effects: Vec<_> = merged.dropped.into_iter().map(Effect::Notice).collect();
-        if agent.running.overlay != *overlay {
+        if agent.running.overlay != overlay {
             effects.push(Effect::SaveOverlay(agent.running.overlay.clone()));
         }
-        let (desired, writes) = agent.plan(&agent.running)?;
-        effects.extend(agent.install(&desired, writes));
+        effects.extend(agent.numbers_given(&kept_numbers));
+        let planned = agent.plan(&agent.running)?;
+        effects.extend(agent.install_planned(planned));
         agent.ways.wait_for(&agent.backend_addresses());
         effects.extend(agent.probes(now));
         Ok((agent, effects))

@@ -15,8 +15,11 @@ use crate::model::overlay::Overlay;
 use crate::model::tables::{Tables, Way};
 use world::World;
 
+mod firewall;
+mod loads;
 mod moves;
 mod paces;
+mod vrrp;
 mod ways;
 mod world;
 
@@ -208,78 +211,6 @@ fn a_retired_id_is_not_given_away_while_flows_are_counted() {
 }
 
 #[test]
-fn a_change_that_is_only_tried_says_what_it_would_do() {
-    let mut world = World::begin(config(vec![shop(2)]));
-    world.run(seconds(10));
-    let before = world.kernel.clone();
-    let mut smaller = config(vec![shop(1)]);
-    smaller.services[0].on_backend_down = crate::model::config::OnBackendDown::Keep;
-    let (config, request) = (Box::new(smaller), Some(1));
-    let load = Event::Load { config, discard_overlay: false, dry_run: true, request };
-    let applied = world.ask(load).unwrap();
-    assert!(applied.dry_run);
-    assert!(applied.changes.iter().any(|line| line.contains("web2")), "{:?}", applied.changes);
-    assert_eq!(world.kernel, before);
-    assert_eq!(world.agent.config(), &crate::model::cast::config(vec![shop(2)]));
-}
-
-#[test]
-fn keys_that_need_a_restart_refuse_a_load_and_leave_no_trace() {
-    let mut world = World::begin(config(vec![shop(2)]));
-    let mut moved = config(vec![shop(1)]);
-    moved.datapath.interfaces = vec!["eth9".to_owned()];
-    let before = world.kernel.clone();
-    let Err(Refusal::Invalid(reason)) = world.load(moved) else { panic!("not refused") };
-    assert_eq!(
-        reason,
-        "datapath.interfaces cannot change at run time: write it into the file and restart \
-         lb-agent"
-    );
-    assert_eq!((&world.kernel, world.rotation().len()), (&before, 2));
-}
-
-#[test]
-fn another_xdp_mode_is_refused_with_the_way_there() {
-    let mut world = World::begin(config(vec![shop(2)]));
-    let mut generic = config(vec![shop(2)]);
-    generic.datapath.xdp_mode = crate::model::config::XdpMode::Generic;
-    let Err(Refusal::Invalid(reason)) = world.load(generic) else { panic!("not refused") };
-    assert_eq!(
-        reason,
-        "datapath.xdp_mode cannot change at run time: stop lb-agent, run `lb-agent detach` (open flows \
-         end), write it into the file and start lb-agent"
-    );
-}
-
-#[test]
-fn a_refused_load_that_nobody_waits_for_is_noticed() {
-    let mut world = World::begin(config(vec![shop(2)]));
-    let mut moved = config(vec![shop(1)]);
-    moved.datapath.xdp_mode = XdpMode::Generic;
-    let config = Box::new(moved);
-    let (discard_overlay, dry_run, request) = (false, false, None);
-    world.event(Event::Load { config, discard_overlay, dry_run, request });
-    let notice = world.notices.last().unwrap();
-    assert!(notice.starts_with("the configuration is not loaded: datapath.xdp_mode"), "{notice}");
-}
-
-#[test]
-fn changes_at_run_time_survive_a_reload_until_they_are_discarded() {
-    let mut world = World::begin(config(vec![shop(2)]));
-    world.run(seconds(10));
-    world.add("web3", v4(3)).unwrap();
-    world.run(seconds(5));
-    world.load(config(vec![shop(2)])).unwrap();
-    assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
-    assert!(world.saved.services.contains_key("shop"));
-    let (config, request) = (Box::new(config(vec![shop(2)])), Some(1));
-    let discard = Event::Load { config, discard_overlay: true, dry_run: false, request };
-    world.ask(discard).unwrap();
-    assert_eq!(world.rotation(), ["web1", "web2"]);
-    assert_eq!(world.saved, Overlay::default());
-}
-
-#[test]
 fn a_change_without_room_is_refused_and_the_tables_stay() {
     let mut world = World::begin(config(vec![shop(2)]));
     world.run(seconds(10));
@@ -312,7 +243,7 @@ fn the_result_for_a_target_that_is_gone_is_ignored() {
 #[test]
 fn probes_that_end_together_are_written_at_once() {
     let (now, file) = (start(), config(vec![shop(3)]));
-    let (mut agent, effects) = Agent::new(now, 7, file, &Overlay::default(), tables()).unwrap();
+    let (mut agent, effects) = Agent::new(now, 7, file, Known::default(), tables()).unwrap();
     let ended = effects.into_iter().filter_map(|effect| {
         let Effect::Probe { target, .. } = effect else { return None };
         let outcome = outcome(target.backend == "web3");

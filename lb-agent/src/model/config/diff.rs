@@ -1,9 +1,11 @@
 //! What differs between two configurations, a line each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::firewall::setting::rule;
 use super::setting::{self, Literal, Setting};
-use super::{Backend, Config, HealthCheck, Service};
+use super::{Backend, Config, HealthCheck, Service, Vrrp, vrrp};
+use crate::model::firewall::{Rule, Source};
 
 /// One line per change, such as `service shop: backend web2 weight 100 -> 50`; empty if nothing differs.
 pub fn diff(before: &Config, after: &Config) -> Vec<String> {
@@ -11,7 +13,10 @@ pub fn diff(before: &Config, after: &Config) -> Vec<String> {
     let mut lines: Vec<String> = pairs
         .flat_map(|((name, before), (_, after))| changes(&format!("{name}."), &before, &after))
         .collect();
+    lines.extend(sets(&before.firewall.sets, &after.firewall.sets));
+    lines.extend(members("", &before.firewall.rules, &after.firewall.rules));
     lines.extend(members("", &before.services, &after.services));
+    lines.extend(members("", &before.vrrp, &after.vrrp));
     lines
 }
 
@@ -91,6 +96,30 @@ impl Member for Service {
     }
 }
 
+impl Member for Rule {
+    const KIND: &'static str = "rule";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn changes(prefix: &str, before: &Self, after: &Self) -> Vec<String> {
+        changes(&format!("{prefix} "), &rule(before), &rule(after))
+    }
+}
+
+impl Member for Vrrp {
+    const KIND: &'static str = "virtual router";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn changes(prefix: &str, before: &Self, after: &Self) -> Vec<String> {
+        changes(&format!("{prefix}: "), &vrrp::settings(before), &vrrp::settings(after))
+    }
+}
+
 impl Member for Backend {
     const KIND: &'static str = "backend";
 
@@ -101,6 +130,28 @@ impl Member for Backend {
     fn changes(prefix: &str, before: &Self, after: &Self) -> Vec<String> {
         changes(&format!("{prefix} "), &setting::backend(before), &setting::backend(after))
     }
+}
+
+/// Lines about sets. One that is listed may be long: its elements are counted.
+fn sets(before: &BTreeMap<String, Source>, after: &BTreeMap<String, Source>) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let line = |name: &String| match (before.get(name), after.get(name)) {
+        (None, None) => None,
+        (None, Some(_)) => Some(format!("set {name} added")),
+        (Some(_), None) => Some(format!("set {name} removed")),
+        (Some(before), Some(after)) if before == after => None,
+        (Some(Source::Listed(before)), Some(Source::Listed(after))) => {
+            let (before, after) = (BTreeSet::from_iter(before), BTreeSet::from_iter(after));
+            let (lost, gained) = (before.difference(&after), after.difference(&before));
+            let (lost, gained) = (lost.count(), gained.count());
+            Some(format!("set {name} changed, {gained} elements added, {lost} removed"))
+        }
+        (Some(_), Some(Source::File(file))) => Some(format!("set {name} file {}", file.display())),
+        (Some(_), Some(Source::Listed(list))) => {
+            Some(format!("set {name} listed, {} elements", list.len()))
+        }
+    };
+    names.into_iter().filter_map(line).collect()
 }
 
 fn check_changes(

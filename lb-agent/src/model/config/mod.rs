@@ -13,6 +13,8 @@ use ipnet::IpNet;
 pub use lb_common::api::{BackendState, MAX_WEIGHT};
 use lb_common::layout;
 
+use super::firewall::{Firewall, Match};
+
 mod across;
 mod address;
 mod affinity;
@@ -21,6 +23,7 @@ mod datapath;
 mod diff;
 mod duration;
 mod edit;
+mod firewall;
 mod forwarding;
 mod health_check;
 mod notes;
@@ -35,17 +38,21 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod value;
+mod vrrp;
 mod word;
 mod write;
 
 pub(super) use address::unusable;
 pub use diff::{diff, needs_restart};
 pub use duration::encode_duration;
-pub(super) use edit::edit_backends;
+pub(super) use edit::edit;
+pub(super) use firewall::rule::{from_text as rule_from_text, to_text as rule_to_text};
+pub(super) use firewall::value::{icmp_type_of, prefix_of, protocol_of, tcp_flags_of};
 pub use parse::{Checked, parse};
 pub use problem::Problems;
 pub use scheduler::{Affinity, AffinityBy, Scheduler};
 pub(super) use value::{nearest, unusable_name};
+pub use vrrp::{TrackedService, Vrrp, VrrpChecksum};
 pub use word::Word;
 pub use write::to_toml;
 
@@ -63,8 +70,12 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[datapath]`
     pub datapath: Datapath,
+    /// `[firewall]`
+    pub firewall: Firewall,
     /// `[[service]]`, in the file's order; names are unique, and so are (address, port, protocol).
     pub services: Vec<Service>,
+    /// `[[vrrp]]`, in the file's order; names are unique.
+    pub vrrp: Vec<Vrrp>,
     /// `[sync]`
     pub sync: Option<Sync>,
 }
@@ -215,6 +226,8 @@ pub struct Service {
     pub panic_threshold: Option<f64>,
     /// Whether a source is sent to the backend that it was sent to before.
     pub affinity: Option<Affinity>,
+    /// The addresses that may connect; empty: all.
+    pub allow: Vec<Match>,
     /// Backends in the file's order; names are unique within the service.
     pub backends: Vec<Backend>,
 }

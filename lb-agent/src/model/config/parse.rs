@@ -2,13 +2,16 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::firewall::across::Known;
 use super::problem::{Fault, Problems, Report};
 use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
 use super::value::{Parsed, check_name, type_name};
 use super::{
-    Config, Datapath, Service, across, daemon, datapath, forwarding, health_check, notes, sync,
+    Config, Datapath, across, daemon, datapath, firewall, forwarding, health_check, notes, sync,
+    vrrp,
 };
+use crate::model::firewall::Firewall;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,15 +41,20 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let metrics = daemon::metrics(root.section("metrics", "[metrics]"));
     let datapath = datapath::datapath(root.section("datapath", "[datapath]"));
     let checks = health_checks(&mut root);
-    let services = services(&mut root, &checks, datapath.as_ref());
+    let drafts = services(&mut root, &checks, datapath.as_ref());
+    let firewall = firewall(&mut root, datapath.as_ref(), &drafts);
+    let vrrp = vrrp::read(&mut root, &names(&drafts));
+    let services = drafts.into_iter().map(Draft::finish).collect::<Option<_>>();
     let sync = sync::sync(&mut root);
-    root.finish(&["pool", "firewall", "vrrp"]);
+    root.finish(&["pool"]);
     let config = Config {
         agent: agent?,
         api: api?,
         metrics: metrics?,
         datapath: datapath?,
+        firewall: firewall?,
         services: services?,
+        vrrp: vrrp?,
         sync: sync?,
     };
     let notes = notes::notes(&config, checks.keys().map(String::as_str));
@@ -75,14 +83,36 @@ fn health_checks(root: &mut Table<'_>) -> HealthChecks {
     checks
 }
 
+/// The services, and the names of all of them, those of wrong ones included.
 fn services(
     root: &mut Table<'_>,
     checks: &HealthChecks,
     datapath: Option<&Datapath>,
-) -> Option<Vec<Service>> {
+) -> Vec<Draft> {
     let tables = root.sections("service", "[[service]]");
     let drafts: Vec<Draft> = tables.into_iter().map(|table| draft(table, checks)).collect();
     across::check(root.report, &drafts);
     forwarding::check(root.report, &drafts, datapath);
-    drafts.into_iter().map(Draft::finish).collect()
+    drafts
+}
+
+/// The names of services, wrong ones too.
+fn names(services: &[Draft]) -> Vec<&str> {
+    services.iter().filter_map(|it| Some(it.name.as_ref()?.value.as_str())).collect()
+}
+
+fn firewall(
+    root: &mut Table<'_>,
+    datapath: Option<&Datapath>,
+    services: &[Draft],
+) -> Option<Firewall> {
+    let draft = firewall::draft(root.section("firewall", "[firewall]"));
+    let interfaces = datapath.into_iter().flat_map(|datapath| &datapath.interfaces);
+    let known = Known {
+        services: names(services),
+        interfaces: interfaces.map(String::as_str).collect(),
+        allowed: services.iter().flat_map(|service| &service.allow.items).collect(),
+    };
+    firewall::across::check(root.report, &draft, &known);
+    draft.finish()
 }

@@ -63,6 +63,16 @@ impl Report {
         self.0.borrow_mut().push(problem);
     }
 
+    /// All problems without their places, each with its remedy.
+    pub(super) fn into_messages(self) -> Vec<String> {
+        let list = self.0.into_inner().into_iter();
+        list.map(|Problem { fault: Fault { message, help }, .. }| match help {
+            Some(help) => format!("{message} ({help})"),
+            None => message,
+        })
+        .collect()
+    }
+
     /// All problems, to be shown with the text that they are about.
     pub(super) fn into_problems(self, name: &str, text: &str) -> Problems {
         let mut list = self.0.into_inner();

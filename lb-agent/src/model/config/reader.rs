@@ -164,20 +164,25 @@ impl<'r> Table<'r> {
         parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
     ) -> Option<List<T>> {
         let value = self.raw(key)?;
-        let DeValue::Array(array) = value.get_ref() else {
-            let item = located(self.report, value, &parse);
-            return Some(List { whole: item.is_some(), items: item.into_iter().collect() });
-        };
-        if array.is_empty() {
+        if value.get_ref().as_array().is_some_and(|array| array.is_empty()) {
             let fault = Fault::new(
                 format!("`{key}` is empty"),
                 format!("name at least one, as in `{key} = {example}`"),
             );
             self.report.add(fault.at(&value.span()));
+            return Some(List { items: Vec::new(), whole: false });
         }
-        let items: Vec<_> =
-            array.iter().filter_map(|item| located(self.report, item, &parse)).collect();
-        Some(List { whole: !items.is_empty() && items.len() == array.len(), items })
+        Some(items(self.report, value, &parse))
+    }
+
+    /// A list that may be empty; a single value counts as a list of one.
+    pub(super) fn list_or_none<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
+    ) -> Option<List<T>> {
+        let value = self.raw(key)?;
+        Some(items(self.report, value, &parse))
     }
 
     /// Reports what has not been read: `later` are keys that a later version will know.
@@ -209,6 +214,19 @@ impl<'r> Table<'r> {
         );
         self.report.add(fault.at(&self.span));
     }
+}
+
+fn items<T>(
+    report: &Report,
+    value: &Spanned<DeValue<'_>>,
+    parse: impl Fn(&DeValue<'_>) -> Result<T, Fault>,
+) -> List<T> {
+    let DeValue::Array(array) = value.get_ref() else {
+        let item = located(report, value, &parse);
+        return List { whole: item.is_some(), items: item.into_iter().collect() };
+    };
+    let items: Vec<_> = array.iter().filter_map(|item| located(report, item, &parse)).collect();
+    List { whole: items.len() == array.len(), items }
 }
 
 fn located<T>(

@@ -13,6 +13,7 @@ use toml::de::DeValue;
 use super::address::{self, unicast};
 use super::affinity::affinity;
 use super::duration::duration;
+use super::firewall::addresses;
 use super::health_check::health_check;
 use super::problem::Fault;
 use super::reader::{List, Located, Table};
@@ -22,11 +23,12 @@ use super::{
     OnBackendDown, Protocol, Scheduler, Service,
 };
 use crate::model::desired::least_turns;
+use crate::model::firewall::Match;
 
 /// The health checks of the file by name; `None`: it has a problem.
 pub(super) type HealthChecks = BTreeMap<String, Option<HealthCheck>>;
 
-const LATER_KEYS: &[&str] = &["allow", "limits", "pool", "role", "role_fallback"];
+const LATER_KEYS: &[&str] = &["limits", "pool", "role", "role_fallback"];
 const SECOND: Duration = Duration::from_secs(1);
 const LONGEST_SLOW_START: Duration = Duration::from_hours(1);
 const LONGEST_DRAIN: Duration = Duration::from_hours(24);
@@ -37,6 +39,7 @@ pub(super) struct Draft {
     pub(super) listen: List<SocketAddr>,
     pub(super) protocol: Option<Protocol>,
     pub(super) backends: Vec<BackendDraft>,
+    pub(super) allow: List<Match>,
     rest: Option<Rest>,
 }
 
@@ -67,8 +70,10 @@ pub(super) fn draft(mut table: Table<'_>, checks: &HealthChecks) -> Draft {
     let rest = rest(&mut table, checks);
     let backends =
         table.sections("backend", "[[service.backend]]").into_iter().map(backend).collect();
+    let allow = table.list("allow", "[\"198.51.100.0/24\"]", addresses);
+    let allow = allow.unwrap_or(List { items: Vec::new(), whole: true });
     table.finish(LATER_KEYS);
-    Draft { name, listen, protocol: protocol.map(|protocol| protocol.value), backends, rest }
+    Draft { name, listen, protocol: protocol.map(|protocol| protocol.value), backends, allow, rest }
 }
 
 fn rest(table: &mut Table<'_>, checks: &HealthChecks) -> Option<Rest> {
@@ -175,6 +180,10 @@ impl Draft {
             drain_timeout: rest.drain_timeout,
             panic_threshold: rest.panic_threshold,
             affinity: rest.affinity,
+            allow: self
+                .allow
+                .whole
+                .then(|| self.allow.items.into_iter().map(|it| it.value).collect())?,
             backends: self.backends.into_iter().map(BackendDraft::finish).collect::<Option<_>>()?,
         })
     }

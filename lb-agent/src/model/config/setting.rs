@@ -10,6 +10,7 @@ use super::duration::encode_duration;
 use super::word::{Kind, Word};
 use super::{
     Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Sync, Timeouts,
+    firewall,
 };
 
 /// A key and its value; `None`: the file does not have the key.
@@ -64,8 +65,8 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The tables of a file that stand once.
-pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 8] {
-    let Config { agent, api, metrics, datapath, services: _, sync } = config;
+pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 9] {
+    let Config { agent, api, metrics, datapath, firewall, services: _, vrrp: _, sync } = config;
     let agent = vec![
         text("node", &agent.node),
         word("shutdown", agent.shutdown),
@@ -100,6 +101,7 @@ pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 8] {
         ("datapath.full_nat", full_nat),
         ("datapath.tunnel", tunnel),
         ("sync", sync.as_ref().map_or_else(Vec::new, sync_settings)),
+        ("firewall", firewall::setting::firewall(firewall)),
     ]
 }
 
@@ -136,6 +138,7 @@ pub(super) fn service(service: &Service) -> Vec<Setting> {
             service.panic_threshold.map(|it| Literal::Bare(it.to_string())),
         ),
         optional("affinity", service.affinity.map(affinity)),
+        list_if_any("allow", &service.allow),
     ]
 }
 
@@ -182,40 +185,40 @@ fn status(range: &RangeInclusive<u16>) -> String {
     if first == last { first.to_string() } else { format!("{first}-{last}") }
 }
 
-fn optional(key: &'static str, value: Option<Literal>) -> Setting {
+pub(super) fn optional(key: &'static str, value: Option<Literal>) -> Setting {
     Setting { key, value }
 }
 
-fn text(key: &'static str, value: impl Into<String>) -> Setting {
+pub(super) fn text(key: &'static str, value: impl Into<String>) -> Setting {
     Setting { key, value: Some(Literal::Text(value.into())) }
 }
 
-fn bare(key: &'static str, value: impl fmt::Display) -> Setting {
+pub(super) fn bare(key: &'static str, value: impl fmt::Display) -> Setting {
     Setting { key, value: Some(Literal::Bare(value.to_string())) }
 }
 
-fn list<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
+pub(super) fn list<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
     Setting { key, value: Some(Literal::List(values.iter().map(T::to_string).collect())) }
 }
 
 /// The file has no empty lists.
-fn list_if_any<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
+pub(super) fn list_if_any<T: fmt::Display>(key: &'static str, values: &[T]) -> Setting {
     let Setting { key, value } = list(key, values);
     Setting { key, value: value.filter(|_| !values.is_empty()) }
 }
 
-fn word(key: &'static str, value: impl Word) -> Setting {
+pub(super) fn word(key: &'static str, value: impl Word) -> Setting {
     text(key, value.word())
 }
 
-fn path(key: &'static str, value: &Path) -> Setting {
+pub(super) fn path(key: &'static str, value: &Path) -> Setting {
     text(key, value.to_string_lossy())
 }
 
-fn duration(key: &'static str, value: Duration) -> Setting {
+pub(super) fn duration(key: &'static str, value: Duration) -> Setting {
     Setting { key, value: Some(text_of(value)) }
 }
 
-fn text_of(duration: Duration) -> Literal {
+pub(super) fn text_of(duration: Duration) -> Literal {
     Literal::Text(encode_duration(duration))
 }

@@ -57,6 +57,21 @@ pub(super) fn integer(range: RangeInclusive<u32>) -> impl Fn(&DeValue<'_>) -> Pa
     }
 }
 
+/// The same for an integer that may be negative.
+pub(super) fn signed(range: RangeInclusive<i32>) -> impl Fn(&DeValue<'_>) -> Parsed<i32> {
+    move |value| {
+        let (low, high) = (range.start(), range.end());
+        let found = value.as_integer();
+        let number =
+            found.and_then(|found| i32::from_str_radix(found.as_str(), found.radix()).ok());
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            let found = found.map_or_else(|| type_name(value).to_owned(), ToString::to_string);
+            let message = format!("expected an integer from {low} to {high}, found {found}");
+            Fault::new(message, "write it without quotes")
+        })
+    }
+}
+
 /// A share from 0% to `most`, in whole percent.
 pub(super) fn percent(most: u8) -> impl Fn(&DeValue<'_>) -> Parsed<f64> {
     move |value| {

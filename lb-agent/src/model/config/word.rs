@@ -2,7 +2,7 @@
 
 use super::{
     AffinityBy, BackendState, CheckKind, Forward, Fragments, OnBackendDown, Protocol, Scheduler,
-    Shutdown, XdpMode,
+    Shutdown, VrrpChecksum, XdpMode,
 };
 
 /// A type whose values are words of the file.
@@ -60,6 +60,7 @@ words! {
         Maglev = "maglev",
         Random = "random"
     }
+    VrrpChecksum { PseudoHeader = "pseudo-header", Plain = "plain" }
     AffinityBy { Source = "source" }
     OnBackendDown { Reset = "reset", Keep = "keep" }
     BackendState { Ready = "ready", Drain = "drain", Maint = "maint" }

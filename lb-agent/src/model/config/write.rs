@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::firewall::setting::{rule, set};
 use super::setting::{self, Setting, quote};
-use super::{Config, HealthCheck, Service};
+use super::{Config, HealthCheck, Service, vrrp};
+use crate::model::firewall::Firewall;
 
 /// A file that [`parse`](super::parse) turns into an equal configuration.
 pub fn to_toml(config: &Config) -> String {
@@ -22,12 +24,29 @@ impl fmt::Display for File<'_> {
             writeln!(f, "\n[{name}]")?;
             lines(f, "", &settings)?;
         }
+        write_firewall(f, &config.firewall)?;
         for (name, check) in named_checks(&config.services) {
             writeln!(f, "\n[health_check.{}]", quote(name))?;
             lines(f, "", &setting::health_check(check))?;
         }
-        config.services.iter().try_for_each(|service| write_service(f, service))
+        config.services.iter().try_for_each(|service| write_service(f, service))?;
+        config.vrrp.iter().try_for_each(|entry| {
+            writeln!(f, "\n[[vrrp]]")?;
+            lines(f, "", &vrrp::settings(entry))
+        })
     }
+}
+
+fn write_firewall(f: &mut fmt::Formatter<'_>, firewall: &Firewall) -> fmt::Result {
+    for (name, source) in &firewall.sets {
+        writeln!(f, "\n[firewall.set.{}]", quote(name))?;
+        lines(f, "", &[set(source)])?;
+    }
+    for one in &firewall.rules {
+        writeln!(f, "\n[[firewall.rule]]")?;
+        lines(f, "", &rule(one))?;
+    }
+    Ok(())
 }
 
 fn named_checks(services: &[Service]) -> BTreeMap<&str, &HealthCheck> {

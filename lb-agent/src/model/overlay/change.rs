@@ -1,21 +1,70 @@
 //! Puts a change made at run time into the overlay.
 
-use lb_common::api::{BackendAction, BackendChange};
+use lb_common::api::{BackendAction, BackendChange, RuleChange, SetChange};
 
-use super::{Added, Merged, Overlay, ServiceOverlay, Values, merge};
+use super::{Added, Merged, Overlay, ServiceOverlay, Values, merge, rules, sets};
 use crate::model::agent::Refusal;
 use crate::model::config::{Backend, BackendState, Config, DEFAULT_WEIGHT, Service, nearest};
+use crate::model::firewall::{Elements, Sets};
 
-/// The overlay with `change` in it, laid over `file`; `running` is what runs now.
-pub fn change(
+/// A change at run time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Of a backend.
+    Backend(BackendChange),
+    /// Of the rules.
+    Rule(RuleChange),
+    /// Of some elements of a set.
+    Elements(SetChange),
+    /// Of all elements of a set.
+    Contents {
+        /// The set.
+        set: String,
+        /// What it is to hold.
+        elements: Elements,
+    },
+}
+
+/// What runs now.
+#[derive(Clone, Copy, Debug)]
+pub struct Now<'a> {
+    /// The file.
+    pub file: &'a Config,
+    /// The changes made before.
+    pub overlay: &'a Overlay,
+    /// Both, merged.
+    pub running: &'a Config,
+    /// What the sets hold.
+    pub sets: &'a Sets,
+}
+
+/// The overlay with `change` in it, laid over the file.
+pub fn change(now: Now<'_>, change: &Change) -> Result<Merged, Refusal> {
+    let Now { file, overlay, running, sets } = now;
+    let mut overlay = overlay.clone();
+    match change {
+        Change::Backend(change) => backend(file, &mut overlay, running, change)?,
+        Change::Rule(change) => rules::change(file, &mut overlay.firewall, running, change)?,
+        Change::Elements(change) => sets::change(&mut overlay.firewall, sets, change)?,
+        Change::Contents { set, .. } => sets::load(&mut overlay.firewall, sets, set)?,
+    }
+    let merged = merge(file, &overlay);
+    // The overlay fitted the file before, so what does not fit now is the change.
+    if merged.dropped.is_empty() {
+        Ok(merged)
+    } else {
+        Err(Refusal::Invalid(merged.dropped.join("; ")))
+    }
+}
+
+fn backend(
     file: &Config,
-    overlay: &Overlay,
+    overlay: &mut Overlay,
     running: &Config,
     change: &BackendChange,
-) -> Result<Merged, Refusal> {
+) -> Result<(), Refusal> {
     let service = find(&running.services, |service| &service.name, &change.service)
         .map_err(|near| not_found("service", &change.service, "", near))?;
-    let mut overlay = overlay.clone();
     let changes = overlay.services.entry(change.service.clone()).or_default();
     match &change.action {
         BackendAction::Add { address, weight, backup } => {
@@ -34,13 +83,7 @@ pub fn change(
             delete(file, changes, change);
         }
     }
-    let merged = merge(file, &overlay);
-    // The overlay fitted the file before, so what does not fit now is the change.
-    if merged.dropped.is_empty() {
-        Ok(merged)
-    } else {
-        Err(Refusal::Invalid(merged.dropped.join("; ")))
-    }
+    Ok(())
 }
 
 fn add(service: &Service, changes: &mut ServiceOverlay, added: Added) -> Result<(), Refusal> {
@@ -100,7 +143,7 @@ fn existing<'a>(service: &'a Service, name: &str) -> Result<&'a Backend, Refusal
         .map_err(|near| not_found("backend", name, &within, near))
 }
 
-fn find<'a, T>(
+pub(super) fn find<'a, T>(
     all: &'a [T],
     name_of: impl Fn(&T) -> &String,
     name: &str,
@@ -109,7 +152,7 @@ fn find<'a, T>(
     all.iter().find(|item| name_of(item) == name).ok_or_else(|| nearest(name, names()))
 }
 
-fn not_found(kind: &str, name: &str, within: &str, near: Option<&str>) -> Refusal {
+pub(super) fn not_found(kind: &str, name: &str, within: &str, near: Option<&str>) -> Refusal {
     let near = near.map(|near| format!("; the nearest name is {near}"));
     Refusal::NotFound(format!("{within}no {kind} is named {name}{}", near.unwrap_or_default()))
 }

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use lb_common::api::{BackendAction, BackendState, Problem};
+use lb_common::api::{BackendAction, BackendState, Problem, SetElements};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -54,9 +54,12 @@ fn answer(call: Call) {
         }
         Call::Apply(_, mode, reply) | Call::Reload(mode, reply) => {
             let changes = vec![format!("{:?}", mode.overlay)];
-            reply.send(Ok(Applied { changes, dry_run: mode.dry_run, file_diff: None })).unwrap();
+            reply
+                .send(Ok(Applied { changes, dry_run: mode.dry_run, ..Applied::default() }))
+                .unwrap();
         }
         Call::Change(change, mode, reply) => {
+            let Change::Backend(change) = change else { panic!("{change:?}") };
             let known = change.service == "shop";
             let refusal = Refusal::NotFound(format!("no service {}", change.service));
             let applied = Applied { dry_run: mode.dry_run, ..Applied::default() };
@@ -64,6 +67,11 @@ fn answer(call: Call) {
         }
         Call::Status(reply) => reply.send(Err(problem())).unwrap(),
         Call::Sync(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Firewall(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Sets(reply) => reply.send(Ok(Vec::new())).unwrap(),
+        Call::SetElements(_, limit, reply) => {
+            reply.send(Ok(SetElements { total: limit, elements: Vec::new() })).unwrap();
+        }
         Call::Services(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::History(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::Drops(reply) => reply.send(Ok(Vec::new())).unwrap(),
@@ -72,13 +80,17 @@ fn answer(call: Call) {
             reply.send(Ok(ConfigText { name: "lb.toml".into(), text: String::new() })).unwrap();
         }
         Call::Diff(reply) => reply.send(Ok(ConfigDiff::default())).unwrap(),
-        Call::Check(text, reply) => {
+        Call::Check(text, _, reply) => {
             let problems = text.name;
             let report = ConfigReport { valid: false, problems, count: 1, notes: Vec::new() };
             reply.send(Ok(report)).unwrap();
         }
+        Call::Vrrp(reply) | Call::Release(_, reply) => {
+            reply.send(Ok(VrrpStatus::default())).unwrap();
+        }
+        Call::VrrpHistory(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::Metrics(reply) => reply.send(Err(problem())).unwrap(),
-        Call::Ready(reply) => reply.send(Ok(())).unwrap(),
+        Call::Ready(reply) | Call::Confirm(reply) => reply.send(Ok(())).unwrap(),
     }
 }
 
@@ -114,6 +126,8 @@ async fn every_get_route_puts_its_own_call() {
         ("/v1/doctor", "Doctor"),
         ("/v1/config", "Config"),
         ("/v1/config/diff", "Diff"),
+        ("/v1/vrrp", "Vrrp"),
+        ("/v1/vrrp/history", "VrrpHistory"),
     ] {
         let (status, _) = served.request("GET", target, "").await;
         assert_eq!(status, 200, "{target}");

@@ -34,7 +34,7 @@ const LOOPBACK: &str = "lo";
 
 /// Runs until it is told to stop.
 pub async fn run(args: DecapArgs) -> Result<(), StartError> {
-    permitted()?;
+    permitted(false)?;
     let lock = Lock::take(&args.pin_path)?;
     let ran = run_alone(args).await;
     drop(lock);

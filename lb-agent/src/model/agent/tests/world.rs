@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use lb_common::api::BackendChange;
+
 use super::*;
 use crate::model::cast::{VIP, at, start, tables};
 use crate::model::config::{Config, Protocol};
@@ -12,8 +14,14 @@ pub(super) struct World {
     /// What the writes have made of the maps.
     pub(super) kernel: Tables,
     pub(super) saved: Overlay,
+    pub(super) stock: Stock,
+    pub(super) numbers: RuleNumbers,
+    /// Counters of rules that were set to zero.
+    pub(super) cleared: Vec<u32>,
     pub(super) watched: BTreeSet<IpAddr>,
     pub(super) managed: BTreeSet<IpAddr>,
+    /// What the virtual routers were told: how many they are, and the dead services.
+    pub(super) vrrp: Vec<(usize, BTreeSet<String>)>,
     pub(super) notices: Vec<String>,
     pub(super) warnings: Vec<String>,
     pub(super) writes_of_start: Vec<Write>,
@@ -35,13 +43,17 @@ impl World {
     /// The same, but some servers are dead from the beginning.
     pub(super) fn begin_without(dead: &[SocketAddr], config: Config) -> Self {
         let now = start();
-        let (agent, effects) = Agent::new(now, 7, config, &Overlay::default(), tables()).unwrap();
+        let (agent, effects) = Agent::new(now, 7, config, Known::default(), tables()).unwrap();
         let mut world = Self {
             agent,
             kernel: tables(),
             saved: Overlay::default(),
+            stock: Stock::new(),
+            numbers: RuleNumbers::default(),
+            cleared: Vec::new(),
             watched: BTreeSet::new(),
             managed: BTreeSet::new(),
+            vrrp: Vec::new(),
             notices: Vec::new(),
             warnings: Vec::new(),
             writes_of_start: Vec::new(),
@@ -66,7 +78,7 @@ impl World {
     pub(super) fn restart_with(&mut self, file: Config) {
         self.arriving.clear();
         let (agent, effects) =
-            Agent::new(self.now, 8, file, &self.saved, self.kernel.clone()).unwrap();
+            Agent::new(self.now, 8, file, self.kept(), self.kernel.clone()).unwrap();
         self.agent = agent;
         self.writes_of_start.clear();
         for effect in &effects {
@@ -75,6 +87,11 @@ impl World {
             }
         }
         self.carry_out(effects);
+    }
+
+    fn kept(&self) -> Known {
+        let (overlay, stock) = (self.saved.clone(), self.stock.clone());
+        Known { overlay, stock, numbers: self.numbers.clone(), ..Known::default() }
     }
 
     pub(super) fn kill(&mut self, server: SocketAddr) {
@@ -116,8 +133,14 @@ impl World {
     }
 
     pub(super) fn load(&mut self, config: Config) -> Result<Applied, Refusal> {
+        self.load_with(config, Stock::new())
+    }
+
+    /// A load with what was read of the files of sets.
+    pub(super) fn load_with(&mut self, config: Config, read: Stock) -> Result<Applied, Refusal> {
         let (config, request) = (Box::new(config), Some(1));
-        self.ask(Event::Load { config, discard_overlay: false, dry_run: false, request })
+        let (overlay, terms) = (Laid::Keep, Terms::default());
+        self.ask(Event::Load { config, read, overlay, terms, request })
     }
 
     pub(super) fn change(
@@ -126,8 +149,11 @@ impl World {
         action: BackendAction,
     ) -> Result<Applied, Refusal> {
         let (service, backend) = ("shop".to_owned(), backend.to_owned());
-        let change = BackendChange { service, backend, action };
-        self.ask(Event::Change { change, dry_run: false, request: 1 })
+        self.change_any(Change::Backend(BackendChange { service, backend, action }))
+    }
+
+    pub(super) fn change_any(&mut self, change: Change) -> Result<Applied, Refusal> {
+        self.ask(Event::Change { change, terms: Terms::default(), request: 1 })
     }
 
     pub(super) fn add(&mut self, name: &str, server: SocketAddr) -> Result<Applied, Refusal> {
@@ -191,7 +217,13 @@ impl World {
                 Effect::Probe { target, check } => self.probe(target, check.timeout),
                 Effect::Watch(addresses) => self.watched = addresses,
                 Effect::Addresses(addresses) => self.managed = addresses,
+                Effect::Vrrp { routers, dead_services } => {
+                    self.vrrp.push((routers.len(), dead_services));
+                }
                 Effect::SaveOverlay(overlay) => self.saved = overlay,
+                Effect::ClearRuleCounts(numbers) => self.cleared.extend(numbers),
+                Effect::SaveRuleNumbers(numbers) => self.numbers = numbers,
+                Effect::SaveSet { set, elements } => drop(self.stock.insert(set, elements)),
                 Effect::Reply { result, .. } => self.reply = Some(result),
                 Effect::Notice(notice) => self.notices.push(notice),
                 Effect::Warning(warning) => self.warnings.push(warning),

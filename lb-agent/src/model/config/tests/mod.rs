@@ -1,9 +1,11 @@
 //! Tests of the parser as a whole.
 
 mod changes;
+mod firewall;
 mod property;
 mod rendering;
 mod valid;
+mod vrrp;
 mod wrong;
 
 use super::{Checked, Problems, parse};

@@ -88,7 +88,7 @@ error: the service name "shop" is used twice
 }
 
 const SEVERAL: &str = r#"version = 1
-vrrp = []
+sync = []
 [datapath]
 interfaces = ["eth0"]
 max_flows = 10
@@ -102,10 +102,10 @@ health_check = "web"
 "#;
 
 const SEVERAL_SHOWN: &str = r#"
-error: `vrrp` is not supported yet
+error: `sync` is not supported yet
  --> lb.toml:2:1
   |
-2 | vrrp = []
+2 | sync = []
   | ^^^^
   |
   = help: remove it: this version does not do what it asks for
@@ -168,7 +168,7 @@ error: unknown key `größe` in the file
 2 | "größe" = { "ü" = 1 }
   | ^^^^^^^
   |
-  = help: the keys of the file are version, agent, api, metrics, datapath, health_check, service, sync
+  = help: the keys of the file are version, agent, api, metrics, datapath, health_check, service, firewall, vrrp, sync
 
 error: "ä/b" cannot be the name of an interface
  --> lb.toml:4:23

@@ -2,10 +2,15 @@
 
 use lb_common::api::{BackendAction, BackendChange};
 
+use super::change::{Change, Now};
 use super::*;
 use crate::model::agent::Refusal;
 use crate::model::cast::{config, shop, v4, v6, web};
 use crate::model::config::Forward;
+use crate::model::firewall::Sets;
+use ipnet::IpNet;
+
+mod firewall;
 
 fn asked(backend: &str, action: BackendAction) -> BackendChange {
     BackendChange { service: "shop".to_owned(), backend: backend.to_owned(), action }
@@ -33,9 +38,14 @@ fn delete(backend: &str) -> BackendChange {
 fn try_changes(file: &Config, changes: &[BackendChange]) -> Result<Merged, Refusal> {
     let mut merged = merge(file, &Overlay::default());
     for asked in changes {
-        merged = change::change(file, &merged.overlay, &merged.config, asked)?;
+        merged = made(file, &merged, &Change::Backend(asked.clone()))?;
     }
     Ok(merged)
+}
+
+fn made(file: &Config, before: &Merged, asked: &Change) -> Result<Merged, Refusal> {
+    let Merged { config: running, overlay, .. } = before;
+    change::change(Now { file, overlay, running, sets: &Sets::new() }, asked)
 }
 
 fn names(merged: &Merged) -> Vec<&str> {

@@ -8,11 +8,16 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::change::change;
+use super::super::Merged;
+use super::super::change::{Change, Now, change};
 use super::super::{Added, ServiceOverlay};
 use super::*;
+use crate::model::agent::Refusal;
 use crate::model::cast::{VIP, VIP6, v4, v6};
 use crate::model::config::{Backend, Config};
+use crate::model::firewall::Sets;
+
+mod firewall;
 
 const REST: &str = "
 # --- mail --- web is not here
@@ -139,10 +144,15 @@ fn written(text: &str, overlay: &Overlay) -> Result<Written, Unwritable> {
     write(File { name: "lb.toml", text, checked, host_name: "host1" }, overlay)
 }
 
+fn changed(file: &Checked, before: &Merged, asked: &BackendChange) -> Result<Merged, Refusal> {
+    let (file, Merged { config: running, overlay, .. }) = (&file.config, before);
+    change(Now { file, overlay, running, sets: &Sets::new() }, &Change::Backend(asked.clone()))
+}
+
 fn overlay_of(file: &Checked, changes: &[BackendChange]) -> Overlay {
     let mut merged = merge(&file.config, &Overlay::default());
     for asked in changes {
-        if let Ok(changed) = change(&file.config, &merged.overlay, &merged.config, asked) {
+        if let Ok(changed) = changed(file, &merged, asked) {
             merged = changed;
         }
     }
@@ -265,7 +275,7 @@ fn what_breaks_a_rule_of_the_file_is_refused_with_its_place() {
         state: BackendState::Ready,
     });
     let changes = ServiceOverlay { added: added.collect(), ..ServiceOverlay::default() };
-    let overlay = Overlay { services: [("shop".to_owned(), changes)].into() };
+    let overlay = Overlay { services: [("shop".to_owned(), changes)].into(), ..Overlay::default() };
     let error = written(&text, &overlay).unwrap_err().to_string();
     assert!(error.starts_with("the file would be wrong:\nerror: "), "{error}");
     assert!(error.contains("--> lb.toml:"), "{error}");

@@ -14,17 +14,19 @@ use super::super::{
     Affinity, Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck,
     Metrics, Service, Sync, Timeouts, Tunnel, Word, diff, to_toml,
 };
-use super::{EXAMPLE, check, valid};
+use super::{EXAMPLE, check, valid, vrrp as vrrp_tests};
 
-fn word<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
+mod firewall;
+
+pub(super) fn word<T: Word + std::fmt::Debug>() -> impl Strategy<Value = T> {
     select(T::ALL)
 }
 
-fn millis(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
+pub(super) fn millis(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_millis)
 }
 
-fn name() -> impl Strategy<Value = String> {
+pub(super) fn name() -> impl Strategy<Value = String> {
     "[a-zA-Z0-9_.'\" \\\\ü-]{1,9}"
 }
 
@@ -72,18 +74,22 @@ fn service(index: u8, checks: Vec<HealthCheck>) -> impl Strategy<Value = Service
             drain_timeout: None,
             panic_threshold: None,
             affinity: None,
+            allow: vec![],
             backends,
             listen,
         },
     );
-    (service, option::of(millis(1_000..=3_600_000)), option::of(0..=1_000_u16), affinity())
-        .prop_map(|(service, duration, threshold, affinity)| Service {
+    let duration = option::of(millis(1_000..=3_600_000));
+    (service, duration, option::of(0..=1_000_u16), affinity(), firewall::addresses()).prop_map(
+        |(service, duration, threshold, affinity, allow)| Service {
+            allow,
             slow_start: duration,
             drain_timeout: duration,
             panic_threshold: threshold.map(|share| f64::from(share) / 1_000.0),
             affinity,
             ..service
-        })
+        },
+    )
 }
 
 fn affinity() -> impl Strategy<Value = Option<Affinity>> {
@@ -198,13 +204,19 @@ fn config() -> impl Strategy<Value = Config> {
             key_file: key_file.into(),
         })
     });
-    (agent, api, metrics, datapath(), services(), sync).prop_map(
-        |(agent, api, metrics, datapath, services, sync)| Config {
+    let with_firewall = services().prop_flat_map(|services| {
+        let firewall = firewall::firewall(!services.is_empty());
+        (Just(services), firewall)
+    });
+    (agent, api, metrics, datapath(), with_firewall, vrrp_tests::routers(), sync).prop_map(
+        |(agent, api, metrics, datapath, (services, firewall), vrrp, sync)| Config {
             agent,
             api,
             metrics,
             datapath,
+            firewall,
             services,
+            vrrp,
             sync,
         },
     )

@@ -1,0 +1,165 @@
+//! Virtual routers at work: a thread of its own, which waits for nothing but its sockets and its clock.
+//!
+//! The core loop tells it what to run and hears of what has changed; neither waits for the other. Everything that
+//! may block (the log, scripts) is done elsewhere.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use lb_common::api::{RouterChange, VrrpStatus};
+use tokio::sync::oneshot;
+
+use super::clock::Calendar;
+use super::message::{Message, Reply};
+use crate::model::config;
+use crate::model::vrrp::{Change, NotReleased};
+
+mod beat;
+mod kernel;
+mod places;
+mod priority;
+mod scripts;
+mod sockets;
+mod thread_loop;
+
+pub use places::remove_all;
+pub use scripts::Scripts;
+
+/// What the thread is told and asked.
+#[derive(Debug)]
+enum Command {
+    Configure { routers: Vec<config::Vrrp>, dead_services: BTreeSet<String> },
+    Status(Reply<VrrpStatus>),
+    History(Calendar, Reply<Vec<RouterChange>>),
+    Release(String, oneshot::Sender<Result<VrrpStatus, NotReleased>>),
+    Stop,
+}
+
+/// What it tells.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// A router has changed its state.
+    Changed(Change),
+    /// Something that an operator should look at.
+    Warning(String),
+}
+
+/// Where the thread keeps what outlives it.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Outlives a boot: which addresses were put on interfaces.
+    pub state: PathBuf,
+    /// Does not: when the last advertisement was sent.
+    pub run: PathBuf,
+}
+
+/// The virtual routers; no thread runs until there is one.
+#[derive(Debug)]
+pub struct Vrrp {
+    folders: Folders,
+    core: tokio::sync::mpsc::Sender<Message>,
+    running: Option<Running>,
+}
+
+/// Ends the agent should the thread panic: another one takes over where it was, or takes the addresses off.
+struct Guard(tokio::sync::mpsc::Sender<Message>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // A loop that is full of messages is told by the watchdog.
+            drop(self.0.try_send(Message::Stop));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    commands: mpsc::Sender<Command>,
+    bell: UnixStream,
+    thread: JoinHandle<()>,
+}
+
+impl Vrrp {
+    /// None are running yet.
+    pub fn new(folders: Folders, core: tokio::sync::mpsc::Sender<Message>) -> Self {
+        Self { folders, core, running: None }
+    }
+
+    /// Runs exactly these from now on, in the network namespace of this thread.
+    pub fn configure(
+        &mut self,
+        routers: Vec<config::Vrrp>,
+        dead_services: BTreeSet<String>,
+    ) -> io::Result<()> {
+        if self.running.is_none() {
+            if routers.is_empty() {
+                return places::remove_all(&self.folders.state);
+            }
+            self.running = Some(self.start()?);
+        }
+        self.tell(Command::Configure { routers, dead_services });
+        Ok(())
+    }
+
+    fn start(&self) -> io::Result<Running> {
+        let (commands, inbox) = mpsc::channel();
+        let (bell, heard) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        heard.set_nonblocking(true)?;
+        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, self.core.clone())?;
+        let guard = Guard(self.core.clone());
+        let run = move || {
+            let _guard = guard;
+            thread.run();
+        };
+        let thread = thread::Builder::new().name("vrrp".into()).spawn(run)?;
+        Ok(Running { commands, bell, thread })
+    }
+
+    /// Asks for the state of all routers.
+    pub fn status(&self, reply: Reply<VrrpStatus>) {
+        if let Some(Command::Status(reply)) = self.tell(Command::Status(reply)) {
+            drop(reply.send(Ok(VrrpStatus::default())));
+        }
+    }
+
+    /// Asks for the changes of state.
+    pub fn history(&self, calendar: Calendar, reply: Reply<Vec<RouterChange>>) {
+        if let Some(Command::History(_, reply)) = self.tell(Command::History(calendar, reply)) {
+            drop(reply.send(Ok(Vec::new())));
+        }
+    }
+
+    /// Lets another director have a router.
+    pub fn release(&self, router: String, reply: oneshot::Sender<Result<VrrpStatus, NotReleased>>) {
+        if let Some(Command::Release(router, reply)) = self.tell(Command::Release(router, reply)) {
+            drop(reply.send(Err(NotReleased::Unknown(router))));
+        }
+    }
+
+    /// Stands down, and waits until it is done.
+    pub fn stop(&mut self) {
+        self.tell(Command::Stop);
+        if let Some(running) = self.running.take()
+            && running.thread.join().is_err()
+        {
+            tracing::error!("the thread of the virtual routers has panicked");
+        }
+    }
+
+    /// Gives the command back if nobody takes it.
+    fn tell(&self, command: Command) -> Option<Command> {
+        let Some(running) = &self.running else { return Some(command) };
+        if let Err(mpsc::SendError(command)) = running.commands.send(command) {
+            return Some(command);
+        }
+        // A full bell rings already.
+        drop((&running.bell).write(&[1]));
+        None
+    }
+}

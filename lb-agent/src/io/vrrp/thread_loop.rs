@@ -1,0 +1,231 @@
+//! The thread: it waits, hears everything that has come by then, and only then looks at its clock.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+
+use super::beat::Beats;
+use super::kernel::read_network;
+use super::places::Places;
+use super::sockets::Sockets;
+use super::{Command, Folders, Told, priority};
+use crate::io::causes::with_causes;
+use crate::io::clock;
+use crate::io::message::Message;
+use crate::io::netlink::News;
+use crate::model::config;
+use crate::model::vrrp::{Effect, Event, Routers};
+
+/// How long a stop may take: others need no longer to announce themselves.
+const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// An address or a socket that could not be had is tried again after this time.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Everything that the thread has.
+pub(super) struct Thread {
+    inbox: mpsc::Receiver<Command>,
+    bell: UnixStream,
+    core: tokio::sync::mpsc::Sender<Message>,
+    routers: Routers,
+    is_started: bool,
+    entries: Vec<config::Vrrp>,
+    news: News,
+    sockets: Sockets,
+    places: Places,
+    beats: Beats,
+    wanted: BTreeSet<crate::model::vrrp::Place>,
+    try_again_at: Option<Instant>,
+    stop_by: Option<Instant>,
+    /// What was told last and still holds.
+    warned: BTreeSet<String>,
+}
+
+impl Thread {
+    pub(super) fn open(
+        folders: &Folders,
+        inbox: mpsc::Receiver<Command>,
+        bell: UnixStream,
+        core: tokio::sync::mpsc::Sender<Message>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            inbox,
+            bell,
+            core,
+            routers: Routers::default(),
+            is_started: false,
+            entries: Vec::new(),
+            news: News::open()?,
+            sockets: Sockets::default(),
+            places: Places::open(&folders.state)?,
+            beats: Beats::open(&folders.run)?,
+            wanted: BTreeSet::new(),
+            try_again_at: None,
+            stop_by: None,
+            warned: BTreeSet::new(),
+        })
+    }
+
+    pub(super) fn run(mut self) {
+        if let Err(reason) = priority::raise() {
+            self.warn(reason);
+        }
+        while self.turn() {}
+        self.beats.clear();
+    }
+
+    /// One wait and what follows it; false at the end.
+    fn turn(&mut self) -> bool {
+        self.wait();
+        self.take_commands();
+        if self.news.take() {
+            self.look_at_network();
+        }
+        let now = clock::now();
+        for packet in self.sockets.receive() {
+            self.happened(now, Event::Received(packet));
+        }
+        if self.routers.deadline().is_some_and(|at| at <= now) {
+            self.happened(now, Event::Timer);
+        }
+        if self.try_again_at.is_some_and(|at| at <= now) {
+            self.look_at_network();
+        }
+        self.stop_by.is_none_or(|at| now < at && !self.routers.is_done())
+    }
+
+    fn wait(&mut self) {
+        let deadlines = [self.routers.deadline(), self.try_again_at, self.stop_by];
+        let deadline = deadlines.into_iter().flatten().min();
+        let patience = deadline.map(|at| at.saturating_duration_since(clock::now()));
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![readable(self.bell.as_fd()), readable(self.news.as_fd())];
+        fds.extend(self.sockets.each().map(readable));
+        // Interrupted or not: whatever has come is looked at.
+        ppoll(&mut fds, patience.map(TimeSpec::from), None).ok();
+    }
+
+    fn take_commands(&mut self) {
+        let mut rung = [0; 64];
+        while (&self.bell).read(&mut rung).is_ok_and(|length| length > 0) {}
+        while let Ok(command) = self.inbox.try_recv() {
+            self.command(command);
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let now = clock::now();
+        match command {
+            Command::Configure { routers, dead_services } => self.configure(routers, dead_services),
+            // Whoever asked may be gone by then, which is no error.
+            Command::Status(reply) => drop(reply.send(Ok(self.routers.status(now)))),
+            Command::History(calendar, reply) => {
+                let changes = self.routers.changes(|at| calendar.unix_seconds(at));
+                drop(reply.send(Ok(changes)));
+            }
+            Command::Release(name, reply) => {
+                let released = self.routers.release(now, &name);
+                let answer = released.map(|effects| self.carry_out(effects));
+                drop(reply.send(answer.map(|()| self.routers.status(now))));
+            }
+            Command::Stop => {
+                self.stop_by = Some(now + STOP_WITHIN);
+                self.happened(now, Event::Stop);
+            }
+        }
+    }
+
+    fn configure(&mut self, routers: Vec<config::Vrrp>, dead_services: BTreeSet<String>) {
+        if !self.is_started {
+            self.is_started = true;
+            self.routers = Routers::new(self.beats.recent(&routers, clock::since_boot()));
+        }
+        self.entries.clone_from(&routers);
+        // The routers first learn what there is, and only then decide.
+        self.look_at_network();
+        let noted = self.places.note(Routers::all_places(&routers));
+        self.warn_of(noted);
+        self.happened(clock::now(), Event::Configure { routers, dead_services });
+        self.place();
+    }
+
+    fn look_at_network(&mut self) {
+        self.try_again_at = None;
+        match read_network() {
+            Ok(network) => {
+                self.places.see(&network);
+                let opened = self.sockets.open(&self.entries, &network);
+                self.warn_of(opened);
+                self.happened(clock::now(), Event::Network(network));
+                self.place();
+            }
+            Err(error) => self.warn_of(Err(format!("read interfaces and addresses: {error}"))),
+        }
+    }
+
+    fn happened(&mut self, now: Instant, event: Event) {
+        let effects = self.routers.handle(now, event);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut is_noted = true;
+        for effect in effects {
+            match effect {
+                Effect::Send { interface, destination, packet } => {
+                    is_noted = false;
+                    // What does not leave is missed by the others, who act on it; and the interface's state is told.
+                    drop(self.sockets.send(&interface, destination, &packet));
+                }
+                Effect::Addresses(wanted) => {
+                    self.wanted = wanted;
+                    self.place();
+                }
+                Effect::Announce { interface, frame } => {
+                    let announced = self.sockets.announce(&interface, &frame);
+                    self.warn_of(
+                        announced.map_err(|error| format!("announce on {interface}: {error}")),
+                    );
+                }
+                Effect::Changed(change) => {
+                    is_noted = false;
+                    self.tell(Told::Changed(change));
+                }
+                Effect::Warning(warning) => self.warn(warning),
+            }
+        }
+        if !is_noted {
+            let active = self.routers.active();
+            let kept = self.beats.write(active, clock::since_boot());
+            self.warn_of(kept.map_err(|error| format!("note the last advertisement: {error}")));
+        }
+    }
+
+    fn place(&mut self) {
+        let placed = self.places.set(&self.wanted);
+        self.warn_of(placed.map_err(|error| with_causes(&error)));
+    }
+
+    /// Once, however often it is tried.
+    fn warn_of(&mut self, result: Result<(), String>) {
+        let Err(warning) = result else { return };
+        self.try_again_at.get_or_insert(clock::now() + TRY_AGAIN_AFTER);
+        if self.warned.insert(warning.clone()) {
+            self.warn(warning);
+        }
+    }
+
+    fn warn(&self, warning: String) {
+        self.tell(Told::Warning(warning));
+    }
+
+    /// A core loop that is too slow to hear misses it; `lb-ctl vrrp history` has it all the same.
+    fn tell(&self, told: Told) {
+        drop(self.core.try_send(Message::Vrrp(told)));
+    }
+}

@@ -1,0 +1,65 @@
+//! As Backup: RFC 9568 6.4.2.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::{Act, Advert, Group, Heard, LAST_RESORT, OWNER, skew};
+
+impl Group {
+    pub(super) fn hear_as_backup(
+        &mut self,
+        now: Instant,
+        at: usize,
+        from: IpAddr,
+        advert: &Advert,
+    ) -> Vec<Act> {
+        let own = self.priority();
+        let is_kept_waiting = advert.priority >= own || !self.may_preempt(now, advert.priority);
+        if advert.priority >= own {
+            self.preempt_from = None;
+        }
+        let Some(member) = self.members.get_mut(at) else { return Vec::new() };
+        if advert.priority == 0 {
+            // RFC 9568 6.4.2: the Active router is leaving, so wait only the skew.
+            member.down_at = now + skew(member.active_interval, own);
+            member.heard = Some(Heard { from, priority: 0, at: now });
+        } else if is_kept_waiting {
+            member.adopt(now, advert, from);
+            member.wait(now, own);
+        }
+        Vec::new()
+    }
+
+    /// Whether an Active router of this lower priority is not waited for.
+    fn may_preempt(&mut self, now: Instant, priority: u8) -> bool {
+        if self.is_released {
+            return false;
+        }
+        // RFC 9568 6.1: the owner preempts in any case. And who announces the last resort wants to be relieved.
+        if self.priority() == OWNER || priority == LAST_RESORT {
+            return true;
+        }
+        if !self.election.preempt {
+            return false;
+        }
+        let delay = self.election.preempt_delay;
+        *self.preempt_from.get_or_insert(now + delay) <= now
+    }
+
+    pub(super) fn tick_as_backup(&mut self, now: Instant) -> Vec<Act> {
+        // A router of the group that still hears an Active one shows that its director lives.
+        if self.members.is_empty() || self.members.iter().any(|member| member.down_at > now) {
+            return Vec::new();
+        }
+        let heard = self.members.iter().filter_map(|member| member.heard);
+        let reason = match heard.max_by_key(|heard| heard.at) {
+            None => "no other router is heard".to_owned(),
+            Some(Heard { from, priority: 0, .. }) => format!("{from} has left"),
+            Some(Heard { from, at, .. }) => {
+                let silent = now.saturating_duration_since(at).as_millis();
+                format!("nothing was heard of {from} for {silent} ms")
+            }
+        };
+        self.become_active(now, reason)
+    }
+}

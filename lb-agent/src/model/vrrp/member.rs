@@ -1,0 +1,243 @@
+//! One virtual router of a group: an id on an interface, for one address family. It knows how to speak and to
+//! listen; what is decided is the group's.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::advert::{Advert, HOP_LIMIT, Reason};
+use super::{Effect, GROUP_V4, GROUP_V6, Interface, Network, Place, Received, packet};
+use crate::model::config::{Vrrp, VrrpChecksum};
+
+/// Identity of a router; the order is the same on all directors, unless they name interfaces differently.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) id: u8,
+    pub(super) is_ipv6: bool,
+    pub(super) interface: String,
+}
+
+/// What the configuration says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) key: Key,
+    /// The virtual addresses; with IPv6 led by a link-local one.
+    pub(super) addresses: Vec<IpNet>,
+    /// The `[[vrrp]]` that it comes from.
+    pub(super) entry: Vrrp,
+}
+
+/// The last advertisement that counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Heard {
+    pub(super) from: IpAddr,
+    pub(super) priority: u8,
+    pub(super) at: Instant,
+}
+
+/// A router.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) settings: Settings,
+    /// The address that its advertisements come from; `None`: there is none.
+    pub(super) source: Option<IpAddr>,
+    /// `Active_Adver_Interval`: what the Active router announces.
+    pub(super) active_interval: Duration,
+    /// When `Active_Down_Timer` fires.
+    pub(super) down_at: Instant,
+    pub(super) heard: Option<Heard>,
+    /// When an advertisement of our own priority was heard, and was not decided on yet.
+    pub(super) tied_at: Option<Instant>,
+    /// What the Active router announces if that is not what is configured here.
+    pub(super) differing: Option<Vec<IpAddr>>,
+    pub(super) n_sent: u64,
+    pub(super) n_received: u64,
+}
+
+impl Member {
+    pub(super) fn new(now: Instant, settings: Settings, network: &Network) -> Self {
+        let mut member = Self {
+            active_interval: settings.entry.advert_interval,
+            down_at: now,
+            settings,
+            source: None,
+            heard: None,
+            tied_at: None,
+            differing: None,
+            n_sent: 0,
+            n_received: 0,
+        };
+        member.look(network);
+        member
+    }
+
+    /// Finds out which address to speak from.
+    pub(super) fn look(&mut self, network: &Network) {
+        let interface = network.get(&self.settings.key.interface);
+        self.source = interface.and_then(|interface| self.settings.source(interface));
+    }
+
+    /// Why it cannot be Active; `None` if it can.
+    pub(super) fn obstacle(&self, network: &Network) -> Option<String> {
+        let name = &self.settings.key.interface;
+        if !network.get(name).is_some_and(|interface| interface.is_running) {
+            return Some(format!("interface {name} is down"));
+        }
+        if self.source.is_none() {
+            let kind = if self.settings.key.is_ipv6 { "link-local IPv6" } else { "IPv4" };
+            let wanted = self.settings.unicast_source().map(|source| source.to_string());
+            let wanted = wanted.unwrap_or_else(|| format!("{kind} address of its own"));
+            return Some(format!("interface {name} has no {wanted}"));
+        }
+        None
+    }
+
+    /// Believes a packet or tells why not.
+    pub(super) fn receive(&mut self, packet: &Received) -> Result<Advert, Reason> {
+        let advert = Advert::parse(&packet.payload, packet.source, packet.destination)?;
+        if self.source == Some(packet.source) {
+            return Err(Reason::OwnAddress);
+        }
+        let peers: Vec<_> = self.settings.peers().collect();
+        let (is_meant, least_hops) = if peers.is_empty() {
+            (packet.destination == self.settings.multicast(), HOP_LIMIT)
+        } else {
+            (!packet.destination.is_multicast(), self.settings.entry.unicast_min_hop_limit)
+        };
+        if packet.hop_limit < least_hops {
+            return Err(Reason::HopLimit);
+        }
+        if !is_meant {
+            return Err(Reason::Destination);
+        }
+        if !peers.is_empty() && !peers.contains(&packet.source) {
+            return Err(Reason::NotAPeer);
+        }
+        self.n_received += 1;
+        Ok(advert)
+    }
+
+    /// The packets of an advertisement.
+    pub(super) fn advertise(&mut self, priority: u8) -> Vec<Effect> {
+        let Some(source) = self.source else { return Vec::new() };
+        let Settings { key, entry, .. } = &self.settings;
+        let (id, interval) = (key.id, entry.advert_interval);
+        let advert = Advert { id, priority, interval, addresses: self.settings.hosts() };
+        let mut destinations: Vec<_> = self.settings.peers().collect();
+        if destinations.is_empty() {
+            destinations.push(self.settings.multicast());
+        }
+        self.n_sent += 1;
+        let send = |destination| {
+            let payload = advert.encode(source, destination, entry.checksum_v4);
+            let packet = packet::packet(source, destination, &payload)?;
+            Some(Effect::Send { interface: key.interface.clone(), destination, packet })
+        };
+        destinations.into_iter().filter_map(send).collect()
+    }
+
+    /// The frames that tell where its addresses are.
+    pub(super) fn announce(&self, network: &Network) -> Vec<Effect> {
+        let interface = &self.settings.key.interface;
+        let Some(mac) = network.get(interface).and_then(|it| it.mac) else { return Vec::new() };
+        let frame = |address| packet::announcement(mac, address);
+        let hosts = self.settings.hosts().into_iter();
+        hosts
+            .map(|address| Effect::Announce { interface: interface.clone(), frame: frame(address) })
+            .collect()
+    }
+
+    /// Takes over what the Active router announces. At most four times the own interval: a single packet must not
+    /// keep this director waiting for minutes.
+    pub(super) fn adopt(&mut self, now: Instant, advert: &Advert, from: IpAddr) {
+        let most = self.settings.entry.advert_interval * 4;
+        self.active_interval = advert.interval.min(most);
+        self.heard = Some(Heard { from, priority: advert.priority, at: now });
+        let hosts = self.settings.hosts();
+        let is_same = advert.addresses.len() == hosts.len()
+            && advert.addresses.iter().all(|address| hosts.contains(address));
+        self.differing = (!is_same).then(|| advert.addresses.clone());
+    }
+
+    /// `Active_Down_Timer` begins anew.
+    pub(super) fn wait(&mut self, now: Instant, priority: u8) {
+        self.down_at = now + down_interval(self.active_interval, priority);
+    }
+
+    /// Back to what holds without any Active router in sight.
+    pub(super) fn forget(&mut self, now: Instant, priority: u8) {
+        self.active_interval = self.settings.entry.advert_interval;
+        self.heard = None;
+        self.tied_at = None;
+        self.wait(now, priority);
+    }
+}
+
+impl Settings {
+    /// The virtual addresses without their prefix lengths.
+    pub(super) fn hosts(&self) -> Vec<IpAddr> {
+        self.addresses.iter().map(IpNet::addr).collect()
+    }
+
+    /// The places of its addresses.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let addresses = self.addresses.iter();
+        addresses.map(|address| Place { interface: self.key.interface.clone(), address: *address })
+    }
+
+    /// The unicast peers of its family.
+    pub(super) fn peers(&self) -> impl Iterator<Item = IpAddr> {
+        of_family(&self.entry.unicast_peers, self.key.is_ipv6)
+    }
+
+    pub(super) fn unicast_source(&self) -> Option<IpAddr> {
+        of_family(&self.entry.unicast_source, self.key.is_ipv6).next()
+    }
+
+    fn multicast(&self) -> IpAddr {
+        if self.key.is_ipv6 { GROUP_V6.into() } else { GROUP_V4.into() }
+    }
+
+    /// RFC 9568 5.1.1.1 and 5.1.2.1: the primary IPv4 address, or a link-local one; the virtual addresses are no
+    /// choice, unless the interface has no others, as with an owner.
+    fn source(&self, interface: &Interface) -> Option<IpAddr> {
+        let has = |address: &IpAddr| interface.addresses.iter().any(|net| net.addr() == *address);
+        if let Some(source) = self.unicast_source() {
+            return Some(source).filter(has);
+        }
+        let is_multicast = self.peers().next().is_none();
+        let fits = |address: &IpAddr| match address {
+            IpAddr::V4(_) => !self.key.is_ipv6,
+            IpAddr::V6(v6) => self.key.is_ipv6 && (!is_multicast || v6.is_unicast_link_local()),
+        };
+        let all = || interface.addresses.iter().map(IpNet::addr).filter(fits);
+        let hosts = self.hosts();
+        let own = all().find(|address| !hosts.contains(address));
+        own.or_else(|| all().next().filter(|_| self.entry.priority == u8::MAX))
+    }
+}
+
+fn of_family(addresses: &[IpAddr], is_ipv6: bool) -> impl Iterator<Item = IpAddr> {
+    addresses.iter().copied().filter(move |address| address.is_ipv6() == is_ipv6)
+}
+
+/// `Skew_Time` (RFC 9568 6.1).
+pub(super) fn skew(interval: Duration, priority: u8) -> Duration {
+    interval * (256 - u32::from(priority)) / 256
+}
+
+/// `Active_Down_Interval` (RFC 9568 6.1).
+pub(super) fn down_interval(interval: Duration, priority: u8) -> Duration {
+    interval * 3 + skew(interval, priority)
+}
+
+/// The link-local address that follows from the virtual MAC address (RFC 9568 7.3, RFC 4291 appendix A).
+pub(super) fn link_local(id: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, 0x0200 | u16::from(id))
+}
+
+impl VrrpChecksum {
+    /// What RFC 9568 5.2.8 asks for.
+    pub const DEFAULT: Self = Self::PseudoHeader;
+}

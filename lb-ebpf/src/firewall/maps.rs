@@ -1,0 +1,57 @@
+//! What the rules need of the maps. See `lb_common::layout::firewall` for what they hold.
+
+use lb_common::layout::Count;
+use lb_common::layout::firewall::{
+    Firewall, Front, LinkKey, LongBucket, MAX_RULES, Node, PAGE, Row,
+};
+
+use super::{address, rows};
+use crate::tables::Entry;
+
+/// The maps of the firewall, all halves. `None` where there is no firewall, or the half has no such entry.
+pub trait Maps: Sized {
+    /// What is the same for all packets.
+    fn firewall(&self) -> Option<&Firewall>;
+    /// By half, plane and first byte of an address.
+    fn roots(&self, page: u32) -> Option<&[u32; PAGE]>;
+    /// By half and chunk.
+    fn front(&self, chunk: u32) -> Option<&Front>;
+    /// By half and chunk.
+    fn values(&self, chunk: u32) -> Option<&[u16; PAGE]>;
+    /// By half and hash.
+    fn cells(&self, bucket: u32) -> Option<&[u64; 8]>;
+    /// By half and value.
+    fn node(&self, index: u32) -> Option<&Node>;
+    /// By half and hash.
+    fn long(&self, bucket: u32) -> Option<&LongBucket>;
+    /// By half and number.
+    fn row(&self, index: u32) -> Option<&Row>;
+    /// By half, direction and higher byte of the port.
+    fn port_rows(&self, page: u32) -> Option<&[u16; PAGE]>;
+    /// By half and kind.
+    fn kind_rows(&self, page: u32) -> Option<&[u16; PAGE]>;
+    /// By half and listener id.
+    fn services(&self, page: u32) -> Option<&[u32; PAGE]>;
+    /// The row of an interface.
+    fn link_row(&self, key: &LinkKey) -> Option<u32>;
+    /// By half.
+    fn rules(&self, half: u32) -> Option<&[u32; MAX_RULES]>;
+    /// This CPU's counter of a rule.
+    fn rule_count(&self, number: u32) -> Option<Entry<Count>>;
+    /// [`address::short_value`]: the kernel's maps make a function of it that is verified on its own.
+    fn short_value(&self, half: u32, plane: u32, address: u32) -> u32 {
+        address::short_value(self, half, plane, address)
+    }
+    /// [`address::cell`], likewise.
+    fn cell(&self, half: u32, key: u64) -> u32 {
+        address::cell(self, half, key)
+    }
+    /// [`rows::first_rule`], likewise.
+    fn first_rule(&self, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
+        rows::first_rule(self, half, addresses_and_ports, others)
+    }
+    /// [`address::long_class`], likewise.
+    fn long_class(&self, half: u32, node: u32, high: u64, low: u64) -> u32 {
+        address::long_class(self, half, node, high, low)
+    }
+}

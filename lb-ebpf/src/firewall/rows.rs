@@ -1,0 +1,112 @@
+//! The first rule that is in all rows of a packet.
+
+use lb_common::layout::firewall::{MAX_ROWS, MAX_RULES, ROW_ALL, RULE_WORDS, Row};
+
+use super::maps::Maps;
+use crate::verifier::{at, rolled};
+
+/// The numbers of the rows that a packet's properties lead to; [`ROW_ALL`] where no rule asks.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Rows {
+    /// By the source address.
+    pub source: u32,
+    /// By the destination address.
+    pub destination: u32,
+    /// By the source port.
+    pub source_port: u32,
+    /// By the destination port.
+    pub destination_port: u32,
+    /// By protocol, flags, type.
+    pub kind: u32,
+    /// By the interface.
+    pub interface: u32,
+    /// By the service.
+    pub service: u32,
+}
+
+impl Rows {
+    /// Those of a packet about which nobody asks.
+    pub const ALL: Self = Self {
+        source: ROW_ALL,
+        destination: ROW_ALL,
+        source_port: ROW_ALL,
+        destination_port: ROW_ALL,
+        kind: ROW_ALL,
+        interface: ROW_ALL,
+        service: ROW_ALL,
+    };
+
+    /// The first rule that is in all of them.
+    #[inline(always)]
+    pub fn first<M: Maps>(&self, maps: &M, half: u32) -> Option<u32> {
+        let [a, b, c, d] = [self.source, self.destination, self.source_port, self.destination_port];
+        let rule = maps.first_rule(
+            half,
+            packed(a, b, c, d),
+            packed(self.kind, self.interface, self.service, 0),
+        );
+        (rule < MAX_RULES as u32).then_some(rule)
+    }
+
+    /// Those in two words: [`Self::first`] hands them over so.
+    #[inline(always)]
+    fn unpacked(addresses_and_ports: u64, others: u64) -> Self {
+        let of = |word: u64, number: u32| (word >> (16 * number)) as u32 & 0xffff;
+        Self {
+            source: of(addresses_and_ports, 0),
+            destination: of(addresses_and_ports, 1),
+            source_port: of(addresses_and_ports, 2),
+            destination_port: of(addresses_and_ports, 3),
+            kind: of(others, 0),
+            interface: of(others, 1),
+            service: of(others, 2),
+        }
+    }
+
+    #[inline(always)]
+    fn search<M: Maps>(&self, maps: &M, half: u32) -> Option<u32> {
+        let mut words = self.common(maps, half, |row| row.used)?;
+        for _ in rolled(RULE_WORDS) {
+            if words == 0 {
+                break;
+            }
+            let word = words.trailing_zeros();
+            let rules = self.common(maps, half, |row| at(&row.rules, word as usize))?;
+            if rules != 0 {
+                return Some(word * 64 + rules.trailing_zeros());
+            }
+            words &= words - 1;
+        }
+        None
+    }
+
+    /// What all of them have in a word. Without branches: there would be one way for each set of properties.
+    #[inline(always)]
+    fn common<M: Maps>(&self, maps: &M, half: u32, word: impl Fn(&Row) -> u64) -> Option<u64> {
+        let of = |row| Some(word(maps.row(half * MAX_ROWS + row)?));
+        let addresses = of(self.source)? & of(self.destination)?;
+        let ports = of(self.source_port)? & of(self.destination_port)?;
+        Some(addresses & ports & of(self.kind)? & of(self.interface)? & of(self.service)?)
+    }
+}
+
+#[inline(always)]
+fn packed(a: u32, b: u32, c: u32, d: u32) -> u64 {
+    u64::from(a) | (u64::from(b) << 16) | (u64::from(c) << 32) | (u64::from(d) << 48)
+}
+
+/// The first rule that is in all rows of a packet, or [`MAX_RULES`].
+#[inline(always)]
+pub fn first_rule<M: Maps>(maps: &M, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
+    let rows = Rows::unpacked(addresses_and_ports, others);
+    rows.search(maps, half).unwrap_or(MAX_RULES as u32)
+}
+
+/// Whether a rule is in a row.
+#[inline(always)]
+pub fn contains<M: Maps>(maps: &M, half: u32, row: u32, rule: u32) -> bool {
+    let word =
+        maps.row(half * MAX_ROWS + row).map_or(0, |row| at(&row.rules, (rule / 64) as usize));
+    (word >> (rule % 64)) & 1 != 0
+}

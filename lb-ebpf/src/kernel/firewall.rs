@@ -1,0 +1,142 @@
+//! The firewall's maps. The agent sets the number of entries of those that have one here.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use lb_common::layout::Count;
+use lb_common::layout::firewall::{
+    Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS,
+    MAX_RULES, Node, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
+};
+use lb_ebpf::firewall::Maps;
+use lb_ebpf::tables::{Entry, Tables};
+
+use super::maps::KernelTables;
+use super::parts;
+use crate::program::entry;
+
+const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
+
+#[map]
+static FIREWALL: Array<Firewall> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FIREWALL_ROOTS: Array<[u32; PAGE]> = Array::with_max_entries(2 * 2 * ROOT_PAGES, MMAPABLE);
+#[map]
+static FIREWALL_FRONTS: Array<Front> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FIREWALL_VALUES: Array<[u16; PAGE]> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FIREWALL_CELLS: Array<[u64; 8]> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FIREWALL_NODES: Array<Node> = Array::with_max_entries(2 * MAX_NODES, MMAPABLE);
+#[map]
+static FIREWALL_LONG: Array<LongBucket> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FIREWALL_ROWS: Array<Row> = Array::with_max_entries(2 * MAX_ROWS, MMAPABLE);
+#[map]
+static FIREWALL_PORTS: Array<[u16; PAGE]> = Array::with_max_entries(2 * 2 * PORT_PAGES, MMAPABLE);
+#[map]
+static FIREWALL_KINDS: Array<[u16; PAGE]> = Array::with_max_entries(2 * KINDS, MMAPABLE);
+#[map]
+static FIREWALL_SERVICES: Array<[u32; PAGE]> = Array::with_max_entries(2 * SERVICE_PAGES, MMAPABLE);
+#[map]
+static FIREWALL_LINKS: HashMap<LinkKey, u32> = HashMap::with_max_entries(MAX_LINKS, 0);
+#[map]
+static FIREWALL_RULES: Array<[u32; MAX_RULES]> = Array::with_max_entries(2, MMAPABLE);
+#[map]
+static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_RULE_COUNTS, 0);
+
+impl<const QUICK: bool> Maps for KernelTables<QUICK> {
+    #[inline(always)]
+    fn firewall(&self) -> Option<&Firewall> {
+        FIREWALL.get(0)
+    }
+
+    #[inline(always)]
+    fn roots(&self, page: u32) -> Option<&[u32; PAGE]> {
+        FIREWALL_ROOTS.get(page)
+    }
+
+    #[inline(always)]
+    fn front(&self, chunk: u32) -> Option<&Front> {
+        FIREWALL_FRONTS.get(chunk)
+    }
+
+    #[inline(always)]
+    fn values(&self, chunk: u32) -> Option<&[u16; PAGE]> {
+        FIREWALL_VALUES.get(chunk)
+    }
+
+    #[inline(always)]
+    fn cells(&self, bucket: u32) -> Option<&[u64; 8]> {
+        FIREWALL_CELLS.get(bucket)
+    }
+
+    #[inline(always)]
+    fn node(&self, index: u32) -> Option<&Node> {
+        FIREWALL_NODES.get(index)
+    }
+
+    #[inline(always)]
+    fn long(&self, bucket: u32) -> Option<&LongBucket> {
+        FIREWALL_LONG.get(bucket)
+    }
+
+    #[inline(always)]
+    fn row(&self, index: u32) -> Option<&Row> {
+        FIREWALL_ROWS.get(index)
+    }
+
+    #[inline(always)]
+    fn port_rows(&self, page: u32) -> Option<&[u16; PAGE]> {
+        FIREWALL_PORTS.get(page)
+    }
+
+    #[inline(always)]
+    fn kind_rows(&self, page: u32) -> Option<&[u16; PAGE]> {
+        FIREWALL_KINDS.get(page)
+    }
+
+    #[inline(always)]
+    fn services(&self, page: u32) -> Option<&[u32; PAGE]> {
+        FIREWALL_SERVICES.get(page)
+    }
+
+    #[inline(always)]
+    fn link_row(&self, key: &LinkKey) -> Option<u32> {
+        // SAFETY: the value is copied at once; a racing update replaces it whole.
+        unsafe { FIREWALL_LINKS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn rules(&self, half: u32) -> Option<&[u32; MAX_RULES]> {
+        FIREWALL_RULES.get(half)
+    }
+
+    #[inline(always)]
+    fn rule_count(&self, number: u32) -> Option<Entry<Count>> {
+        if self.explains() {
+            return None;
+        }
+        entry!(RULE_COUNTS, number)
+    }
+
+    #[inline(always)]
+    fn short_value(&self, half: u32, plane: u32, address: u32) -> u32 {
+        parts::firewall_short_value(u64::from(half), u64::from(plane), u64::from(address)) as u32
+    }
+
+    #[inline(always)]
+    fn cell(&self, half: u32, key: u64) -> u32 {
+        parts::firewall_cell(u64::from(half), key) as u32
+    }
+
+    #[inline(always)]
+    fn first_rule(&self, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
+        parts::firewall_first_rule(u64::from(half), addresses_and_ports, others) as u32
+    }
+
+    #[inline(always)]
+    fn long_class(&self, half: u32, node: u32, high: u64, low: u64) -> u32 {
+        parts::firewall_long_class(u64::from(half), u64::from(node), high, low) as u32
+    }
+}

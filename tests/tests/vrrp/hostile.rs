@@ -1,0 +1,129 @@
+//! What takes other implementations down: one spoofed advertisement, floods of malformed ones.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use lb_agent::model::config::VrrpChecksum;
+use lb_agent::model::vrrp::GROUP_V4;
+use lb_agent::model::vrrp::advert::{Advert, PROTOCOL};
+use lb_tests::clock::pause;
+use lb_tests::pair::{Director, Pair, VIP_V4};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::cast::{both, holds, n_changes, serve, wait_for_answers};
+
+/// A stranger in the clients' network.
+struct Stranger(Socket);
+
+impl Stranger {
+    fn enter(pair: &Pair) -> Self {
+        let open = || {
+            let protocol = Protocol::from(i32::from(PROTOCOL));
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol)).unwrap();
+            socket.set_multicast_ttl_v4(255).unwrap();
+            socket.set_multicast_if_v4(&pair.client.v4).unwrap();
+            socket
+        };
+        Self(pair.client.namespace.enter(open).unwrap())
+    }
+
+    fn send(&self, payload: &[u8]) {
+        let group = SocketAddr::from((GROUP_V4, 0));
+        self.0.send_to(payload, &group.into()).unwrap();
+    }
+}
+
+/// As from the client's address.
+fn spoofed(pair: &Pair, priority: u8, interval: Duration) -> Vec<u8> {
+    let advert = Advert { id: 51, priority, interval, addresses: vec![VIP_V4.into()] };
+    let source: IpAddr = pair.client.v4.into();
+    advert.encode(source, IpAddr::from(GROUP_V4), VrrpChecksum::PseudoHeader)
+}
+
+#[test]
+fn one_spoofed_advertisement_with_the_longest_interval_is_forgotten_soon() {
+    let pair = Pair::new(1).unwrap();
+    let _webs = serve(&pair);
+    let [lb1, lb2] = both(&pair, "");
+    let stranger = Stranger::enter(&pair);
+    stranger.send(&spoofed(&pair, 255, Duration::from_millis(40_950)));
+    lb1.wait_for("backup").unwrap();
+    // Both believe it for what is four of their own intervals, and not for two minutes.
+    let status = lb2.ctl_json(&["vrrp", "status"]).unwrap();
+    assert_eq!(status["routers"][0]["active_interval_ms"], 400, "{status}");
+    lb1.wait_for("active").unwrap();
+    lb2.wait_for("backup").unwrap();
+    wait_for_answers(&pair);
+}
+
+#[test]
+fn in_unicast_a_stranger_is_not_believed_at_all() {
+    let pair = Pair::new(1).unwrap();
+    let _webs = serve(&pair);
+    let tables = |priority, own: u8, peer: u8| {
+        let base = crate::cast::tables(priority, "");
+        let (front, back) = base.split_once("name = \"gateway\"").unwrap();
+        let peers = |v4: &str, group: u8| {
+            format!(
+                "unicast_source = ['{v4}.{own}', '2001:db8:{group}::{own}']\n\
+                 unicast_peers = ['{v4}.{peer}', '2001:db8:{group}::{peer}']\n"
+            )
+        };
+        let front = front
+            .replace("name = \"vip\"\n", &format!("name = \"vip\"\n{}", peers("198.51.100", 1)));
+        format!("{front}name = \"gateway\"\n{}{back}", peers("192.0.2", 2))
+    };
+    let lb1 = Director::start(&pair, 1, &tables(200, 2, 3)).unwrap();
+    lb1.wait_for("active").unwrap();
+    let lb2 = Director::start(&pair, 2, &tables(100, 3, 2)).unwrap();
+    lb2.wait_for_status("lb2 to hear lb1", |status| {
+        let routers = status["routers"].as_array().unwrap();
+        routers.iter().all(|router| router["adverts_received"].as_u64() > Some(5))
+    })
+    .unwrap();
+    let before = (n_changes(&lb1), n_changes(&lb2));
+    let stranger = Stranger::enter(&pair);
+    for _ in 0..100 {
+        stranger.send(&spoofed(&pair, 255, Duration::from_millis(10)));
+    }
+    lb1.wait_for_status("lb1 to count it", |status| {
+        let discarded = status["discarded"].as_array().unwrap();
+        discarded
+            .iter()
+            .any(|it| it["reason"] == "destination" && it["packets"].as_u64() >= Some(100))
+    })
+    .unwrap();
+    wait_for_answers(&pair);
+    assert_eq!((n_changes(&lb1), n_changes(&lb2)), before);
+}
+
+#[test]
+fn ten_thousand_malformed_advertisements_a_second_change_nothing() {
+    let pair = Pair::new(1).unwrap();
+    let _webs = serve(&pair);
+    let [lb1, lb2] = both(&pair, "");
+    let before = (n_changes(&lb1), n_changes(&lb2));
+    let stranger = Stranger::enter(&pair);
+    let sound = spoofed(&pair, 255, Duration::from_secs(1));
+    let mut wrong = vec![sound[..7].to_vec(), Vec::new(), vec![0; 3_000]];
+    for at in 0..8 {
+        let mut packet = sound.clone();
+        packet[at] ^= 0x55;
+        wrong.push(packet);
+    }
+    // As far as the machine can.
+    let n_sent = 50_000_u64;
+    for round in 0..n_sent / 100 {
+        for packet in wrong.iter().cycle().skip(usize::try_from(round).unwrap() % 7).take(100) {
+            stranger.send(packet);
+        }
+        pause(Duration::from_millis(8));
+    }
+    assert_eq!((n_changes(&lb1), n_changes(&lb2)), before);
+    assert_eq!((holds(&lb1), holds(&lb2)), ([true; 2], [false; 2]));
+    let status = lb2.ctl_json(&["vrrp", "status"]).unwrap();
+    let discarded = status["discarded"].as_array().unwrap();
+    let total: u64 = discarded.iter().map(|it| it["packets"].as_u64().unwrap()).sum();
+    assert!(total > n_sent / 10, "{total} of {n_sent}: {discarded:?}");
+    wait_for_answers(&pair);
+}

@@ -1,0 +1,16 @@
+//! Virtual routers in namespaces: two directors, or one beside keepalived or FRR, and who of them has the addresses.
+#![cfg(feature = "root")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
+
+mod agent_dies;
+mod cast;
+mod failover;
+mod frr;
+mod hostile;
+mod keepalived;
+mod steady;
