@@ -71,3 +71,11 @@ fn redirect(interface: u32) -> u32 {
     // SAFETY: a helper without pointers.
     unsafe { bpf_redirect(interface, 0) as u32 }
 }
+
+/// Adds to a word, and returns what it was. LLVM's BPF backend returns the addend for weaker orderings.
+#[inline(always)]
+unsafe fn fetch_add(word: *mut u64, addend: u64) -> u64 {
+    use core::intrinsics::{AtomicOrdering, atomic_xadd};
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(word, addend) }
+}

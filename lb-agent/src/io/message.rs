@@ -6,8 +6,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use lb_common::api::{
     Applied, Check, ConfigDiff, ConfigReport, ConfigText, Firewall, FlowList, HealthChange,
-    Problem, Release, RouterChange, Service, Set, SetElements, Status, TargetHealth, VerdictCount,
-    VrrpStatus,
+    Problem, Release, RouterChange, Service, Set, SetElements, Status, SyncStatus, TargetHealth,
+    VerdictCount, VrrpStatus,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -75,6 +75,8 @@ pub enum Call {
     Reload(Mode, Reply<Applied>),
     /// Change a backend, a rule or a set.
     Change(Change, Mode, Reply<Applied>),
+    /// How replication stands.
+    Sync(Reply<SyncStatus>),
     /// Examine the host.
     Doctor(Reply<Vec<Check>>),
     /// State of the virtual routers.

@@ -13,8 +13,8 @@ use lb_common::layout::{
 };
 use lb_common::verdict::{MAX_VERDICTS, Verdict};
 use lb_common::{
-    INTERFACE_PLACES, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS, MAX_SLOTS,
-    MAX_VIPS,
+    INTERFACE_PLACES, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS, MAX_MARKS,
+    MAX_SLOTS, MAX_VIPS,
 };
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
@@ -23,7 +23,7 @@ use lb_ebpf::flow::NOWHERE;
 use lb_ebpf::tables::{Entry, Tables};
 use lb_ebpf::verifier::rolled;
 
-use super::{explain, parts};
+use super::{explain, fetch_add, parts};
 use crate::program::entry;
 
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -57,6 +57,8 @@ static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
 static FLOWS: Array<Bucket> = Array::with_max_entries(1024, MMAPABLE);
 #[map]
 static DETAILS: Array<Detail> = Array::with_max_entries(8192, MMAPABLE);
+#[map]
+static MARKS: Array<u64> = Array::with_max_entries(MAX_MARKS, MMAPABLE);
 // The flow table of another size, while flows move from it or to it.
 #[map]
 static OTHER_FLOWS: Array<Bucket> = Array::with_max_entries(1, MMAPABLE);
@@ -88,14 +90,6 @@ static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay> =
 /// This CPU's cursor over the sources of full NAT.
 #[map]
 static SOURCES_DRAWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// Adds to a word, and returns what it was. LLVM's BPF backend returns the addend for weaker orderings.
-#[inline(always)]
-unsafe fn fetch_add(word: *mut u64, addend: u64) -> u64 {
-    use core::intrinsics::{AtomicOrdering, atomic_xadd};
-    // SAFETY: the caller's.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(word, addend) }
-}
 
 /// The maps above. The quick program never explains.
 pub struct KernelTables<const QUICK: bool>;
@@ -219,6 +213,11 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     #[inline(always)]
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
         entry!(FLOWS, index)
+    }
+
+    #[inline(always)]
+    fn mark(&self, number: u32) -> Option<Entry<u64>> {
+        entry!(MARKS, number)
     }
 
     #[inline(always)]

@@ -53,6 +53,7 @@ impl Runtime {
             Call::Confirm(reply) => drop(reply.send(self.confirm_config())),
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
+            Call::Sync(reply) => drop(reply.send(self.answer_sync())),
             Call::Doctor(reply) => self.answer_doctor(reply),
             Call::Vrrp(reply) => self.vrrp.status(reply),
             Call::VrrpHistory(reply) => self.answer_vrrp_history(reply),
@@ -68,6 +69,7 @@ impl Runtime {
         let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
         let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
         let warnings = warnings.chain(self.move_notice()).chain(self.unconfirmed_notice());
+        let warnings = warnings.chain(self.sync_warnings());
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -190,6 +192,7 @@ impl Runtime {
             is_moving: self.datapath.is_moving(),
             flow_move: self.flow_move(),
             reloads: self.reloads,
+            sync: self.sync_status(),
         })
     }
 

@@ -14,6 +14,7 @@ mod faults;
 mod flows;
 mod open;
 mod packet_log;
+mod replication;
 mod runtime;
 mod save;
 mod sets;
@@ -102,7 +103,8 @@ async fn run_opened(
     rest: Rest,
     started_at: Instant,
 ) -> Result<(), StartError> {
-    let Rest { metrics, addresses, outside, datapath, agent, set_files, effects, resolver } = rest;
+    let Rest { metrics, addresses, outside, datapath, sync, agent, set_files, effects, resolver } =
+        rest;
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
@@ -110,6 +112,7 @@ async fn run_opened(
     let mut runtime = Runtime {
         agent,
         datapath,
+        replication: None,
         resolver,
         addresses,
         vrrp,
@@ -134,6 +137,7 @@ async fn run_opened(
     };
     runtime.carry_out(effects).await;
     runtime.keep_sets();
+    runtime.start_replication(sync)?;
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.tell_modes();

@@ -17,6 +17,7 @@ use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver, host_addresses};
+use crate::io::sync::Replication;
 use crate::io::vrrp::{Scripts, Vrrp};
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
@@ -39,6 +40,7 @@ const SWEEPS_PER_LOOK: u64 = 10;
 pub(super) struct Runtime {
     pub(super) agent: Agent,
     pub(super) datapath: Datapath,
+    pub(super) replication: Option<Replication>,
     pub(super) resolver: Resolver,
     pub(super) addresses: Addresses,
     pub(super) vrrp: Vrrp,
@@ -152,6 +154,7 @@ impl Runtime {
         tracing::debug!(n_writes = writes.len(), "write the kernel's tables");
         let written = self.datapath.apply(writes);
         self.is_out_of_step = written.is_err();
+        self.publish_writes(writes);
         self.note_write(written);
     }
 

@@ -34,6 +34,7 @@ mod scheduler;
 mod service;
 mod setting;
 mod sources;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -75,6 +76,19 @@ pub struct Config {
     pub services: Vec<Service>,
     /// `[[vrrp]]`, in the file's order; names are unique.
     pub vrrp: Vec<Vrrp>,
+    /// `[sync]`
+    pub sync: Option<Sync>,
+}
+
+/// `[sync]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// Where other directors are listened to.
+    pub listen: SocketAddr,
+    /// Where they listen.
+    pub peers: Vec<SocketAddr>,
+    /// The file of the key that all share.
+    pub key_file: PathBuf,
 }
 
 /// `[agent]`
