@@ -137,7 +137,7 @@ fn exit_of_status(status: StatusCode, path: &str) -> Exit {
 /// Whether what is sent there comes from the command line, not from a file.
 fn is_of_arguments(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or(path);
-    matches!(path, "/v1/backends" | "/v1/firewall/rules" | "/v1/sets")
+    matches!(path, "/v1/backends" | "/v1/firewall/rules" | "/v1/sets" | "/v1/explain")
 }
 
 fn connect_help(error: &io::Error, socket: &Path) -> String {

@@ -2,8 +2,8 @@
 //!
 //! A command is a function from arguments and the agent's answers to an `Answer`: text for standard
 //! output, remarks for standard error, an exit code. `args` says what can be typed, `client` talks to
-//! the agent, `command` puts both together, `render` makes text. Only this file prints, but for the
-//! progress of a drain. Nothing here reads a configuration; the agent does.
+//! the agent, `command` puts both together, `render` makes text. Only this file prints, but for progress, and
+//! `drops --follow`, which does not end. Nothing here reads a configuration; the agent does.
 
 #[cfg(test)]
 mod agent_for_tests;

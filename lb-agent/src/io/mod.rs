@@ -5,6 +5,7 @@ pub mod causes;
 pub mod clock;
 pub mod datapath;
 pub mod doctor;
+pub mod frame;
 pub mod message;
 pub mod metrics;
 pub mod netlink;

@@ -13,6 +13,7 @@ pub mod decap;
 pub mod desired;
 pub mod firewall;
 pub mod health;
+pub mod made;
 pub mod overlay;
 pub mod paces;
 pub mod plan;

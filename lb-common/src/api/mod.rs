@@ -8,6 +8,8 @@
 //! | `GET /v1/health/history` | list of [`HealthChange`], oldest first |
 //! | `GET /v1/flows?limit=N&service=S&backend=B` | [`FlowList`] |
 //! | `GET /v1/drops` | list of [`VerdictCount`] |
+//! | `GET /v1/drops/samples?after=N` | [`DropSamples`] |
+//! | `POST /v1/explain`, body [`MadePacket`] | [`Explanation`] |
 //! | `GET /v1/doctor` | list of [`Check`] |
 //! | `GET /v1/config` | [`ConfigText`] |
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
@@ -37,6 +39,7 @@ mod flow;
 mod health;
 mod service;
 mod status;
+mod trace;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +52,7 @@ pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
 pub use status::{Check, Interface, Status, VerdictCount};
+pub use trace::{DropSamples, DroppedPacket, Explanation, MadePacket};
 
 /// What went wrong, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

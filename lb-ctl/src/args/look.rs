@@ -1,5 +1,7 @@
 //! Commands that only look: `service`, `health`, `conn`, `drops`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::backend::Which;
@@ -74,6 +76,13 @@ pub(crate) struct Drops {
     /// Show every verdict, forwarded and passed packets and zeros included
     #[arg(long)]
     pub(crate) all: bool,
+    /// Show packets as they are dropped, some of them where they are many, until you interrupt it
+    #[arg(long, conflicts_with_all = ["by", "all"])]
+    pub(crate) follow: bool,
+    /// With --by source: watch for this long
+    #[arg(long = "for", value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = humantime::parse_duration)]
+    pub(crate) time: Duration,
 }
 
 /// What drops are counted by.
@@ -84,4 +93,6 @@ pub(crate) enum By {
     Reason,
     /// The service that packets were for
     Service,
+    /// The source address, of packets sampled from now on
+    Source,
 }

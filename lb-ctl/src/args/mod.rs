@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod config;
 pub(crate) mod firewall;
 pub(crate) mod look;
+pub(crate) mod trace;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ use backend::BackendVerb;
 use config::{ConfigVerb, Reload};
 use firewall::{FirewallVerb, SetVerb};
 use look::{ConnVerb, Drops, HealthVerb, ServiceVerb};
+use trace::Explain;
 
 /// Where the agent listens unless told otherwise.
 const SOCKET: &str = "/run/lb/lb.sock";
@@ -109,8 +111,12 @@ pub(crate) enum Object {
     /// Show and change the sets of prefixes that rules name
     #[command(subcommand)]
     Set(SetVerb),
-    /// Count dropped packets by reason
+    /// Count dropped packets, or watch them
     Drops(Drops),
+    /// Make a packet, and tell what would become of it by the rules, services and flows of now
+    ///
+    /// It runs through the packet path as it is loaded, and changes nothing.
+    Explain(Explain),
     /// Check, show, compare and apply configurations
     #[command(subcommand)]
     Config(ConfigVerb),

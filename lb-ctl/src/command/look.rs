@@ -1,13 +1,10 @@
-//! Commands that only look: `service`, `health`, `conn`, `drops`.
+//! Commands that only look: `service`, `health`, `conn`.
 
-use lb_common::api::{FlowList, HealthChange, TargetHealth, VerdictCount};
-use lb_common::verdict::Kind;
+use lb_common::api::{FlowList, HealthChange, TargetHealth};
 
 use super::find;
 use super::{Answer, Context};
-use crate::args::look::{
-    By, ConnVerb, Drops, Filter, FlowFilter, HealthVerb, History, ServiceVerb,
-};
+use crate::args::look::{ConnVerb, Filter, FlowFilter, HealthVerb, History, ServiceVerb};
 use crate::client::path;
 use crate::error::Error;
 use crate::render::{backend, flow, health as probes, service as services_text};
@@ -89,32 +86,4 @@ async fn flows(wanted: &FlowFilter, context: &Context) -> Result<Answer, Error> 
         answer.remarks.push(format!("{listed} of {} flows listed; --limit lists more", list.total));
     }
     Ok(answer)
-}
-
-pub(super) async fn drops(wanted: &Drops, context: &Context) -> Result<Answer, Error> {
-    match wanted.by {
-        By::Reason => drops_by_reason(wanted, context).await,
-        By::Service => {
-            let services = find::services(context).await?;
-            let mut rows: Vec<_> = services.iter().map(flow::ServiceDrops::new).collect();
-            rows.retain(|row| wanted.all || row.packets > 0);
-            rows.sort_by_key(|row| std::cmp::Reverse(row.packets));
-            context.answer(&rows, |look| flow::by_service(&rows, look))
-        }
-    }
-}
-
-async fn drops_by_reason(wanted: &Drops, context: &Context) -> Result<Answer, Error> {
-    let mut counts: Vec<VerdictCount> = context.client.get("/v1/drops").await?;
-    if !wanted.all {
-        counts.retain(|count| count.kind == Kind::Dropped.name());
-    }
-    context.answer(&counts, |look| {
-        let mut shown = counts.clone();
-        if !wanted.all {
-            shown.retain(|count| count.packets > 0);
-            shown.sort_by_key(|count| std::cmp::Reverse(count.packets));
-        }
-        flow::verdicts(&shown, look)
-    })
 }

@@ -5,6 +5,7 @@ mod config;
 mod find;
 mod firewall;
 mod look;
+mod trace;
 mod wait;
 
 use std::io;
@@ -80,7 +81,8 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Conn(verb) => look::conn(verb, context).await,
         Object::Firewall(verb) => firewall::firewall(verb, context).await,
         Object::Set(verb) => firewall::set(verb, context).await,
-        Object::Drops(drops) => look::drops(&drops, context).await,
+        Object::Drops(drops) => trace::drops(&drops, context).await,
+        Object::Explain(explain) => trace::explain(explain, context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {
             let discard = ("discard", Some(bool_text(reload.discard)));

@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod table;
+pub(crate) mod trace;
 pub(crate) mod units;
 
 use serde::Serialize;

@@ -94,8 +94,13 @@ pub(super) fn protocol(value: &DeValue<'_>) -> Parsed<IpProtocol> {
     })
 }
 
+/// The same of a text; what is wrong with it otherwise.
+pub(in crate::model) fn protocol_of(text: &str) -> Result<IpProtocol, String> {
+    protocol(&DeValue::String(text.into())).map_err(Fault::into_message)
+}
+
 /// As it is written.
-pub(super) fn protocol_text(protocol: IpProtocol) -> String {
+pub(in crate::model) fn protocol_text(protocol: IpProtocol) -> String {
     text_of(protocol.0, PROTOCOLS)
 }
 
@@ -145,6 +150,11 @@ pub(super) fn tcp_flags(value: &DeValue<'_>) -> Parsed<TcpFlags> {
     Ok(flags)
 }
 
+/// The same of a text; what is wrong with it otherwise.
+pub(in crate::model) fn tcp_flags_of(text: &str) -> Result<TcpFlags, String> {
+    tcp_flags(&DeValue::String(text.into())).map_err(Fault::into_message)
+}
+
 /// As it is written.
 pub(super) fn tcp_flags_text(flags: TcpFlags) -> String {
     let bits = FLAGS.iter().enumerate().map(|(place, name)| (1_u8 << place, name));
@@ -169,6 +179,11 @@ pub(super) fn icmp_type(text: &str, protocol: IpProtocol) -> Parsed<u8> {
         let near = nearest(text, names.iter().copied());
         Fault::new(message, near.map_or_else(known, |near| format!("did you mean {near:?}?")))
     })
+}
+
+/// The same; what is wrong with it otherwise.
+pub(in crate::model) fn icmp_type_of(text: &str, protocol: IpProtocol) -> Result<u8, String> {
+    icmp_type(text, protocol).map_err(Fault::into_message)
 }
 
 /// As it is written.
