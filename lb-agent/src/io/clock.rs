@@ -19,9 +19,9 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Time since the boot of the machine on the monotonic clock: the same for all processes.
+/// Time since the boot of the machine: the monotonic clock, as all processes read it.
 #[must_use]
-pub fn since_boot() -> Duration {
+pub fn uptime() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
