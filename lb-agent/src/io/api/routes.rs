@@ -45,6 +45,7 @@ pub fn router(core: Core) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/backends", post(change))
         .merge(firewall::routes())
+        .merge(trace::routes())
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -207,3 +208,4 @@ async fn no_method(method: Method, uri: Uri) -> Failure {
 mod firewall;
 #[cfg(test)]
 mod tests;
+mod trace;

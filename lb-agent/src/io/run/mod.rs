@@ -20,6 +20,7 @@ mod sets;
 mod signals;
 mod size;
 mod source;
+mod trace;
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -37,6 +38,7 @@ use self::faults::Faults;
 use self::open::{Opened, Outside, Rest, open};
 use self::runtime::Runtime;
 use self::source::Source;
+use self::trace::DropLog;
 use super::api::SocketFile;
 use super::clock::{self, Calendar};
 use super::datapath::{self, FlowCounts, Lock};
@@ -111,6 +113,7 @@ async fn run_opened(
         addresses,
         source,
         set_files,
+        drop_log: DropLog::default(),
         messages: messages.clone(),
         probes,
         started_at,
