@@ -68,8 +68,9 @@ impl Runtime {
         let rules = self.agent.rule_names();
         while let Some(sample) = reader.take() {
             let (interface, at) = (name_of(&present, sample.interface), unix_ms(sample.time));
-            let packet = self.agent.dropped(&sample, &rules, interface, at);
-            packet.into_iter().for_each(|packet| self.drop_log.push(packet));
+            if let Some(packet) = self.agent.dropped(&sample, &rules, interface, at) {
+                self.drop_log.push(packet);
+            }
         }
         self.drop_log.reader = Some(reader);
         Ok(self.drop_log.after(after))
@@ -81,10 +82,10 @@ impl Runtime {
             Ok(made) => made,
             Err(failure) => return drop(reply.send(Err(failure))),
         };
-        let (explainer, core) = (self.datapath.explainer(), Core::new(self.messages.clone()));
+        let (work, core) = (self.datapath.explainer(), Core::new(self.messages.clone()));
         tokio::spawn(async move {
             let index = link.index;
-            let explained = tokio::task::spawn_blocking(move || explainer.explain(&frame, index));
+            let explained = tokio::task::spawn_blocking(move || work.explain(&frame, index));
             let sample = match explained.await {
                 Ok(Ok(sample)) => sample,
                 Ok(Err(error)) => {
