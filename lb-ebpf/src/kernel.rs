@@ -1,5 +1,6 @@
 //! What the kernel gives the packet path: the program, and in `maps` and `parts` all else.
 
+mod declared;
 mod explain;
 mod firewall;
 mod maps;
@@ -13,8 +14,9 @@ use lb_ebpf::Exit;
 use lb_ebpf::packet::Packet;
 
 use crate::program::XdpFrame;
+use declared::STAGES;
 use lb_common::map::{STAGE_FIREWALL, STAGE_SECOND};
-use maps::{KernelTables, STAGES};
+use maps::KernelTables;
 
 /// The program that is attached.
 #[xdp]
