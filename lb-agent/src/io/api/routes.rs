@@ -49,6 +49,7 @@ pub fn router(core: Core) -> Router {
         .route("/v1/vrrp", get(vrrp))
         .route("/v1/vrrp/history", get(vrrp_history))
         .route("/v1/vrrp/release", post(release))
+        .merge(trace::routes())
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -227,3 +228,4 @@ async fn no_method(method: Method, uri: Uri) -> Failure {
 mod firewall;
 #[cfg(test)]
 mod tests;
+mod trace;

@@ -38,6 +38,11 @@ impl Runtime {
             }
             Call::Flows(filter, reply) => self.answer_flows(filter, reply),
             Call::Drops(reply) => drop(reply.send(self.drops())),
+            Call::DropSamples(after, reply) => drop(reply.send(self.drop_samples(after))),
+            Call::Explain(packet, reply) => self.answer_explain(&packet, reply),
+            Call::Explained(sample, interface, reply) => {
+                drop(reply.send(self.explained(&sample, interface)));
+            }
             Call::Firewall(reply) => drop(reply.send(self.firewall())),
             Call::Sets(reply) => drop(reply.send(Ok(self.set_list()))),
             Call::SetElements(set, limit, reply) => {

@@ -21,6 +21,7 @@ mod sets;
 mod signals;
 mod size;
 mod source;
+mod trace;
 mod vrrp;
 
 use std::collections::BTreeSet;
@@ -39,6 +40,7 @@ use self::faults::Faults;
 use self::open::{Opened, Outside, Rest, open};
 use self::runtime::Runtime;
 use self::source::Source;
+use self::trace::DropLog;
 use super::api::SocketFile;
 use super::clock::{self, Calendar};
 use super::datapath::{self, FlowCounts, Lock};
@@ -119,6 +121,7 @@ async fn run_opened(
         scripts: Scripts::start(),
         source,
         set_files,
+        drop_log: DropLog::default(),
         messages: messages.clone(),
         probes,
         started_at,

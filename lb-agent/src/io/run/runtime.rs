@@ -11,6 +11,7 @@ use super::confirm::Unconfirmed;
 use super::faults::{Act, Faults};
 use super::sets::SetFiles;
 use super::source::Source;
+use super::trace::DropLog;
 use crate::io::causes::with_causes;
 use crate::io::clock::{self, Calendar};
 use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
@@ -47,6 +48,7 @@ pub(super) struct Runtime {
     pub(super) scripts: Scripts,
     pub(super) source: Source,
     pub(super) set_files: SetFiles,
+    pub(super) drop_log: DropLog,
     /// For tasks that have something to tell.
     pub(super) messages: mpsc::Sender<Message>,
     /// For probes that have ended.

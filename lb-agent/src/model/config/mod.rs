@@ -47,7 +47,9 @@ pub use diff::{diff, needs_restart};
 pub use duration::encode_duration;
 pub(super) use edit::edit;
 pub(super) use firewall::rule::{from_text as rule_from_text, to_text as rule_to_text};
-pub(super) use firewall::value::{icmp_type_of, prefix_of, protocol_of, tcp_flags_of};
+pub(super) use firewall::value::{
+    icmp_type_of, prefix_of, protocol_of, protocol_text, tcp_flags_of,
+};
 pub use parse::{Checked, parse};
 pub use problem::Problems;
 pub use scheduler::{Affinity, AffinityBy, Scheduler};
