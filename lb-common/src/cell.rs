@@ -103,6 +103,13 @@ impl Cell {
         ((self.0 >> GENERATION_SHIFT) & GENERATION_MASK) as u16
     }
 
+    /// The same flow, with sequence numbers that are rewritten or not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn translated(self, is_translated: bool) -> Self {
+        if is_translated { Self(self.0 | TRANSLATED) } else { Self(self.0 & !TRANSLATED) }
+    }
+
     /// Whether sequence numbers of the flow are rewritten.
     #[must_use]
     #[inline(always)]

@@ -66,6 +66,8 @@ pub fn socket(address: &Address, port: u16, family: u8) -> Option<SocketAddr> {
 pub struct Settings {
     /// Secret key of the flow hash; drawn once, kept as long as the flow table lives.
     pub hash_key: [u64; 2],
+    /// Secret key of SYN cookies, likewise.
+    pub cookie_key: [u64; 2],
     /// Number of buckets of the flow table, less one; the number is a power of two.
     pub bucket_mask: u32,
     /// [`LAYOUT_VERSION`](crate::LAYOUT_VERSION) of whoever created the maps.
@@ -159,8 +161,10 @@ pub struct Listener {
     pub address: Address,
     /// 4 or 6; 0 where the entry is free.
     pub family: u8,
+    /// When SYNs are answered with cookies: a [`SynCookies`] number; only where replies pass the director.
+    pub syn_cookies: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
     /// For how many ticks a source is sent to the backend of its last flow; 0: not at all.
     pub affinity_ticks: u32,
     /// How many leading bits of the source address count for that.
@@ -200,6 +204,26 @@ pub enum Scheduler {
 
 impl Scheduler {
     /// The number in [`Listener::scheduler`].
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// When SYNs are answered with cookies, so that a flow begins with the client's ACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SynCookies {
+    /// Never.
+    Off = 0,
+    /// While too many SYNs are followed by nothing.
+    Auto = 1,
+    /// Always.
+    Always = 2,
+}
+
+impl SynCookies {
+    /// The number in [`Listener::syn_cookies`].
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8

@@ -124,6 +124,8 @@ pub mod map {
     pub const STAGE_SECOND: u32 = 0;
     /// In the array of programs: that of the firewall.
     pub const STAGE_FIREWALL: u32 = 1;
+    /// In the array of programs: that of SYN cookies.
+    pub const STAGE_COOKIES: u32 = 2;
 
     /// Those of the firewall, whose sizes depend on the configuration.
     pub const FIREWALLS: [&str; 14] = [

@@ -6,6 +6,9 @@
 
 use lb_common::layout::{FragmentKey, FragmentWay, Settings};
 
+use crate::cookie::options::Options;
+use crate::cookie::segment::Segment;
+use crate::cookie::translation::Translation;
 use crate::draw::Choice;
 use crate::ethernet::{Ethernet, Hop};
 use crate::family::{Family, Ip};
@@ -86,6 +89,14 @@ pub struct Flight<A: Family> {
     pub backend: u32,
     /// 1 where the flow table has no place for the packet's flow.
     pub unremembered: u32,
+    /// 1 where sequence numbers of the packet's flow are rewritten.
+    pub is_translated: u32,
+    /// How they are, if they are.
+    pub translation: Translation,
+    /// The packet's TCP options, where they have been read.
+    pub options: Options,
+    /// The segment that takes the packet's place, if one does.
+    pub segment: Segment<A>,
     /// Where the packet goes, if it does.
     pub hop: Hop,
     /// Where it goes encapsulated, if it does.
@@ -142,6 +153,7 @@ impl<A: Family> Flight<A> {
     /// The flow table now.
     #[inline(always)]
     pub fn flows<'t, T: Tables>(&self, tables: &'t T, settings: &'t Settings) -> Flows<'t, T> {
-        Flows { tables, settings, tick: self.tick, generation: self.generation }
+        let Self { tick, generation, .. } = *self;
+        Flows { tables, settings, tick, generation, is_translated: self.is_translated != 0 }
     }
 }

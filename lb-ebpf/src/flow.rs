@@ -85,6 +85,8 @@ pub struct Flows<'t, T> {
     pub tick: u64,
     /// Generation of the rules that accept the flow at hand.
     pub generation: u16,
+    /// Whether its sequence numbers are rewritten.
+    pub is_translated: bool,
 }
 
 impl<T: Tables> Flows<'_, T> {
@@ -165,7 +167,8 @@ impl<T: Tables> Flows<'_, T> {
     /// The cell of a flow that is seen now.
     #[inline(always)]
     fn cell(&self, tag: u64, backend: u32, state: State, reply: bool) -> Cell {
-        Cell::new(tag, backend, self.tick, state, reply).under(self.generation)
+        let cell = Cell::new(tag, backend, self.tick, state, reply);
+        cell.under(self.generation).translated(self.is_translated)
     }
 
     /// Puts a new flow in the place of an old one with the same 5-tuple. [`Found::NONE`]: another CPU was

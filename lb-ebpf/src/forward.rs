@@ -58,7 +58,11 @@ pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Option<Verdict> {
     let backend = world.tables.backend(flight.backend)?;
-    let is_slow = is_full_nat(backend) || flight.found.cell.is_translated();
+    let cell = flight.found.cell;
+    // A connection that has ended may be followed by one that a SYN cookie opens.
+    let is_slow = is_full_nat(backend)
+        || cell.is_translated()
+        || cell.state() == Some(State::Closing);
     if is_slow || is_news(world, flight, backend) || resets(backend, &flight.transport) {
         return None;
     }
@@ -100,7 +104,7 @@ fn stays(found: &Found, backend: &Backend, transport: &Transport) -> bool {
 
 /// Whether the client is told that its backend is gone. Never in answer to a reset.
 #[inline(always)]
-fn resets(backend: &Backend, transport: &Transport) -> bool {
+pub(crate) fn resets(backend: &Backend, transport: &Transport) -> bool {
     backend.state == BACKEND_DOWN_RESET && transport.flags & RST == 0
 }
 

@@ -19,7 +19,7 @@ use lb_common::cell::Cell;
 use lb_common::layout::{
     self, Affinity, AffinityKey, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail,
     Forward, FragmentKey, FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load,
-    Scheduler, Settings, Slot, Traffic, Vip, run,
+    Scheduler, Settings, Slot, SynCookies, Traffic, Vip, run,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use zerocopy::FromZeros;
@@ -107,6 +107,7 @@ impl HostTables {
     pub fn with_buckets(buckets: usize, hash_key: [u64; 2]) -> Self {
         let settings = Settings {
             hash_key,
+            cookie_key: hash_key.map(u64::swap_bytes),
             bucket_mask: buckets as u32 - 1,
             layout: LAYOUT_VERSION,
             timeouts: TIMEOUTS,
@@ -173,7 +174,8 @@ impl HostTables {
             port,
             address,
             family,
-            reserved: [0; 7],
+            syn_cookies: SynCookies::Off.number(),
+            reserved: [0; 6],
             affinity_ticks: 0,
             affinity_prefix: 0,
             reserved_end: [0; 16],

@@ -12,7 +12,7 @@ use lb_ebpf::Exit;
 use lb_ebpf::packet::Packet;
 
 use crate::program::XdpFrame;
-use lb_common::map::{STAGE_FIREWALL, STAGE_SECOND};
+use lb_common::map::{STAGE_COOKIES, STAGE_FIREWALL, STAGE_SECOND};
 use maps::{KernelTables, STAGES};
 
 /// The program that is attached.
@@ -22,8 +22,10 @@ pub fn sluice(context: XdpContext) -> u32 {
     if let Some(outcome) = lb_ebpf::first(&mut packet, &KernelTables) {
         return action(outcome.exit);
     }
-    let is_guarded = lb_ebpf::firewall::is_on(&KernelTables);
-    go_on(&context, if is_guarded { STAGE_FIREWALL } else { STAGE_SECOND })
+    if lb_ebpf::firewall::is_on(&KernelTables) {
+        return go_on(&context, STAGE_FIREWALL);
+    }
+    go_on(&context, last_stage())
 }
 
 /// The program that judges by the rules what the first one has not finished, where there are any.
@@ -32,7 +34,7 @@ pub fn sluice_firewall(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
     match lb_ebpf::guard(&mut packet, &KernelTables) {
         Some(outcome) => action(outcome.exit),
-        None => go_on(&context, STAGE_SECOND),
+        None => go_on(&context, last_stage()),
     }
 }
 
@@ -41,6 +43,19 @@ pub fn sluice_firewall(context: XdpContext) -> u32 {
 pub fn sluice_second(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
     action(lb_ebpf::second(&mut packet, &KernelTables).exit)
+}
+
+/// The program that goes on where SYN cookies are concerned.
+#[xdp]
+pub fn sluice_cookies(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    action(lb_ebpf::cookie::third(&mut packet, &KernelTables).exit)
+}
+
+/// The program that ends what is to be done with the packet.
+#[inline(always)]
+fn last_stage() -> u32 {
+    if lb_ebpf::cookie::concerns(&KernelTables) { STAGE_COOKIES } else { STAGE_SECOND }
 }
 
 /// Goes on in another program.

@@ -25,6 +25,7 @@
 )]
 
 pub mod checksum;
+pub mod cookie;
 pub mod decap;
 pub mod detail;
 pub mod draw;
@@ -103,7 +104,10 @@ pub struct World<'t, T> {
 /// Decides on a packet, rewrites it and counts it.
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
     let decided = first(packet, tables).or_else(|| guard(packet, tables));
-    decided.unwrap_or_else(|| second(packet, tables))
+    decided.unwrap_or_else(|| match cookie::concerns(tables) {
+        true => cookie::third(packet, tables),
+        false => second(packet, tables),
+    })
 }
 
 /// Finds out what a packet is, and deals with it if that is done quickly: it is of a flow of which nothing new
@@ -240,6 +244,7 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.tick = world.tables.tick();
     flight.interface = packet.interface();
     flight.unremembered = 0;
+    flight.is_translated = 0;
     flight.generation = world.settings.generation;
     flight.is_truncated = 0;
     flight.report.mtu = 0;

@@ -120,6 +120,7 @@ pub(super) fn tables() -> Tables {
     Tables {
         settings: Settings {
             hash_key: [1, 2],
+            cookie_key: [3, 4],
             bucket_mask: 0xff,
             layout: LAYOUT_VERSION,
             ..Settings::new_zeroed()
@@ -141,7 +142,8 @@ pub(super) fn listener(
 ) -> Listener {
     let members: Vec<_> = backends.keys().map(|address| (*address, 1)).collect();
     let scheduler = layout::Scheduler::RoundRobin;
-    let draw = Draw { scheduler, affinity_ticks: 0, affinity_prefix: 0 };
+    let syn_cookies = layout::SynCookies::Off;
+    let draw = Draw { scheduler, affinity_ticks: 0, affinity_prefix: 0, syn_cookies };
     let (turns, forward) = (Arc::new([]), Forward::Nat);
     let mut listener = Listener { cursor, backends, members, turns, draw, down, forward };
     listener.set_slots(slots);

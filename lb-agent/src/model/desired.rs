@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lb_common::layout::{self, BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, Vip};
 
 use super::config::{self, Config, Forward, OnBackendDown, Service};
+use super::firewall::{Firewall, SynCookies};
 use super::health::Checks;
 use super::paces::{self, Paces};
 use super::tables::{ListenerKey, NextHop};
@@ -71,6 +72,8 @@ pub struct Draw {
     pub affinity_ticks: u32,
     /// How many leading bits of a source count.
     pub affinity_prefix: u32,
+    /// When SYNs are answered with cookies.
+    pub syn_cookies: layout::SynCookies,
 }
 
 /// Derives the tables. `turns` keeps what takes long to work out from one call to the next.
@@ -84,7 +87,7 @@ pub fn desired(
     turns.begin();
     let closed = u32::from(config.datapath.manage_addresses);
     let listens = config.services.iter().flat_map(|service| &service.listen);
-    let known = Known { checks, paces, turns, next_hops };
+    let known = Known { checks, paces, turns, next_hops, firewall: &config.firewall };
     Desired {
         settings: settings::settings(&config.datapath),
         vips: listens.map(|listen| (listen.ip(), Vip { closed })).collect(),
@@ -100,6 +103,7 @@ struct Known<'a> {
     paces: &'a Paces,
     turns: &'a Turns,
     next_hops: &'a NextHops,
+    firewall: &'a Firewall,
 }
 
 /// The listeners of a service. Those of one family are alike.
@@ -119,7 +123,7 @@ fn listeners(service: &Service, known: Known<'_>) -> Vec<(ListenerKey, Listener)
             backends: members.states.clone(),
             members: members.serving.clone(),
             turns: Arc::clone(turns),
-            draw: draw(service, address),
+            draw: draw(service, address, known.firewall),
             down: down(service),
             forward: service.forward,
         };
@@ -158,7 +162,7 @@ pub(super) fn longest(scheduler: config::Scheduler, weights: &[u32], ramps: bool
     }
 }
 
-fn draw(service: &Service, listen: SocketAddr) -> Draw {
+fn draw(service: &Service, listen: SocketAddr, firewall: &Firewall) -> Draw {
     let scheduler = match service.scheduler {
         config::Scheduler::RoundRobin | config::Scheduler::WeightedRoundRobin => {
             layout::Scheduler::RoundRobin
@@ -175,7 +179,16 @@ fn draw(service: &Service, listen: SocketAddr) -> Draw {
         (whole_ticks(affinity.timeout), prefix)
     });
     let (affinity_ticks, affinity_prefix) = affinity.unwrap_or_default();
-    Draw { scheduler, affinity_ticks, affinity_prefix }
+    Draw { scheduler, affinity_ticks, affinity_prefix, syn_cookies: cookies(service, firewall) }
+}
+
+/// Without replies nothing can be translated.
+fn cookies(service: &Service, firewall: &Firewall) -> layout::SynCookies {
+    let passes_replies = matches!(service.forward, Forward::Nat | Forward::FullNat);
+    match firewall.syn_cookies {
+        SynCookies::Always if passes_replies => layout::SynCookies::Always,
+        SynCookies::Off | SynCookies::Always => layout::SynCookies::Off,
+    }
 }
 
 fn down(service: &Service) -> u8 {

@@ -98,10 +98,10 @@ type Runs = BTreeMap<u32, (u64, Vec<Slot>)>;
 
 impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
-        let Settings { hash_key, bucket_mask, other_mask, layout, cpus, .. } =
+        let Settings { hash_key, cookie_key, bucket_mask, other_mask, layout, cpus, .. } =
             self.installed.settings;
-        let desired = self.desired.settings;
-        let settings = Settings { hash_key, bucket_mask, other_mask, layout, cpus, ..desired };
+        let made = Settings { hash_key, cookie_key, bucket_mask, ..self.desired.settings };
+        let settings = Settings { other_mask, layout, cpus, ..made };
         changed(settings != self.installed.settings, || Write::Settings(Box::new(settings)))
     }
 

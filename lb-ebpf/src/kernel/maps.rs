@@ -68,9 +68,9 @@ static LISTENER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MA
 #[map]
 static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
 
-/// Programs that others go on in: the second one, and that of the firewall.
+/// Programs that others go on in: the second one, that of the firewall, and that of SYN cookies.
 #[map]
-pub static STAGES: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static STAGES: ProgramArray = ProgramArray::with_max_entries(3, 0);
 
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

@@ -22,6 +22,7 @@ impl Maps {
         }
         self.write_settings(&Settings {
             hash_key: draw_key().map_err(DatapathError::Random)?,
+            cookie_key: draw_key().map_err(DatapathError::Random)?,
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,

@@ -4,6 +4,7 @@ use super::{
     AffinityBy, BackendState, CheckKind, Forward, Fragments, OnBackendDown, Protocol, Scheduler,
     Shutdown, XdpMode,
 };
+use crate::model::firewall::SynCookies;
 
 /// A type whose values are words of the file.
 pub trait Word: Copy + 'static {
@@ -62,5 +63,6 @@ words! {
     }
     AffinityBy { Source = "source" }
     OnBackendDown { Reset = "reset", Keep = "keep" }
+    SynCookies { Off = "off", Always = "always" }
     BackendState { Ready = "ready", Drain = "drain", Maint = "maint" }
 }

@@ -38,6 +38,17 @@ pub struct Firewall {
     pub protect_ports: Vec<u16>,
     /// Prefixes that the maps are made for, those of all sets and rules together.
     pub max_prefixes: u32,
+    /// When connections to services must begin with a SYN cookie, where replies pass the director.
+    pub syn_cookies: SynCookies,
+}
+
+/// When clients are sent SYN cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never.
+    Off,
+    /// Always.
+    Always,
 }
 
 /// What a file without `[firewall]` has: everything is accepted.
@@ -49,6 +60,7 @@ impl Default for Firewall {
             sets: BTreeMap::new(),
             protect_ports: vec![SSH],
             max_prefixes: 65_536,
+            syn_cookies: SynCookies::Off,
         }
     }
 }
