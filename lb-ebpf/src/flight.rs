@@ -129,6 +129,12 @@ impl Next {
     pub const TO_ANY_BACKEND: Self = Self(4);
     /// It answers a flow.
     pub const TO_CLIENT: Self = Self(5);
+    /// It is a SYN, which a cookie answers.
+    pub const ANSWER: Self = Self(6);
+    /// It brings a cookie, with which its flow begins.
+    pub const OPEN: Self = Self(7);
+    /// It brings a cookie once more, for a backend that has not answered yet.
+    pub const RECALL: Self = Self(8);
 }
 
 impl<A: Family> Flight<A> {

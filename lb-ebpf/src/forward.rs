@@ -60,9 +60,8 @@ pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
     let backend = world.tables.backend(flight.backend)?;
     let cell = flight.found.cell;
     // A connection that has ended may be followed by one that a SYN cookie opens.
-    let is_slow = is_full_nat(backend)
-        || cell.is_translated()
-        || cell.state() == Some(State::Closing);
+    let is_slow =
+        is_full_nat(backend) || cell.is_translated() || cell.state() == Some(State::Closing);
     if is_slow || is_news(world, flight, backend) || resets(backend, &flight.transport) {
         return None;
     }

@@ -3,13 +3,11 @@
 use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
-use super::jar::Terms;
-use super::options::{self, NO_SCALE, TCP_LENGTH, Told};
-use super::segment::{
-    ACKNOWLEDGEMENT, Ends, SEQUENCE, Says, WINDOW, replace, turn_back,
-};
-use super::translation::{self, Translation, shifted};
 use super::OUR_SCALE;
+use super::jar::Terms;
+use super::options::{NO_SCALE, TCP_LENGTH, Told};
+use super::segment::{ACKNOWLEDGEMENT, Ends, SEQUENCE, Says, WINDOW, replace, turn_back};
+use super::translation::{self, Translation, shifted};
 use crate::World;
 use crate::detail;
 use crate::family::Family;
@@ -48,9 +46,6 @@ pub(super) fn reply<A: Family, F: Frame, T: Tables>(
     };
     let is_opening = flight.translation.is_opening != 0;
     if flight.transport.accepts() {
-        if options::read(packet, &flight.ip, &mut flight.options).is_none() {
-            return Verdict::Malformed;
-        }
         return if is_opening {
             open(world, flight, backend, heard)
         } else {
@@ -102,8 +97,7 @@ fn open<A: Family, T: Tables>(
     };
     translation::write(world, flight, flight.found.place.index());
     reply::follow(world, flight, backend);
-    let window =
-        if has_scale { shifted(heard.window, -(OUR_SCALE as i8)) } else { heard.window };
+    let window = if has_scale { shifted(heard.window, -(OUR_SCALE as i8)) } else { heard.window };
     let says = Says {
         flags: ACK,
         sequence: cookie.wrapping_add(1),
@@ -145,8 +139,7 @@ fn reset<A: Family, T: Tables>(
     flight: &mut Flight<A>,
     heard: Heard,
 ) -> Verdict {
-    let says =
-        Says { flags: RST, sequence: heard.acknowledgement, acknowledgement: 0, window: 0 };
+    let says = Says { flags: RST, sequence: heard.acknowledgement, acknowledgement: 0, window: 0 };
     answer(world, flight, says);
     Verdict::BackendReset
 }
@@ -155,10 +148,8 @@ fn reset<A: Family, T: Tables>(
 #[inline(always)]
 fn answer<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, says: Says) {
     let theirs = flight.options;
-    let told = stamped(
-        says.flags & RST == 0 && theirs.timestamps != 0,
-        [theirs.echo, theirs.timestamp],
-    );
+    let told =
+        stamped(says.flags & RST == 0 && theirs.timestamps != 0, [theirs.echo, theirs.timestamp]);
     let ends = turn_back(world, flight);
     replace(flight, ends, says, told);
 }

@@ -4,99 +4,115 @@ use lb_common::cell::State;
 use lb_common::layout::{Listener, SynCookies};
 use lb_common::verdict::Verdict;
 
-use super::jar::{self, Terms};
-use super::options::{self, NO_SCALE, TCP_LENGTH, Told};
-use super::segment::{
-    ACKNOWLEDGEMENT, Ends, SEQUENCE, Says, WINDOW, replace, turn_back,
-};
-use super::translation::{self, Translation, shifted};
 use super::OUR_SCALE;
+use super::jar::{self, Terms};
+use super::options::{NO_SCALE, TCP_LENGTH, Told};
+use super::segment::{ACKNOWLEDGEMENT, Ends, SEQUENCE, Says, WINDOW, replace, turn_back};
+use super::translation::{self, Translation, shifted};
 use crate::World;
 use crate::detail;
 use crate::family::Family;
-use crate::flight::Flight;
+use crate::flight::{Flight, Next};
 use crate::forward;
+use crate::identify;
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
 use crate::send::{count, refuse, way_to};
 use crate::tables::Tables;
 use crate::transport::{ACK, RST, SYN};
 
-/// Deals with a packet of no flow, or of one that has no backend any more.
+/// Deals with a packet of no flow, of one that a cookie opened, or of one that has ended.
 #[inline(always)]
-pub(super) fn unknown<A: Family, F: Frame, T: Tables>(
+pub(super) fn deal<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
 ) -> Verdict {
-    let Some(listener) = world.tables.listener(flight.listener) else { return Verdict::NoBackend };
-    let is_active = is_active(listener);
-    if flight.transport.opens() {
-        return if is_active { answer(packet, world, flight) } else { forward::begin(packet, world, flight) };
+    judge(packet, world, flight);
+    let verdict = match flight.next {
+        Next::ANSWER => answer(packet, world, flight),
+        Next::OPEN => open(world, flight),
+        Next::RECALL => recall(world, flight),
+        Next::TO_BACKEND => return forward::go_on(packet, world, flight),
+        Next::TO_ANY_BACKEND => return forward::begin(packet, world, flight),
+        _ => identify::noted(flight),
+    };
+    match verdict {
+        Verdict::ToBackend => ask(world, flight),
+        Verdict::SynCookieSent => verdict,
+        _ => refuse(world, flight, verdict),
     }
-    if find_cookie(packet, world, flight) {
-        return open(world, flight);
-    }
-    if is_active {
-        return refuse(world, flight, Verdict::SynCookieInvalid);
-    }
-    forward::begin(packet, world, flight)
 }
 
-/// Deals with a packet of a flow that a cookie opened, or of one that has ended.
-#[inline(always)]
-pub(super) fn known<A: Family, F: Frame, T: Tables>(
+/// Finds out what is to be done with the packet: it is written where the flight's next step stands, so that the many
+/// ways to get there end.
+#[inline(never)]
+fn judge<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
-) -> Verdict {
+) {
+    let is_known = flight.next == Next::TO_BACKEND;
     let (cell, index) = (flight.found.cell, flight.found.place.index());
-    let has_ended = cell.state() == Some(State::Closing);
-    if has_ended && find_cookie(packet, world, flight) {
-        return open(world, flight);
+    if is_known && cell.is_translated() {
+        if !detail::is_of_client(world, flight, index) {
+            return stop(flight, Verdict::NoNextHop);
+        }
+        translation::read(world, flight, index);
     }
-    if !cell.is_translated() {
-        return forward::go_on(packet, world, flight);
+    let is_opening = flight.is_translated != 0 && flight.translation.is_opening != 0;
+    let may_begin = !is_known || is_opening || cell.state() == Some(State::Closing);
+    if may_begin && find_cookie(packet, world, flight) {
+        flight.next = if is_opening { Next::RECALL } else { Next::OPEN };
+    } else if is_known {
+        of_known(packet, world, flight, is_opening);
+    } else {
+        of_unknown(world, flight);
     }
-    if !detail::is_of_client(world, flight, index) {
-        return refuse(world, flight, Verdict::NoNextHop);
-    }
-    translation::read(world, flight, index);
-    let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
-    let is_over = flight.transport.flags & RST != 0 || forward::resets(backend, &flight.transport);
-    if flight.translation.is_opening != 0 && !is_over {
-        return repeat(packet, world, flight);
-    }
-    // A reset in our name answers the packet as the client sent it.
-    if !forward::resets(backend, &flight.transport)
-        && flight.translation.is_opening == 0
-        && translation::to_backend(packet, flight).is_none()
-    {
-        return refuse(world, flight, Verdict::Malformed);
-    }
-    forward::go_on(packet, world, flight)
 }
 
-/// The client repeats itself before the backend has answered: so does what it was sent.
+/// Nothing is to be done with the packet any more.
 #[inline(always)]
-fn repeat<A: Family, F: Frame, T: Tables>(
+fn stop<A: Family>(flight: &mut Flight<A>, verdict: Verdict) {
+    flight.next = Next::NOTHING;
+    flight.verdict = verdict.number();
+}
+
+#[inline(always)]
+fn of_unknown<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) {
+    let listener = world.tables.listener(flight.listener);
+    if !listener.is_some_and(is_active) {
+        flight.next = Next::TO_ANY_BACKEND;
+    } else if flight.transport.opens() {
+        flight.next = Next::ANSWER;
+    } else {
+        stop(flight, Verdict::SynCookieInvalid);
+    }
+}
+
+#[inline(always)]
+fn of_known<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
-) -> Verdict {
-    if flight.transport.opens() {
-        return answer(packet, world, flight);
+    is_opening: bool,
+) {
+    let backend = world.tables.backend(flight.backend);
+    let resets = backend.is_some_and(|backend| forward::resets(backend, &flight.transport));
+    let is_over = is_opening && flight.transport.flags & RST != 0;
+    // A reset in the backend's name answers the packet as the client sent it.
+    if flight.is_translated == 0 || resets || is_over {
+        return;
     }
-    if !find_cookie(packet, world, flight) {
-        return refuse(world, flight, Verdict::SynCookieInvalid);
+    if !is_opening {
+        if translation::to_backend(packet, flight).is_none() {
+            stop(flight, Verdict::Malformed);
+        }
+    } else if flight.transport.opens() {
+        flight.next = Next::ANSWER;
+    } else {
+        stop(flight, Verdict::SynCookieInvalid);
     }
-    let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
-    detail::keep_source(flight);
-    let cell = flight.found.place.index();
-    if is_full_nat(backend) && !detail::read_own_source(world, flight, cell) {
-        return refuse(world, flight, Verdict::NoNextHop);
-    }
-    ask(world, flight)
 }
 
 /// Whether SYNs are answered with cookies now.
@@ -116,9 +132,6 @@ fn answer<A: Family, F: Frame, T: Tables>(
     let header = packet.window::<TCP_LENGTH>(flight.ip.payload);
     let Some(header) = header else { return Verdict::Malformed };
     let sequence = u32::from_be(header.u32_at::<SEQUENCE>());
-    if options::read(packet, &flight.ip, &mut flight.options).is_none() {
-        return refuse(world, flight, Verdict::Malformed);
-    }
     let terms = Terms::of::<A>(&flight.options);
     let (cookie, timestamp) = jar::make(world, flight, sequence, terms);
     let says = Says {
@@ -163,27 +176,37 @@ fn find_cookie<A: Family, F: Frame, T: Tables>(
             return false;
         }
     }
-    if options::read(packet, &flight.ip, &mut flight.options).is_none() {
-        return false;
-    }
     let timestamp = flight.options.echo;
     flight.translation =
         Translation { is_opening: 1, window_shift: 0, sequence: cookie, timestamp, first, window };
     true
 }
 
-/// Begins the flow of a client whose cookie is valid.
+/// Begins the flow of a client whose cookie is valid; says [`Verdict::ToBackend`] where it could.
 #[inline(always)]
 fn open<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
     // From here on the packet is the SYN that it takes the place of.
     flight.transport.flags = SYN;
     flight.is_translated = 1;
     let verdict = world.tables.schedule(world, flight);
-    if verdict != Verdict::ToBackend {
-        return refuse(world, flight, verdict);
+    if verdict == Verdict::ToBackend {
+        count(world, flight.listener, flight.backend, |traffic| traffic.flows += 1);
     }
-    count(world, flight.listener, flight.backend, |traffic| traffic.flows += 1);
-    ask(world, flight)
+    verdict
+}
+
+/// The client repeats itself before the backend has answered: it is asked again. Says [`Verdict::ToBackend`] where
+/// it can be.
+#[inline(always)]
+fn recall<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
+    let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
+    let cell = flight.found.place.index();
+    if !is_full_nat(backend) {
+        detail::keep_source(flight);
+    } else if !detail::read_own_source(world, flight, cell) {
+        return Verdict::NoNextHop;
+    }
+    Verdict::ToBackend
 }
 
 /// Sends the backend the SYN that the client once sent.

@@ -100,10 +100,11 @@ fn balance<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Outcome {
     flight.segment.is_there = 0;
+    let options = options::read(packet, &flight.ip, &mut flight.options);
     let mut verdict = match flight.next {
+        _ if options.is_none() => Verdict::Malformed,
         Next::TO_CLIENT => backend::reply(packet, world, flight),
-        Next::TO_BACKEND => client::known(packet, world, flight),
-        _ => client::unknown(packet, world, flight),
+        _ => client::deal(packet, world, flight),
     };
     if flight.ip.shape == Shape::FIRST_FRAGMENT {
         fragment::remember(world, flight, verdict);

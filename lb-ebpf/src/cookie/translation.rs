@@ -3,7 +3,7 @@
 //! The client's own numbers are the same on both sides. The backend's differ: sequence numbers and timestamps by a
 //! constant, windows by a shift.
 
-use super::options::{MOST_BLOCK_WORDS, TCP_LENGTH, TIMESTAMPS_LENGTH, read as read_options};
+use super::options::{MOST_BLOCK_WORDS, TCP_LENGTH, TIMESTAMPS_LENGTH};
 use super::segment::{ACKNOWLEDGEMENT, SEQUENCE, WINDOW};
 use crate::World;
 use crate::checksum::Sum;
@@ -40,11 +40,7 @@ impl Translation {
 
 /// Reads how the flow of a cell is translated.
 #[inline(always)]
-pub(super) fn read<A: Family, T: Tables>(
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-    index: u32,
-) {
+pub(super) fn read<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>, index: u32) {
     let Some(entry) = world.tables.detail(index) else { return };
     flight.is_translated = 1;
     entry.update(|detail| {
@@ -75,9 +71,8 @@ pub(crate) fn write<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<
 #[inline(never)]
 pub(super) fn to_backend<A: Family, F: Frame>(
     packet: &Packet<F>,
-    flight: &mut Flight<A>,
+    flight: &Flight<A>,
 ) -> Option<()> {
-    read_options(packet, &flight.ip, &mut flight.options)?;
     let Translation { sequence, timestamp, .. } = flight.translation;
     let header = packet.window::<TCP_LENGTH>(flight.ip.payload)?;
     let old = header.u32_at::<ACKNOWLEDGEMENT>();
@@ -109,11 +104,7 @@ pub(super) fn to_backend<A: Family, F: Frame>(
 
 /// Gives the client the numbers that it knows.
 #[inline(never)]
-pub(super) fn to_client<A: Family, F: Frame>(
-    packet: &Packet<F>,
-    flight: &mut Flight<A>,
-) -> Option<()> {
-    read_options(packet, &flight.ip, &mut flight.options)?;
+pub(super) fn to_client<A: Family, F: Frame>(packet: &Packet<F>, flight: &Flight<A>) -> Option<()> {
     let Translation { sequence, timestamp, window_shift, .. } = flight.translation;
     let header = packet.window::<TCP_LENGTH>(flight.ip.payload)?;
     let old = header.u32_at::<SEQUENCE>();

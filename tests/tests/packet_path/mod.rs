@@ -133,7 +133,10 @@ impl PacketPath {
 
     /// Prints how large its programs are, and holds them to the verifier's limit.
     pub fn check_sizes(&self) {
-        check_sizes(&self.loaded, &["sluice", "sluice_cookies", "sluice_firewall", "sluice_second"]);
+        check_sizes(
+            &self.loaded,
+            &["sluice", "sluice_cookies", "sluice_firewall", "sluice_second"],
+        );
     }
 
     /// Runs the program on a frame that comes in by an interface of this network namespace.
