@@ -13,6 +13,7 @@ mod backend;
 mod draw;
 pub mod firewall;
 mod flow;
+pub mod guard;
 
 pub use backend::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Backend, Forward};
 pub use draw::{Affinity, AffinityKey, Load, Slot};
@@ -169,8 +170,15 @@ pub struct Listener {
     pub affinity_ticks: u32,
     /// How many leading bits of the source address count for that.
     pub affinity_prefix: u32,
-    /// Zero.
-    pub reserved_end: [u8; 16],
+    /// Nanoseconds in which a new flow may begin, and how many may at once; 0: there is no limit.
+    pub flow_cost: u32,
+    /// See `flow_cost`.
+    pub flow_burst: u32,
+    /// Nanoseconds in which a SYN may be followed by nothing before cookies are sent, and how many may be at once;
+    /// with [`SynCookies::Auto`].
+    pub syn_cost: u32,
+    /// See `syn_cost`.
+    pub syn_burst: u32,
 }
 
 /// Packs the first slot and the number of slots of a run.

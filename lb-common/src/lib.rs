@@ -67,6 +67,8 @@ pub mod map {
     pub const AFFINITIES: &str = "AFFINITIES";
     /// [`Cursor`](crate::layout::Cursor) by cursor id.
     pub const CURSORS: &str = "CURSORS";
+    /// [`Guard`](crate::layout::guard::Guard) by listener id; memory-mappable.
+    pub const GUARDS: &str = "GUARDS";
     /// Buckets of the flow table; memory-mappable.
     pub const FLOWS: &str = "FLOWS";
     /// [`Detail`](crate::layout::Detail) by cell index; memory-mappable.
@@ -149,7 +151,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 18] = [
+    pub const ALL: [&str; 19] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -161,6 +163,7 @@ pub mod map {
         LOADS,
         AFFINITIES,
         CURSORS,
+        GUARDS,
         FLOWS,
         DETAILS,
         INTERFACES,

@@ -117,6 +117,7 @@ verdicts! {
     38 SynCookieInvalid "syn_cookie_invalid" Dropped "To a service that answers with SYN cookies, of no known connection and without a valid cookie.";
     39 BackendAcknowledged "backend_acknowledged" Forwarded "A backend repeated its answer to a SYN cookie's client, which is yet to speak; the handshake was ended for it.";
     40 BackendReset "backend_reset" Forwarded "A backend still had an older connection of a SYN cookie's client; it was sent a reset.";
+    41 NewFlowsLimited "new_flows_limited" Dropped "A new flow of a service that has had as many as its limit lets it have.";
 }
 
 /// Entries of the array of counters: one more than the highest verdict number, with room to grow.

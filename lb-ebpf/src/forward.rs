@@ -14,7 +14,7 @@ use crate::packet::{Frame, Packet};
 use crate::send::{count, refuse, send, send_here};
 use crate::tables::Tables;
 use crate::transport::{ACK, FIN, RST, SYN, Transport};
-use crate::{World, draw, reset};
+use crate::{World, draw, guard, reset, schedule};
 
 /// Finds the flow of a packet for a listener.
 #[inline(always)]
@@ -75,7 +75,7 @@ pub(crate) fn begin<A: Family, F: Frame, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
 ) -> Verdict {
-    let verdict = world.tables.schedule(world, flight);
+    let verdict = schedule::admit(world, flight);
     if verdict != Verdict::ToBackend {
         return refuse(world, flight, verdict);
     }
@@ -219,6 +219,7 @@ fn follow_both<A: Family, T: Tables>(
     } else if closes(found, flight) {
         closed_state(found, theirs, flight)
     } else if confirms(found, flight) && theirs == Some(State::SynAck) {
+        guard::answered(world.tables, flight.listener);
         State::Established
     } else {
         old

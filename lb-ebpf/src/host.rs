@@ -16,6 +16,7 @@ use std::collections::HashMap;
 
 use lb_common::LAYOUT_VERSION;
 use lb_common::cell::Cell;
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     self, Affinity, AffinityKey, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail,
     Forward, FragmentKey, FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load,
@@ -78,6 +79,8 @@ pub struct HostTables {
     /// The tables that hold the other flow table.
     pub other: Option<Box<Self>>,
     tick: Memory<u64>,
+    nanoseconds: Memory<u64>,
+    guards: Vec<Memory<Guard>>,
     random: Memory<u64>,
     loads: Vec<Memory<Load>>,
     affinities: RefCell<HashMap<AffinityKey, Affinity>>,
@@ -128,6 +131,8 @@ impl HostTables {
             firewall: HostFirewall::default(),
             other: None,
             tick: Memory::new(0),
+            nanoseconds: Memory::new(0),
+            guards: Vec::new(),
             random: Memory::new(1),
             loads: Vec::new(),
             affinities: RefCell::default(),
@@ -178,9 +183,13 @@ impl HostTables {
             reserved: [0; 6],
             affinity_ticks: 0,
             affinity_prefix: 0,
-            reserved_end: [0; 16],
+            flow_cost: 0,
+            flow_burst: 0,
+            syn_cost: 0,
+            syn_burst: 0,
         });
         self.cursors.push(Memory::new(0));
+        self.guards.push(Memory::default());
         self.listener_traffic.push(Memory::default());
         id
     }
@@ -234,6 +243,16 @@ impl HostTables {
     /// Sets the clock.
     pub fn set_tick(&self, tick: u64) {
         self.tick.set(tick);
+    }
+
+    /// Sets the clock of limits, which runs by itself.
+    pub fn set_nanoseconds(&self, nanoseconds: u64) {
+        self.nanoseconds.set(nanoseconds);
+    }
+
+    /// How much a listener is asked for.
+    pub fn guard_of(&self, listener: u32) -> Guard {
+        self.guards[listener as usize].get()
     }
 
     /// Says whether errors may be sent.

@@ -34,6 +34,7 @@ pub mod family;
 pub mod firewall;
 pub mod flight;
 pub mod flow;
+mod guard;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;

@@ -64,9 +64,13 @@ impl Calendar {
 /// milliseconds; either side may be a tick ahead of the other.
 #[must_use]
 pub fn tick() -> u64 {
-    let since_boot =
-        clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from);
-    tick_at(since_boot)
+    tick_at(since_boot())
+}
+
+/// The packet path's clock, to within a few milliseconds.
+#[must_use]
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
 }
 
 fn tick_at(since_boot: Duration) -> u64 {

@@ -1,7 +1,7 @@
 //! What clients send to a service that answers with SYN cookies.
 
 use lb_common::cell::State;
-use lb_common::layout::{Listener, SynCookies};
+use lb_common::layout::run_parts;
 use lb_common::verdict::Verdict;
 
 use super::OUR_SCALE;
@@ -11,12 +11,15 @@ use super::segment::{ACKNOWLEDGEMENT, Ends, SEQUENCE, Says, WINDOW, replace, tur
 use super::translation::{self, Translation, shifted};
 use crate::World;
 use crate::detail;
+use crate::draw;
 use crate::family::Family;
 use crate::flight::{Flight, Next};
 use crate::forward;
+use crate::guard;
 use crate::identify;
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
+use crate::schedule;
 use crate::send::{count, refuse, way_to};
 use crate::tables::Tables;
 use crate::transport::{ACK, RST, SYN};
@@ -80,10 +83,13 @@ fn stop<A: Family>(flight: &mut Flight<A>, verdict: Verdict) {
 
 #[inline(always)]
 fn of_unknown<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) {
-    let listener = world.tables.listener(flight.listener);
-    if !listener.is_some_and(is_active) {
+    let (id, opens) = (flight.listener, flight.transport.opens());
+    let Some(listener) = world.tables.listener(id) else { return };
+    // Without backends there is nobody to connect to, and the client is not to believe so.
+    let (_, n_slots) = run_parts(draw::current_run(listener));
+    if n_slots == 0 || !guard::answers_with_cookies(world.tables, id, listener, opens) {
         flight.next = Next::TO_ANY_BACKEND;
-    } else if flight.transport.opens() {
+    } else if opens {
         flight.next = Next::ANSWER;
     } else {
         stop(flight, Verdict::SynCookieInvalid);
@@ -113,12 +119,6 @@ fn of_known<A: Family, F: Frame, T: Tables>(
     } else {
         stop(flight, Verdict::SynCookieInvalid);
     }
-}
-
-/// Whether SYNs are answered with cookies now.
-#[inline(always)]
-fn is_active(listener: &Listener) -> bool {
-    listener.syn_cookies == SynCookies::Always.number()
 }
 
 /// Answers a SYN with a cookie. The window is closed, so that the client says nothing that would be lost while its
@@ -188,9 +188,10 @@ fn open<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> V
     // From here on the packet is the SYN that it takes the place of.
     flight.transport.flags = SYN;
     flight.is_translated = 1;
-    let verdict = world.tables.schedule(world, flight);
+    let verdict = schedule::admit(world, flight);
     if verdict == Verdict::ToBackend {
         count(world, flight.listener, flight.backend, |traffic| traffic.flows += 1);
+        guard::answered(world.tables, flight.listener);
     }
     verdict
 }

@@ -1,11 +1,12 @@
 //! The maps, and how the packet path asks them.
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns,
+    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
 };
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use lb_common::cell::{Cell, TICK_SHIFT};
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay,
     Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -47,6 +48,8 @@ static LOADS: Array<Load> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
 #[map]
 static AFFINITIES: LruHashMap<AffinityKey, Affinity> =
     LruHashMap::with_max_entries(MAX_AFFINITIES, 0);
+#[map]
+static GUARDS: Array<Guard> = Array::with_max_entries(MAX_LISTENERS, MMAPABLE);
 #[map]
 static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
 // The agent sets the number of entries of these two from `max_flows`.
@@ -108,6 +111,12 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        // SAFETY: a helper without pointers.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
     fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32> {
         // SAFETY: the value is copied at once; a racing update replaces it whole.
         unsafe { LISTENERS_V4.get(key).copied() }
@@ -134,6 +143,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn listener(&self, id: u32) -> Option<&Listener> {
         LISTENERS.get(id)
+    }
+
+    #[inline(always)]
+    fn guard(&self, listener: u32) -> Option<Entry<Guard>> {
+        entry!(GUARDS, listener)
     }
 
     #[inline(always)]

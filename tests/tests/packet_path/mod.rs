@@ -7,6 +7,7 @@ use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use lb_agent::io::datapath::{OBJECT, set_stages};
 use lb_common::cell::Cell;
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface,
     Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -39,6 +40,7 @@ pub struct PacketPath {
     pub loads: Array<MapData, Load>,
     pub backends: Array<MapData, Backend>,
     pub cursors: Array<MapData, Cursor>,
+    pub guards: Array<MapData, Guard>,
     pub flows: Array<MapData, Bucket>,
     pub details: Array<MapData, Detail>,
     pub interfaces: HashMap<MapData, u32, Interface>,
@@ -82,6 +84,7 @@ impl PacketPath {
             loads: take(&mut loaded, map::LOADS),
             backends: take(&mut loaded, map::BACKENDS),
             cursors: take(&mut loaded, map::CURSORS),
+            guards: take(&mut loaded, map::GUARDS),
             flows: take(&mut loaded, map::FLOWS),
             details: take(&mut loaded, map::DETAILS),
             interfaces: take(&mut loaded, map::INTERFACES),

@@ -2,6 +2,7 @@
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings,
     Slot, Traffic, Vip,
@@ -25,6 +26,7 @@ pub(super) struct Maps {
     pub(super) slots: Mapping,
     pub(super) loads: Mapping,
     pub(super) backends: Array<MapData, Backend>,
+    pub(super) guards: Mapping,
     pub(super) cursors: Array<MapData, Cursor>,
     pub(super) interfaces: HashMap<MapData, u32, Interface>,
     pub(super) verdicts: PerCpuArray<MapData, Count>,
@@ -46,6 +48,7 @@ impl Maps {
             slots: words::<Slot>(pins, map::SLOTS, MAX_SLOTS)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             backends: open(pins, map::BACKENDS)?,
+            guards: words::<Guard>(pins, map::GUARDS, MAX_LISTENERS)?,
             cursors: open(pins, map::CURSORS)?,
             interfaces: open(pins, map::INTERFACES)?,
             verdicts: open(pins, map::VERDICTS)?,

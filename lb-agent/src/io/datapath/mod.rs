@@ -12,6 +12,7 @@ mod decap;
 mod error;
 mod flow_table;
 mod follow;
+mod guards;
 mod loads;
 mod lock;
 mod mapping;
@@ -38,6 +39,7 @@ pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
 pub use error::{DatapathError, Result};
 pub use flow_table::{FlowEntry, FlowTable};
+pub use guards::Cookies;
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
 pub use resize::{Prepared, Resize};
@@ -156,6 +158,12 @@ impl Datapath {
         backends: impl IntoIterator<Item = u32>,
     ) -> Result<Counters> {
         self.maps.counters(listeners, backends)
+    }
+
+    /// How a listener does that answers with cookies where it must.
+    #[must_use]
+    pub fn cookies(&self, listener: u32) -> Option<Cookies> {
+        self.maps.cookies(listener)
     }
 
     /// The flow table, to be swept and read beside everything else.

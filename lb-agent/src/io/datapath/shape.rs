@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey,
     FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
@@ -143,6 +144,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::LOADS, Shape::array::<Load>(MAX_BACKENDS, MMAPABLE)),
         (map::AFFINITIES, Shape::lru::<AffinityKey, Affinity>(MAX_AFFINITIES)),
         (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
+        (map::GUARDS, Shape::array::<Guard>(MAX_LISTENERS, MMAPABLE)),
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
         (map::INTERFACES, Shape::hash::<u32, Interface>(MAX_INTERFACES, 0)),

@@ -7,6 +7,7 @@
 mod tests;
 mod text;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -42,6 +43,21 @@ pub struct Snapshot {
     pub max_flows: u64,
     /// Configurations taken and refused since the agent started.
     pub reloads: Reloads,
+    /// What the packet path knows of SYN floods, by listen address.
+    pub floods: Vec<Flood>,
+}
+
+/// SYN floods at a listen address of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// The service.
+    pub service: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether SYNs are answered with cookies now.
+    pub is_answered: bool,
+    /// Floods so far.
+    pub n_floods: u64,
 }
 
 /// How reloads went.

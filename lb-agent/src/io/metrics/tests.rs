@@ -77,6 +77,12 @@ fn world() -> Snapshot {
         flows: 3,
         max_flows: 1_048_576,
         reloads: Reloads { succeeded: 4, failed: 1, last_succeeded: false },
+        floods: vec![Flood {
+            service: "shop".into(),
+            address: "203.0.113.10:80".parse().unwrap(),
+            is_answered: true,
+            n_floods: 5,
+        }],
     }
 }
 
@@ -134,6 +140,8 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         "lb_flow_table_flows 3.0",
         "lb_flow_table_limit 1048576.0",
         r#"lb_config_reloads_total{result="success"} 4"#,
+        r#"lb_syn_cookies_active{service="shop",address="203.0.113.10:80"} 1.0"#,
+        r#"lb_syn_floods_total{service="shop",address="203.0.113.10:80"} 5"#,
         r#"lb_config_reloads_total{result="failure"} 1"#,
         "lb_config_last_reload_success 0.0",
         concat!(r#"lb_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1.0"#),

@@ -145,6 +145,7 @@ impl Runtime {
             flows: self.flows.total,
             max_flows: self.agent.config().datapath.max_flows.into(),
             reloads: self.reloads,
+            floods: self.floods(),
         })
     }
 

@@ -8,6 +8,7 @@ use lb_common::api::Applied;
 use tokio::sync::mpsc;
 
 use super::faults::{Act, Faults};
+use super::floods::Floods;
 use super::sets::SetFiles;
 use super::source::Source;
 use crate::io::causes::with_causes;
@@ -50,6 +51,7 @@ pub(super) struct Runtime {
     pub(super) faults: Faults,
     /// What the last sweep counted.
     pub(super) flows: FlowCounts,
+    pub(super) noted_floods: Floods,
     pub(super) wanted_addresses: BTreeSet<IpAddr>,
     /// A write has failed, and what the maps hold was not read since.
     pub(super) is_out_of_step: bool,
@@ -214,6 +216,7 @@ impl Runtime {
             Err(reason) => self.faults.note(SWEEP, Err(reason)),
         }
         self.note_probes();
+        self.note_floods();
         self.look_at_set_files();
         if self.faults.contains(WRITE) {
             self.write_anew().await;

@@ -63,6 +63,6 @@ words! {
     }
     AffinityBy { Source = "source" }
     OnBackendDown { Reset = "reset", Keep = "keep" }
-    SynCookies { Off = "off", Always = "always" }
+    SynCookies { Off = "off", Auto = "auto", Always = "always" }
     BackendState { Ready = "ready", Drain = "drain", Maint = "maint" }
 }

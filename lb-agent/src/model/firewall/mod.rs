@@ -40,6 +40,8 @@ pub struct Firewall {
     pub max_prefixes: u32,
     /// When connections to services must begin with a SYN cookie, where replies pass the director.
     pub syn_cookies: SynCookies,
+    /// SYNs a second, at each address that is listened on, that may be followed by nothing.
+    pub syn_cookies_above: u32,
 }
 
 /// When clients are sent SYN cookies.
@@ -47,6 +49,8 @@ pub struct Firewall {
 pub enum SynCookies {
     /// Never.
     Off,
+    /// While more SYNs than [`Firewall::syn_cookies_above`] are followed by nothing.
+    Auto,
     /// Always.
     Always,
 }
@@ -60,7 +64,8 @@ impl Default for Firewall {
             sets: BTreeMap::new(),
             protect_ports: vec![SSH],
             max_prefixes: 65_536,
-            syn_cookies: SynCookies::Off,
+            syn_cookies: SynCookies::Auto,
+            syn_cookies_above: 1_000,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(in crate::model::config) fn firewall(firewall: &Firewall) -> Vec<Setting> {
         bare("protect_ports", format!("[{}]", ports.join(", "))),
         bare("max_prefixes", firewall.max_prefixes),
         word("syn_cookies", firewall.syn_cookies),
+        bare("syn_cookies_above", firewall.syn_cookies_above),
     ]
 }
 
