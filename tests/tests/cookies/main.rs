@@ -2,15 +2,20 @@
 #![cfg(feature = "root")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod flood;
+mod flooded;
+
 use anyhow::Result;
 use lb_tests::agent::{BALANCED, CALM_CHECK, Settings, service};
 use lb_tests::greeter::{Greeter, converse};
 use lb_tests::http_server::{digest, pattern};
+use lb_tests::link::End;
 use lb_tests::load::TIMEOUT;
 use lb_tests::namespace::Namespace;
 use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
+use lb_tests::xdp;
 
 const TEN_MEGABYTES: usize = 10_000_000;
 const SMTP: u16 = 25;
@@ -86,10 +91,9 @@ fn large_bodies_arrive_whole_whatever_options_the_ends_know() {
 fn large_bodies_arrive_whole_although_packets_are_lost() {
     let world = World::new(Arms::Two, 1).unwrap();
     let stage = stage("nat", &world).unwrap();
-    for namespace in [&world.client.namespace, &world.backends[0].namespace] {
-        let mut tc = namespace.command("tc");
-        tc.args(["qdisc", "add", "dev", "eth0", "root", "netem", "loss", "2%"]);
-        lb_tests::command::run(&mut tc).unwrap();
+    for host in [&world.client, &world.backends[0]] {
+        let end = End { namespace: &host.namespace, interface: "eth0" };
+        xdp::attach(xdp::LOSE, end, world.link_path().as_path()).unwrap();
     }
     exchange(&stage);
 }
