@@ -104,7 +104,8 @@ pub struct World<'t, T> {
 
 /// Decides on a packet, rewrites it and counts it.
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
-    let decided = first(packet, tables).or_else(|| guard(packet, tables));
+    let decided = first(packet, tables)
+        .or_else(|| if firewall::is_on(tables) { guard(packet, tables) } else { None });
     decided.unwrap_or_else(|| match cookie::concerns(tables) {
         true => cookie::third(packet, tables),
         false => second(packet, tables),

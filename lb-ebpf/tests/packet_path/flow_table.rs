@@ -18,7 +18,7 @@ use crate::cast::{
 const NOW: u64 = 500;
 
 fn flows(tables: &HostTables) -> Flows<'_, HostTables> {
-    Flows { tables, settings: &tables.settings, tick: NOW, generation: 0 }
+    Flows { tables, settings: &tables.settings, tick: NOW, generation: 0, is_translated: false }
 }
 
 /// Two buckets of established flows; whatever the hash, these are the two of every flow.

