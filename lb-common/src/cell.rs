@@ -117,6 +117,16 @@ impl Cell {
         self.0 & TRANSLATED != 0
     }
 
+    /// Whether a flow has this one's tag and generation, was seen in the same tick, and is neither translated nor
+    /// moving; with nothing said of what is not so.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_as_fresh_as(self, other: Self) -> bool {
+        const LOWEST: u32 = GENERATION_SHIFT;
+        let mask = (u64::MAX << LOWEST) | TRANSLATED | MOVING | (AGE_MASK << 4);
+        (self.0 ^ other.0) & mask == 0
+    }
+
     /// Whether no flow is held.
     #[must_use]
     #[inline(always)]

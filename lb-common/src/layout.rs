@@ -61,12 +61,15 @@ pub fn socket(address: &Address, port: u16, family: u8) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip(address, family)?, u16::from_be(port)))
 }
 
+/// Secret key of the flow hash: ten words of 32 bits.
+pub type HashKey = [u64; 5];
+
 /// What is the same for all packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Settings {
-    /// Secret key of the flow hash; drawn once, kept as long as the flow table lives.
-    pub hash_key: [u64; 2],
+    /// Drawn once, kept as long as the flow table lives.
+    pub hash_key: HashKey,
     /// Secret key of SYN cookies, likewise.
     pub cookie_key: [u64; 2],
     /// Number of buckets of the flow table, less one; the number is a power of two.
@@ -248,7 +251,7 @@ pub struct Cursor {
     pub reserved: [u64; 7],
 }
 
-/// An interface that Sluice is attached to, by its index.
+/// An interface that Sluice is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Interface {
@@ -256,6 +259,20 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: [u8; 2],
+    /// Its index; 0 where the place is free. Written last.
+    pub index: u64,
+}
+
+impl Interface {
+    /// Number of places that an interface may have.
+    pub const CHOICES: u32 = 4;
+
+    /// One of the places of the interface with this index.
+    #[must_use]
+    #[inline(always)]
+    pub const fn place(index: u32, choice: u32) -> u32 {
+        index.wrapping_add(choice) & (crate::INTERFACE_PLACES - 1)
+    }
 }
 
 /// Packets and bytes (of whole frames) with one verdict.

@@ -14,6 +14,7 @@ pub mod cell;
 #[cfg(feature = "api")]
 pub mod config_file;
 pub mod decap;
+pub mod filter;
 pub mod layout;
 pub mod verdict;
 
@@ -34,8 +35,8 @@ pub const MAX_SLOTS: u32 = 4_194_304;
 /// Most sources that are remembered, over all listeners; the oldest are forgotten for new ones.
 pub const MAX_AFFINITIES: u32 = 262_144;
 
-/// Most interfaces to attach to.
-pub const MAX_INTERFACES: u32 = 256;
+/// Places for interfaces to attach to; a power of two.
+pub const INTERFACE_PLACES: u32 = 4_096;
 
 /// Most VIP addresses of one family.
 pub const MAX_VIPS: u32 = 16_384;
@@ -77,7 +78,9 @@ pub mod map {
     pub const OTHER_FLOWS: &str = "OTHER_FLOWS";
     /// Details of that table.
     pub const OTHER_DETAILS: &str = "OTHER_DETAILS";
-    /// Attached interfaces: index to [`Interface`](crate::layout::Interface).
+    /// Words of the [`filter`](crate::filter).
+    pub const FILTER: &str = "FILTER";
+    /// Attached [`Interface`](crate::layout::Interface)s, each in one of its places; memory-mappable.
     pub const INTERFACES: &str = "INTERFACES";
     /// Per CPU [`Count`](crate::layout::Count) by verdict number.
     pub const VERDICTS: &str = "VERDICTS";
@@ -129,8 +132,8 @@ pub mod map {
     /// In the array of programs: that of SYN cookies.
     pub const STAGE_COOKIES: u32 = 2;
 
-    /// Those of the firewall, whose sizes depend on the configuration.
-    pub const FIREWALLS: [&str; 14] = [
+    /// Those that another size of the firewall needs anew.
+    pub const FIREWALLS: [&str; 13] = [
         FIREWALL,
         FIREWALL_ROOTS,
         FIREWALL_FRONTS,
@@ -144,14 +147,13 @@ pub mod map {
         FIREWALL_SERVICES,
         FIREWALL_LINKS,
         FIREWALL_RULES,
-        RULE_COUNTS,
     ];
 
     /// Those that another size of the flow table needs anew.
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 19] = [
+    pub const ALL: [&str; 34] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -166,10 +168,25 @@ pub mod map {
         GUARDS,
         FLOWS,
         DETAILS,
+        FILTER,
         INTERFACES,
         FRAGMENTS,
         VERDICTS,
         LISTENER_TRAFFIC,
         BACKEND_TRAFFIC,
+        RULE_COUNTS,
+        FIREWALL,
+        FIREWALL_ROOTS,
+        FIREWALL_FRONTS,
+        FIREWALL_VALUES,
+        FIREWALL_CELLS,
+        FIREWALL_NODES,
+        FIREWALL_LONG,
+        FIREWALL_ROWS,
+        FIREWALL_PORTS,
+        FIREWALL_KINDS,
+        FIREWALL_SERVICES,
+        FIREWALL_LINKS,
+        FIREWALL_RULES,
     ];
 }

@@ -1,10 +1,11 @@
 //! One request over the agent's Unix socket: HTTP/1.1 with JSON, a connection each.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -14,6 +15,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::error::Error;
+pub(crate) use upload::Sent;
+use upload::Upload;
+
+mod upload;
 
 /// Longer than the agent needs to plan and write full tables.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,12 +34,12 @@ impl Client {
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.answer(Method::GET, path, Bytes::new()).await
+        self.answer(Method::GET, path, Full::default()).await
     }
 
     /// Sends no body.
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
-        self.answer(Method::POST, path, Bytes::new()).await
+        self.answer(Method::POST, path, Full::default()).await
     }
 
     pub(crate) async fn send<T: DeserializeOwned>(
@@ -43,14 +48,24 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, Error> {
         let body = serde_json::to_vec(body).map_err(|error| Error::Encode(error.to_string()))?;
-        self.answer(Method::POST, path, body.into()).await
+        self.answer(Method::POST, path, Full::from(body)).await
+    }
+
+    /// Sends a text as it is; `sent` follows.
+    pub(crate) async fn send_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        text: Vec<u8>,
+        sent: Sent,
+    ) -> Result<T, Error> {
+        self.answer(Method::POST, path, Upload::new(text.into(), sent)).await
     }
 
     async fn answer<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Bytes,
+        body: impl Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
     ) -> Result<T, Error> {
         let name = format!("{method} {path}");
         let stream = UnixStream::connect(&self.socket)
@@ -61,7 +76,7 @@ impl Client {
             .uri(path)
             .header("host", "lb-agent")
             .header("content-type", "application/json")
-            .body(Full::new(body))
+            .body(body)
             .map_err(|error| Error::Encode(error.to_string()))?;
         let (status, body) = tokio::time::timeout(self.patience, exchange(stream, request))
             .await
@@ -80,7 +95,7 @@ impl Client {
 
 async fn exchange(
     stream: UnixStream,
-    request: Request<Full<Bytes>>,
+    request: Request<impl Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static>,
 ) -> Result<(StatusCode, Bytes), hyper::Error> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let work = async move {

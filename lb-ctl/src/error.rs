@@ -128,10 +128,16 @@ fn exit_of_status(status: StatusCode, path: &str) -> Exit {
     match status {
         StatusCode::NOT_FOUND => Exit::NotFound,
         StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Exit::NoPermission,
-        StatusCode::UNPROCESSABLE_ENTITY if path.starts_with("/v1/backends") => Exit::Usage,
+        StatusCode::UNPROCESSABLE_ENTITY if is_of_arguments(path) => Exit::Usage,
         StatusCode::UNPROCESSABLE_ENTITY => Exit::InvalidConfig,
         _ => Exit::Failed,
     }
+}
+
+/// Whether what is sent there comes from the command line, not from a file.
+fn is_of_arguments(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    matches!(path, "/v1/backends" | "/v1/firewall/rules" | "/v1/sets")
 }
 
 fn connect_help(error: &io::Error, socket: &Path) -> String {
@@ -172,6 +178,9 @@ mod tests {
             (404, "/v1/backends", Exit::NotFound),
             (409, "/v1/backends?dry_run=false", Exit::Failed),
             (422, "/v1/backends?dry_run=false", Exit::Usage),
+            (422, "/v1/sets?dry_run=false", Exit::Usage),
+            (422, "/v1/firewall/rules?dry_run=false", Exit::Usage),
+            (422, "/v1/sets/load?set=a&dry_run=false", Exit::InvalidConfig),
             (422, "/v1/config/apply?dry_run=false", Exit::InvalidConfig),
             (422, "/v1/reload?discard=false&dry_run=false", Exit::InvalidConfig),
             (403, "/v1/reload", Exit::NoPermission),

@@ -16,6 +16,7 @@ mod render;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -51,12 +52,23 @@ fn run(cli: Cli) -> Result<Exit, Error> {
             colour: terminal && colour_wanted(std::env::var_os("NO_COLOR")),
         },
         progress: io::stderr().is_terminal(),
+        session: std::env::var("SSH_CONNECTION").ok().filter(|text| is_session(text)),
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)?;
     let answer = runtime.block_on(command::execute(cli.object, &context))?;
     print(&answer)?;
     Ok(answer.exit)
+}
+
+/// Whether the agent will understand it: two IP addresses with their ports. A link-local address may come with the
+/// name of an interface, and is left out.
+fn is_session(text: &str) -> bool {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [client, client_port, host, port] = words.as_slice() else { return false };
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    is_address(client) && is_port(client_port) && is_address(host) && is_port(port)
 }
 
 /// <https://no-color.org>: any value but an empty one forbids colours.
@@ -96,6 +108,15 @@ fn remark_on(remark: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_session_is_two_addresses_with_ports() {
+        assert!(is_session("198.51.100.7 50022 203.0.113.2 22"));
+        assert!(is_session("2001:db8::7 50022 2001:db8::2 22"));
+        for wrong in ["", "fe80::1%eth0 50022 fe80::2%eth0 22", "a 1 b 2", "10.0.0.1 1 10.0.0.2"] {
+            assert!(!is_session(wrong), "{wrong}");
+        }
+    }
 
     #[test]
     fn no_color_forbids_colours_unless_it_is_empty() {

@@ -1,6 +1,6 @@
 //! The details of cells: which flow a cell stands for, and the way back to its client.
 
-use lb_common::layout::{Address, Backend, Detail};
+use lb_common::layout::{Address, Backend, Detail, HashKey};
 
 use crate::World;
 use crate::cookie::translation::Translation;
@@ -128,7 +128,7 @@ pub(crate) fn keep_source<A: Family>(flight: &mut Flight<A>) {
 
 /// Whether a cell with this tag may belong to the flow of the detail, towards the backend or back from it.
 pub fn detail_matches(
-    key: &[u64; 2],
+    key: &HashKey,
     detail: &Detail,
     backend: &Backend,
     is_reply: bool,
@@ -143,13 +143,13 @@ type Ends<'a> = (&'a Address, &'a Address, u16, u16);
 /// The hash of the flow of a detail, towards the backend or back from it.
 #[inline(always)]
 pub fn detail_hash(
-    key: &[u64; 2],
+    key: &HashKey,
     detail: &Detail,
     backend: &Backend,
     is_reply: bool,
 ) -> Option<u64> {
     #[inline(always)]
-    fn hash<F: Family>(key: &[u64; 2], ends: Ends<'_>, protocol: u8) -> u64 {
+    fn hash<F: Family>(key: &HashKey, ends: Ends<'_>, protocol: u8) -> u64 {
         let tuple = Tuple::<F> {
             source: F::from_words(ends.0),
             destination: F::from_words(ends.1),

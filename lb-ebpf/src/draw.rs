@@ -5,10 +5,12 @@
 //! on every director.
 
 use lb_common::cell::State;
-use lb_common::layout::{Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, run_parts};
+use lb_common::layout::{
+    Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, Settings, run_parts,
+};
 
 use crate::World;
-use crate::family::{Family, TCP};
+use crate::family::{Family, TCP, spread};
 use crate::flight::Flight;
 use crate::flow::{Found, is_within};
 use crate::tables::Tables;
@@ -83,7 +85,7 @@ pub(crate) fn draw<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
     flight.choice.drawn = match listener.scheduler {
         // Whoever is recalled costs nobody a turn.
         _ if flight.choice.recalled != NOBODY => steady(flight.hash),
-        SOURCE_HASH => A::mix(world.settings.hash_key[0], flight.ip.source, flight.ip.source),
+        SOURCE_HASH => of_source(world.settings, flight),
         FLOW_HASH => steady(flight.hash),
         _ if !begins(flight) => steady(flight.hash),
         RANDOM => u64::from(world.tables.random()),
@@ -91,6 +93,12 @@ pub(crate) fn draw<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
         _ => world.tables.draw(listener.cursor),
     };
     true
+}
+
+/// A hash of the packet's source.
+#[inline(always)]
+fn of_source<A: Family>(settings: &Settings, flight: &Flight<A>) -> u64 {
+    spread(A::products(&settings.hash_key, flight.ip.source, flight.ip.source))
 }
 
 /// The run is swapped by the agent in one store; it is read in one load.

@@ -1,7 +1,7 @@
 //! The two address families behind one interface, so that nothing above it is written twice.
 
 use core::fmt::Debug;
-use lb_common::layout::{Address, Settings, Vip};
+use lb_common::layout::{Address, HashKey, Settings, Vip};
 use lb_common::verdict::Verdict;
 use network_types::ip::IpProto;
 
@@ -95,6 +95,8 @@ pub trait Family: Copy + Debug + 'static {
     const ENCAPSULATED: u8;
     /// Bytes of the fixed part of the header.
     const LENGTH: usize;
+    /// `EtherType`, network order.
+    const KIND: u16;
 
     /// The fixed part of the header at `start`.
     fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>>;
@@ -105,14 +107,17 @@ pub trait Family: Copy + Debug + 'static {
         partial: bool,
         ip: &mut Ip<Self>,
     ) -> Result<(), Verdict>;
+    /// The header at `start`, where it has no options, no extension headers and is of no fragment; its length may be
+    /// wrong.
+    fn plain(header: Self::Header<'_>, start: usize) -> Option<Ip<Self>>;
     /// Whether two addresses are the same.
     fn same(a: Self::Address, b: Self::Address) -> bool;
     /// The address as the maps hold it.
     fn to_words(address: Self::Address) -> Address;
     /// The address from the form of the maps.
     fn from_words(words: &Address) -> Self::Address;
-    /// Mixes both addresses into a hash.
-    fn mix(hash: u64, a: Self::Address, b: Self::Address) -> u64;
+    /// A part of the hash of a flow: that of its addresses.
+    fn products(key: &HashKey, source: Self::Address, destination: Self::Address) -> u64;
     /// Adds an address to a checksum.
     fn sum(sum: Sum, address: Self::Address) -> Sum;
     /// Adds the change of an address to a checksum's change.
@@ -157,15 +162,25 @@ pub trait Family: Copy + Debug + 'static {
     fn is_stranger(maps: &impl Maps, half: u32, address: Self::Address) -> bool;
 }
 
+/// One product of the hash NH (RFC 4418 section 5.2): of sums of 32 bits with a secret, in 64 bits. Nobody without the
+/// secret can tell two inputs with the same product, or sum of products of different secrets.
+#[inline(always)]
+pub(crate) fn product(key: u64, a: u32, b: u32) -> u64 {
+    let (a, b) = (a.wrapping_add(key as u32), b.wrapping_add((key >> 32) as u32));
+    u64::from(a) * u64::from(b)
+}
+
+/// Lets all bits of a sum of products count in all others.
+#[inline(always)]
+pub(crate) fn spread(sum: u64) -> u64 {
+    let hash = (sum ^ (sum >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    hash ^ (hash >> 32)
+}
+
 /// One round of a 64-bit mixer.
 #[inline(always)]
 pub fn mix(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     let hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
     hash ^ (hash >> 32)
-}
-
-#[inline(always)]
-pub(crate) fn pair(a: u32, b: u32) -> u64 {
-    (u64::from(a) << 32) | u64::from(b)
 }

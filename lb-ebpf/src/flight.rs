@@ -57,12 +57,8 @@ pub struct Flight<A: Family> {
     pub interface: u32,
     /// Id of the listener that it was sent to, or whose flow it answers.
     pub listener: u32,
-    /// Generation of the rules that accept its flow.
-    pub generation: u16,
     /// What the rules ask about it.
-    pub subject: Subject,
-    /// Number of its verdict, where nothing is to be done with it.
-    pub verdict: u32,
+    pub subject: Subject<A>,
     /// 1 where its transport header is not all there.
     pub is_truncated: u32,
     /// The IP header as it came in.
@@ -89,8 +85,12 @@ pub struct Flight<A: Family> {
     pub backend: u32,
     /// 1 where the flow table has no place for the packet's flow.
     pub unremembered: u32,
+    /// 1 where SYN cookies may concern it.
+    pub asks_cookies: u32,
     /// 1 where sequence numbers of the packet's flow are rewritten.
     pub is_translated: u32,
+    /// Number of its verdict, where SYN cookies refuse it.
+    pub refusal: u32,
     /// How they are, if they are.
     pub translation: Translation,
     /// The packet's TCP options, where they have been read.
@@ -159,7 +159,6 @@ impl<A: Family> Flight<A> {
     /// The flow table now.
     #[inline(always)]
     pub fn flows<'t, T: Tables>(&self, tables: &'t T, settings: &'t Settings) -> Flows<'t, T> {
-        let Self { tick, generation, .. } = *self;
-        Flows { tables, settings, tick, generation, is_translated: self.is_translated != 0 }
+        Flows { tables, settings, tick: self.tick }
     }
 }

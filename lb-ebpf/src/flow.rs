@@ -4,9 +4,9 @@
 //! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
 
 use lb_common::cell::{Cell, State, TAG_BITS};
-use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Settings};
+use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey, Settings};
 
-use crate::family::{Family, mix};
+use crate::family::{Family, product, spread};
 use crate::place::{Place, first_bucket, second_bucket};
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
@@ -44,12 +44,10 @@ pub struct Tuple<F: Family> {
 impl<F: Family> Tuple<F> {
     /// The keyed hash that places the flow.
     #[inline(always)]
-    pub fn hash(&self, key: &[u64; 2]) -> u64 {
-        let rest = (u64::from(self.source_port) << 24)
-            | (u64::from(self.destination_port) << 8)
-            | u64::from(self.protocol);
-        let hash = F::mix(key[0], self.source, self.destination);
-        mix(hash ^ rest ^ key[1])
+    pub fn hash(&self, key: &HashKey) -> u64 {
+        let ports = u32::from(self.source_port) | (u32::from(self.destination_port) << 16);
+        let addresses = F::products(key, self.source, self.destination);
+        spread(addresses.wrapping_add(product(key[4], ports, self.protocol.into())))
     }
 }
 
@@ -74,6 +72,15 @@ impl Found {
     }
 }
 
+/// What a new cell says of its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Where the flow stands.
+    pub state: State,
+    /// Whether its sequence numbers are rewritten.
+    pub is_translated: bool,
+}
+
 /// The flow table at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Flows<'t, T> {
@@ -83,13 +90,26 @@ pub struct Flows<'t, T> {
     pub settings: &'t Settings,
     /// Now.
     pub tick: u64,
-    /// Generation of the rules that accept the flow at hand.
-    pub generation: u16,
-    /// Whether its sequence numbers are rewritten.
-    pub is_translated: bool,
 }
 
 impl<T: Tables> Flows<'_, T> {
+    /// Touches all that a search and an insert of a flow may need. Each place is far away: asked for together, they
+    /// are waited for once.
+    #[inline(always)]
+    pub fn fetch(&self, hash: u64) {
+        let mask = self.settings.bucket_mask;
+        let first = first_bucket(hash, mask);
+        for index in [first, second_bucket(first, hash, mask)] {
+            if let Some(bucket) = self.tables.bucket(index) {
+                bucket.load(0);
+            }
+        }
+        // The details of a bucket are on one page.
+        if let Some(detail) = self.tables.detail(Place { bucket: first, slot: 0 }.index()) {
+            detail.touch();
+        }
+    }
+
     /// The cell of a flow that is not expired, or [`Found::NONE`]. A cell that `accept` refuses belongs to
     /// another flow with the same tag.
     #[inline(always)]
@@ -116,25 +136,6 @@ impl<T: Tables> Flows<'_, T> {
         found
     }
 
-    /// [`Self::find`], where the flow is most often found at the first look at its first bucket.
-    #[inline(always)]
-    pub fn find_quickly(&self, hash: u64, accept: impl Fn(&Found) -> bool) -> Found {
-        let index = first_bucket(hash, self.settings.bucket_mask);
-        let Some(bucket) = self.tables.bucket(index) else { return Found::NONE };
-        for slot in rolled(CELLS_PER_BUCKET) {
-            let cell = Cell(bucket.load(slot));
-            let candidate = Found { place: Place { bucket: index, slot }, cell };
-            if cell.tag() == tag_of(hash)
-                && !cell.is_empty()
-                && !cell.is_expired(self.tick, &self.settings.timeouts)
-                && accept(&candidate)
-            {
-                return candidate;
-            }
-        }
-        self.find(hash, accept)
-    }
-
     /// The place of a position in the flow's two buckets, one after the other.
     #[inline(always)]
     fn place(&self, hash: u64, position: u64) -> Place {
@@ -144,8 +145,8 @@ impl<T: Tables> Flows<'_, T> {
     /// Takes a place for a new flow: one that is free, or that of the least worthy flow which is not
     /// established. [`Found::NONE`]: there is none.
     #[inline(always)]
-    pub fn insert(&self, hash: u64, backend: u32, state: State, reply: bool) -> Found {
-        let cell = self.cell(tag_of(hash), backend, state, reply);
+    pub fn insert(&self, hash: u64, backend: u32, kind: Kind, reply: bool) -> Found {
+        let cell = self.cell(tag_of(hash), backend, kind, reply);
         // The second round is for a race that was lost to another CPU.
         for _ in 0..2 {
             let candidate = self.candidate(hash);
@@ -166,17 +167,17 @@ impl<T: Tables> Flows<'_, T> {
 
     /// The cell of a flow that is seen now.
     #[inline(always)]
-    fn cell(&self, tag: u64, backend: u32, state: State, reply: bool) -> Cell {
-        let cell = Cell::new(tag, backend, self.tick, state, reply);
-        cell.under(self.generation).translated(self.is_translated)
+    fn cell(&self, tag: u64, backend: u32, kind: Kind, reply: bool) -> Cell {
+        let cell = Cell::new(tag, backend, self.tick, kind.state, reply);
+        cell.under(self.settings.generation).translated(kind.is_translated)
     }
 
     /// Puts a new flow in the place of an old one with the same 5-tuple. [`Found::NONE`]: another CPU was
     /// quicker.
     #[inline(always)]
-    pub fn replace(&self, old: &Found, backend: u32, state: State) -> Found {
+    pub fn replace(&self, old: &Found, backend: u32, kind: Kind) -> Found {
         let reply = old.cell.is_reply();
-        let cell = self.cell(old.cell.tag(), backend, state, reply);
+        let cell = self.cell(old.cell.tag(), backend, kind, reply);
         if self.swap(old, cell) { Found { place: old.place, cell } } else { Found::NONE }
     }
 
@@ -190,13 +191,13 @@ impl<T: Tables> Flows<'_, T> {
 
     #[inline(always)]
     fn seen(&self, cell: Cell, state: State) -> Cell {
-        cell.seen(self.tick, state).under(self.generation)
+        cell.seen(self.tick, state).under(self.settings.generation)
     }
 
     /// Whether a flow was last seen in another tick, or accepted by rules that have changed since.
     #[inline(always)]
     pub fn is_stale(&self, cell: Cell) -> bool {
-        cell.idle_ticks(self.tick) != 0 || cell.generation() != self.generation
+        cell.idle_ticks(self.tick) != 0 || cell.generation() != self.settings.generation
     }
 
     /// Once more with what another CPU has written, if it is still the same flow; states only go forward.

@@ -7,11 +7,11 @@ use lb_common::verdict::Verdict;
 use crate::detail;
 use crate::family::Family;
 use crate::flight::{Flight, Next};
-use crate::flow::Found;
-use crate::lookup::{find_flow_quickly, find_other_reply, find_reply, reply_tuple};
+use crate::flow::{Found, Kind};
+use crate::lookup::{find_flow, find_other_reply, find_reply, reply_tuple};
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
-use crate::send::{count, refuse, send, send_here};
+use crate::send::{count, refuse, send};
 use crate::tables::Tables;
 use crate::transport::{ACK, FIN, RST, SYN, Transport};
 use crate::{World, draw, guard, reset, schedule};
@@ -21,7 +21,8 @@ use crate::{World, draw, guard, reset, schedule};
 pub(crate) fn find<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Next {
     flight.hash = flight.tuple().hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    flight.found = find_flow_quickly(&flows, flight.hash, flight.listener);
+    flows.fetch(flight.hash);
+    flight.found = find_flow(&flows, flight.hash, flight.listener);
     flight.backend = flight.found.cell.backend();
     match world.tables.backend(flight.backend) {
         Some(backend) if stays(&flight.found, backend, &flight.transport) => Next::TO_BACKEND,
@@ -50,24 +51,6 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     send(packet, world, flight, backend)
 }
 
-/// The same, if nothing new is to be noted of the flow.
-#[inline(always)]
-pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-) -> Option<Verdict> {
-    let backend = world.tables.backend(flight.backend)?;
-    let cell = flight.found.cell;
-    // A connection that has ended may be followed by one that a SYN cookie opens.
-    let is_slow =
-        is_full_nat(backend) || cell.is_translated() || cell.state() == Some(State::Closing);
-    if is_slow || is_news(world, flight, backend) || resets(backend, &flight.transport) {
-        return None;
-    }
-    Some(send_here(packet, world, flight, backend))
-}
-
 /// Sends a packet to a backend that is chosen now.
 #[inline(always)]
 pub(crate) fn begin<A: Family, F: Frame, T: Tables>(
@@ -81,7 +64,7 @@ pub(crate) fn begin<A: Family, F: Frame, T: Tables>(
     }
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
     if flight.unremembered == 0 {
-        count(world, flight.listener, flight.backend, |traffic| traffic.flows += 1);
+        count(world.tables, flight.listener, flight.backend, |traffic| traffic.flows += 1);
     }
     send(packet, world, flight, backend)
 }
@@ -203,6 +186,7 @@ fn follow_both<A: Family, T: Tables>(
     let Some(old) = found.cell.state() else { return true };
     let flows = flight.flows(world.tables, world.settings);
     let hash = flight.reply.hash(&world.settings.hash_key);
+    flows.fetch(hash);
     let partner = find_reply(&flows, &flight.reply, hash);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
     // The cell of its replies may have made room, and the source have been given to another flow since.
@@ -230,7 +214,8 @@ fn follow_both<A: Family, T: Tables>(
         flows.touch(&partner, partner_state(&partner, new));
         detail::write(world, flight, partner.place.index());
     } else if partner.is_none() {
-        let partner = flows.insert(hash, found.cell.backend(), new, true);
+        let kind = Kind { state: new, is_translated: flight.is_translated != 0 };
+        let partner = flows.insert(hash, found.cell.backend(), kind, true);
         if partner.is_none() {
             return true;
         }

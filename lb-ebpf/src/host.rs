@@ -4,6 +4,7 @@
 //! writes there is kept as plain layout values in public fields; what the packet path writes is behind
 //! methods. One value belongs to one thread, as scratch memory belongs to one CPU.
 
+mod filter;
 mod firewall;
 mod frame;
 mod maps;
@@ -19,13 +20,14 @@ use lb_common::cell::Cell;
 use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     self, Affinity, AffinityKey, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail,
-    Forward, FragmentKey, FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load,
-    Scheduler, Settings, Slot, SynCookies, Traffic, Vip, run,
+    Forward, FragmentKey, FragmentWay, HashKey, Interface, Listener, ListenerKeyV4, ListenerKeyV6,
+    Load, Scheduler, Settings, Slot, SynCookies, Traffic, Vip, run,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use zerocopy::FromZeros;
 
 use crate::checksum::Sum;
+use crate::family::mix;
 use crate::flight::Scratch;
 use crate::packet::Packet;
 use crate::{Outcome, process};
@@ -101,16 +103,16 @@ pub struct HostTables {
 impl HostTables {
     /// Empty tables with a flow table of the size that the agent gives it: a NAT flow takes two cells, and
     /// there are at least twice as many.
-    pub fn new(max_flows: usize, hash_key: [u64; 2]) -> Self {
+    pub fn new(max_flows: usize, seed: [u64; 2]) -> Self {
         let cells = (max_flows.max(CELLS_PER_BUCKET) * 4).next_power_of_two();
-        Self::with_buckets(cells / CELLS_PER_BUCKET, hash_key)
+        Self::with_buckets(cells / CELLS_PER_BUCKET, seed)
     }
 
     /// Empty tables with a flow table of this many buckets, a power of two.
-    pub fn with_buckets(buckets: usize, hash_key: [u64; 2]) -> Self {
+    pub fn with_buckets(buckets: usize, seed: [u64; 2]) -> Self {
         let settings = Settings {
-            hash_key,
-            cookie_key: hash_key.map(u64::swap_bytes),
+            hash_key: hash_key(seed),
+            cookie_key: seed.map(u64::swap_bytes),
             bucket_mask: buckets as u32 - 1,
             layout: LAYOUT_VERSION,
             timeouts: TIMEOUTS,
@@ -237,7 +239,7 @@ impl HostTables {
 
     /// Adds an interface that Sluice is attached to.
     pub fn add_interface(&mut self, index: u32, mac: [u8; 6]) {
-        self.interfaces.insert(index, Interface { mac, reserved: [0; 2] });
+        self.interfaces.insert(index, Interface { mac, reserved: [0; 2], index: index.into() });
     }
 
     /// Sets the clock.
@@ -324,6 +326,12 @@ impl HostTables {
     pub fn traffic_of_backend(&self, id: u32) -> Traffic {
         self.backend_traffic[id as usize].get()
     }
+}
+
+/// A key of the flow hash, which this seed gives.
+pub fn hash_key(seed: [u64; 2]) -> HashKey {
+    let word = |number: u64| mix(mix(seed[0] ^ number) ^ seed[1]);
+    [word(1), word(2), word(3), word(4), word(5)]
 }
 
 fn zeros<T: FromZeros>(count: usize) -> Vec<Memory<T>> {

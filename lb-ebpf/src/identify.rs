@@ -7,16 +7,17 @@ use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
 use crate::flight::{Flight, Next};
 use crate::packet::{Frame, Mac, Packet};
 use crate::tables::Tables;
-use crate::{forward, reply, send, transport};
+use crate::{cookie, forward, reply, send, transport};
 
 /// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<T>,
     flight: &mut Flight<A>,
 ) -> Verdict {
     flight.next = Next::NOTHING;
+    flight.asks_cookies = 0;
     if let Err(verdict) = A::parse(packet, world.link.length, false, &mut flight.ip) {
         // There may be no word on it in the header.
         flight.ip.shape = Shape::WHOLE;
@@ -42,16 +43,11 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
     match whose(world, flight) {
         Ok(next) => {
             flight.next = next;
+            flight.asks_cookies = u32::from(cookie::concerns(world.tables, flight));
             Verdict::NotOurs
         }
         Err(verdict) => verdict,
     }
-}
-
-/// The verdict of a packet with which nothing is to be done.
-#[inline(always)]
-pub(crate) fn noted<A: Family>(flight: &Flight<A>) -> Verdict {
-    Verdict::from_number(flight.verdict as u8).unwrap_or(Verdict::NotOurs)
 }
 
 /// What is to be done with a packet that has ports.

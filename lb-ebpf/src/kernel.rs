@@ -25,7 +25,7 @@ pub fn sluice(context: XdpContext) -> u32 {
     if lb_ebpf::firewall::is_on(&KernelTables) {
         return go_on(&context, STAGE_FIREWALL);
     }
-    go_on(&context, last_stage())
+    go_on(&context, STAGE_SECOND)
 }
 
 /// The program that judges by the rules what the first one has not finished, where there are any.
@@ -34,7 +34,7 @@ pub fn sluice_firewall(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
     match lb_ebpf::guard(&mut packet, &KernelTables) {
         Some(outcome) => action(outcome.exit),
-        None => go_on(&context, last_stage()),
+        None => go_on(&context, STAGE_SECOND),
     }
 }
 
@@ -42,7 +42,10 @@ pub fn sluice_firewall(context: XdpContext) -> u32 {
 #[xdp]
 pub fn sluice_second(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    action(lb_ebpf::second(&mut packet, &KernelTables).exit)
+    match lb_ebpf::second(&mut packet, &KernelTables) {
+        Some(outcome) => action(outcome.exit),
+        None => go_on(&context, STAGE_COOKIES),
+    }
 }
 
 /// The program that goes on where SYN cookies are concerned.
@@ -50,12 +53,6 @@ pub fn sluice_second(context: XdpContext) -> u32 {
 pub fn sluice_cookies(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
     action(lb_ebpf::cookie::third(&mut packet, &KernelTables).exit)
-}
-
-/// The program that ends what is to be done with the packet.
-#[inline(always)]
-fn last_stage() -> u32 {
-    if lb_ebpf::cookie::concerns(&KernelTables) { STAGE_COOKIES } else { STAGE_SECOND }
 }
 
 /// Goes on in another program.

@@ -104,62 +104,60 @@ pub struct World<'t, T> {
 
 /// Decides on a packet, rewrites it and counts it.
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
-    let decided = first(packet, tables)
-        .or_else(|| if firewall::is_on(tables) { guard(packet, tables) } else { None });
-    decided.unwrap_or_else(|| match cookie::concerns(tables) {
-        true => cookie::third(packet, tables),
-        false => second(packet, tables),
-    })
+    let decided = first(packet, tables).or_else(|| guard(packet, tables));
+    let decided = decided.or_else(|| second(packet, tables));
+    decided.unwrap_or_else(|| cookie::third(packet, tables))
 }
 
-/// Finds out what a packet is, and deals with it if that is done quickly: it is of a flow of which nothing new
-/// is to be noted, or none of ours. `None`: [`second`] goes on, with what the scratch memory tells.
+/// Deals with a packet if that is done quickly. `None`: it is as it was, and left to [`second`].
 ///
-/// Nothing is called from here, for calls cost as much as work does.
+/// Nothing is called from here but what the kernel offers, for calls cost as much as work does.
 #[inline(always)]
 pub fn first<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
     let bytes = packet.length() as u64;
-    let outcome = match (tables.settings(), tables.scratch()) {
-        (Some(settings), Some(scratch)) => {
-            scratch.update(|scratch| quick::quick(packet, tables, settings, scratch))?
-        }
-        // The kernel has these maps, or it has none of us.
-        _ => rest(Verdict::NotIp),
-    };
+    let outcome = quick::quick(packet, tables)?;
     count(tables, outcome.verdict, bytes);
     Some(outcome)
 }
 
-/// Has the rules of the firewall judge a packet that [`first`] has left, where there are some. `None`: [`second`]
-/// goes on.
+/// Has the rules of the firewall judge a packet that [`first`] has left, where there are some. `None`: it is as it
+/// was, and left to [`second`].
 #[inline(always)]
 pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
+    if !firewall::is_on(tables) {
+        return None;
+    }
     let bytes = packet.length() as u64;
     let (settings, scratch) = (tables.settings()?, tables.scratch()?);
     let verdict = scratch.update(|Scratch { link, v4, v6 }| {
+        if ethernet::parse(packet, link).is_none() {
+            return Some(Verdict::NotIp);
+        }
         let world = World { tables, settings, link };
-        if world.link.kind == ethernet::IPV4 {
-            firewall::stop(packet, &world, &mut v4.flight)
-        } else {
-            firewall::stop(packet, &world, &mut v6.flight)
+        match world.link.kind {
+            ethernet::IPV4 => firewall::stop(packet, &world, &mut v4.flight),
+            ethernet::IPV6 => firewall::stop(packet, &world, &mut v6.flight),
+            _ => Some(Verdict::NotIp),
         }
     })?;
     count(tables, verdict, bytes);
     Some(rest(verdict))
 }
 
-/// Does what [`first`] has found out that is to be done with a packet.
+/// Deals with any packet, but for those that SYN cookies may concern. `None`: it is one of these, left as it was to
+/// [`cookie::third`], which goes on with what the scratch memory tells.
 #[inline(always)]
-pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
+pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
     let bytes = packet.length() as u64;
     let outcome = match (tables.settings(), tables.scratch()) {
         (Some(settings), Some(scratch)) => {
-            scratch.update(|scratch| go_on(packet, tables, settings, scratch))
+            scratch.update(|scratch| of_any_kind(packet, tables, settings, scratch))?
         }
+        // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
     count(tables, outcome.verdict, bytes);
-    outcome
+    Some(outcome)
 }
 
 #[inline(always)]
@@ -170,20 +168,31 @@ fn count<T: Tables>(tables: &T, verdict: Verdict, bytes: u64) {
 }
 
 #[inline(always)]
-fn go_on<F: Frame, T: Tables>(
+fn of_any_kind<F: Frame, T: Tables>(
     packet: &mut Packet<F>,
     tables: &T,
     settings: &Settings,
     scratch: &mut Scratch,
-) -> Outcome {
+) -> Option<Outcome> {
     let Scratch { link, v4, v6 } = &mut *scratch;
+    if ethernet::parse(packet, link).is_none() {
+        return Some(rest(Verdict::NotIp));
+    }
     let world = World { tables, settings, link };
-    let (outcome, has_relay) = if world.link.kind == ethernet::IPV4 {
-        (balance(packet, &world, v4), v4.flight.relay.start != 0)
-    } else {
-        (balance(packet, &world, v6), v6.flight.relay.start != 0)
+    let (outcome, has_relay, asks_cookies) = match world.link.kind {
+        ethernet::IPV4 => (balance(packet, &world, v4), has_relay(v4), v4.flight.asks_cookies),
+        ethernet::IPV6 => (balance(packet, &world, v6), has_relay(v6), v6.flight.asks_cookies),
+        _ => return Some(rest(Verdict::NotIp)),
     };
-    if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome }
+    if asks_cookies != 0 {
+        return None;
+    }
+    Some(if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome })
+}
+
+#[inline(always)]
+fn has_relay<A: Family>(facts: &Facts<A>) -> bool {
+    facts.flight.relay.start != 0
 }
 
 /// The packet stays as it is.
@@ -204,7 +213,11 @@ fn balance<A: Family, F: Frame, T: Tables>(
     facts: &mut Facts<A>,
 ) -> Outcome {
     let flight = &mut facts.flight;
+    begin(packet, world, flight);
+    let known = identify::identify(packet, world, flight);
     let mut verdict = match flight.next {
+        _ if flight.asks_cookies != 0 => return rest(known),
+        Next::NOTHING => return rest(known),
         Next::ICMP => icmp::decide(packet, world, flight, &mut facts.quote),
         Next::FRAGMENT => match fragment::follow(packet, world, flight) {
             Some(verdict) => verdict,
@@ -247,7 +260,6 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.interface = packet.interface();
     flight.unremembered = 0;
     flight.is_translated = 0;
-    flight.generation = world.settings.generation;
     flight.is_truncated = 0;
     flight.report.mtu = 0;
     flight.relay.start = 0;

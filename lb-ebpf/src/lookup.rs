@@ -29,16 +29,6 @@ pub fn find_reply<A: Family, T: Tables>(
     flows.find(hash, |found| answers_from(flows, reply, found))
 }
 
-/// The same, with a look at the first bucket before anything is called.
-#[inline(always)]
-pub fn find_reply_quickly<A: Family, T: Tables>(
-    flows: &Flows<'_, T>,
-    reply: &Tuple<A>,
-    hash: u64,
-) -> Found {
-    flows.find_quickly(hash, |found| answers_from(flows, reply, found))
-}
-
 /// Another live cell of the same reply than this one.
 #[inline(always)]
 pub fn find_other_reply<A: Family, T: Tables>(
@@ -69,12 +59,6 @@ fn answers_from<A: Family, T: Tables>(
 #[inline(always)]
 pub fn find_flow<T: Tables>(flows: &Flows<'_, T>, hash: u64, listener: u32) -> Found {
     flows.find(hash, |found| serves(flows, listener, found))
-}
-
-/// The same, with a look at the first bucket before anything is called.
-#[inline(always)]
-pub fn find_flow_quickly<T: Tables>(flows: &Flows<'_, T>, hash: u64, listener: u32) -> Found {
-    flows.find_quickly(hash, |found| serves(flows, listener, found))
 }
 
 #[inline(always)]

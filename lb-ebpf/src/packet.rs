@@ -169,6 +169,15 @@ impl<const N: usize> Window<'_, N> {
         Mac { first, last }
     }
 
+    /// Writes destination and source of an Ethernet header at the start.
+    #[inline(always)]
+    pub fn set_macs(&self, macs: &[u8; 12]) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *macs;
+        self.set_u32::<0>(u32::from_ne_bytes([a, b, c, d]));
+        self.set_u32::<4>(u32::from_ne_bytes([e, f, g, h]));
+        self.set_u32::<8>(u32::from_ne_bytes([i, j, k, l]));
+    }
+
     /// Writes a MAC address from offset `O`.
     #[inline(always)]
     pub fn set_mac<const O: usize>(&self, mac: Mac) {

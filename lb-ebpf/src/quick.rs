@@ -1,60 +1,174 @@
-//! What most packets need, and nothing else: of known flows, or none of ours.
+//! What most packets need, and nothing else: those of known flows of which nothing new is to be noted, and those
+//! that are none of ours.
+//!
+//! A flow is found without its listener: its backend names VIP and port, so one search serves both directions. All
+//! is in registers, nothing is written before all is known, and on any doubt the packet is left to the second
+//! program as it came. Whatever is done here the second program would do too.
 
-use lb_common::layout::Settings;
+use lb_common::cell::{Cell, State};
+use lb_common::filter;
+use lb_common::layout::{BACKEND_UP, Backend, CELLS_PER_BUCKET, Settings};
 use lb_common::verdict::{Kind, Verdict};
+use network_types::eth::EthHdr;
+use network_types::tcp::TcpHdr;
+use network_types::udp::UdpHdr;
 
 use crate::ethernet;
-use crate::family::{Family, Shape};
-use crate::flight::{Flight, Next, Scratch};
-use crate::identify::identify;
-use crate::packet::{Frame, Packet};
+use crate::family::{Family, Ip, TCP, UDP};
+use crate::flow::{Tuple, tag_of};
+use crate::packet::{Frame, Mac, Packet};
+use crate::place::{Place, first_bucket};
 use crate::tables::Tables;
-use crate::{Outcome, World, begin, end, firewall, forward, leave, reply, rest};
+use crate::transport::{FIN, RST, SYN, TCP_FLAGS, Transport};
+use crate::v4::V4;
+use crate::v6::V6;
+use crate::{Outcome, firewall, rest};
 
-/// Identifies a packet; deals with it unless there is more to do.
+mod go;
+
+/// Deals with a packet, if it is one of these.
 #[inline(always)]
-pub(crate) fn quick<F: Frame, T: Tables>(
-    packet: &mut Packet<F>,
-    tables: &T,
-    settings: &Settings,
-    scratch: &mut Scratch,
-) -> Option<Outcome> {
-    let Scratch { link, v4, v6 } = scratch;
-    if ethernet::parse(packet, link).is_none() {
-        return Some(rest(Verdict::NotIp));
+pub(crate) fn quick<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
+    match packet.window::<{ EthHdr::LEN }>(0)?.u16_at::<12>() {
+        ethernet::IPV4 => of_family::<V4, F, T>(packet, tables),
+        ethernet::IPV6 => of_family::<V6, F, T>(packet, tables),
+        _ => None,
     }
-    let world = World { tables, settings, link };
-    match world.link.kind {
-        ethernet::IPV4 => of_family(packet, &world, &mut v4.flight),
-        ethernet::IPV6 => of_family(packet, &world, &mut v6.flight),
-        _ => Some(rest(Verdict::NotIp)),
-    }
+}
+
+/// A packet without tags, options or extension headers, and what is known of it.
+struct Plain<'t, A: Family> {
+    ip: Ip<A>,
+    transport: Transport,
+    /// Bytes of the frame as it came in.
+    bytes: u64,
+    /// Where the frame was sent to.
+    mac: Mac,
+    interface: u32,
+    settings: &'t Settings,
+    hash: u64,
+    /// Its flow's cell.
+    cell: Cell,
+    place: Place,
+    backend: &'t Backend,
 }
 
 #[inline(always)]
 fn of_family<A: Family, F: Frame, T: Tables>(
     packet: &mut Packet<F>,
-    world: &World<T>,
-    flight: &mut Flight<A>,
+    tables: &T,
 ) -> Option<Outcome> {
-    begin(packet, world, flight);
-    let verdict = identify(packet, world, flight);
-    // The way of a first fragment is to be noted.
-    if flight.next == Next::NOTHING {
-        flight.verdict = verdict.number();
-        let is_asked = verdict.kind() == Kind::Passed && firewall::asks(world.tables, flight);
-        return if is_asked { None } else { Some(rest(verdict)) };
+    let settings = tables.settings()?;
+    let (ip, transport) = parse::<A, F>(packet)?;
+    let tuple = Tuple::<A> {
+        source: ip.source,
+        destination: ip.destination,
+        source_port: transport.source_port,
+        destination_port: transport.destination_port,
+        protocol: ip.protocol,
+    };
+    if let Some(verdict) = strange(tables, &tuple) {
+        let passes = verdict.kind() != Kind::Passed || !firewall::asks::<A, T>(tables, ip.source);
+        return passes.then(|| rest(verdict));
     }
-    if flight.ip.shape != Shape::WHOLE {
+    if ip.ttl <= 1 || transport.flags & (SYN | FIN | RST) != 0 {
         return None;
     }
-    let verdict = match flight.next {
-        Next::TO_BACKEND => forward::go_on_quickly(packet, world, flight)?,
-        Next::TO_CLIENT => reply::go_on_quickly(packet, world, flight)?,
-        _ => return None,
-    };
-    if verdict.kind() != Kind::Forwarded {
-        return Some(rest(verdict));
+    let hash = tuple.hash(&settings.hash_key);
+    let (cell, place) = find(tables, settings, hash)?;
+    let backend = tables.backend(cell.backend())?;
+    let (bytes, interface) = (packet.length() as u64, packet.interface());
+    let mac = packet.window::<{ EthHdr::LEN }>(0)?.mac_at::<0>();
+    let plain =
+        Plain { ip, transport, bytes, mac, interface, settings, hash, cell, place, backend };
+    if !is_up::<A>(backend, plain.ip.protocol) || !is_for_us(tables, &plain) {
+        return None;
     }
-    Some(end(leave(packet, verdict, world.settings, flight), flight))
+    go::go(packet, tables, &plain)
+}
+
+/// The headers where they are plain.
+#[inline(always)]
+fn parse<A: Family, F: Frame>(packet: &Packet<F>) -> Option<(Ip<A>, Transport)> {
+    let ports = packet.window::<{ TcpHdr::LEN }>(EthHdr::LEN + A::LENGTH)?;
+    let ip = A::plain(A::header(packet, EthHdr::LEN)?, EthHdr::LEN)?;
+    let (length, flags) = if ip.protocol == TCP {
+        (TcpHdr::LEN, ports.u8_at::<TCP_FLAGS>())
+    } else if ip.protocol == UDP {
+        (UdpHdr::LEN, 0)
+    } else {
+        return None;
+    };
+    if ip.end > packet.length() || ip.payload + length > ip.end {
+        return None;
+    }
+    let (source_port, destination_port) = (ports.u16_at::<0>(), ports.u16_at::<2>());
+    Some((ip, Transport { source_port, destination_port, flags }))
+}
+
+/// The verdict on a packet that can be neither a listener's nor a reply of a backend.
+#[inline(always)]
+fn strange<A: Family, T: Tables>(tables: &T, tuple: &Tuple<A>) -> Option<Verdict> {
+    let to = marks::<A, T>(tables, tuple.destination);
+    if to & filter::requests(tuple.destination_port, tuple.protocol) != 0 {
+        return None;
+    }
+    let is_vip = to & filter::VIP != 0;
+    let replies = filter::replies(tuple.source_port, tuple.protocol);
+    if !is_vip && marks::<A, T>(tables, tuple.source) & replies != 0 {
+        return None;
+    }
+    let vip = if is_vip { A::vip(tables, tuple.destination) } else { None };
+    match vip {
+        Some(vip) if vip.closed != 0 => Some(Verdict::PortClosed),
+        Some(_) => Some(Verdict::VipHostPort),
+        // An address that shares the word of a VIP may be anybody's.
+        None if is_vip => None,
+        None => Some(Verdict::NotOurs),
+    }
+}
+
+#[inline(always)]
+fn marks<A: Family, T: Tables>(tables: &T, address: A::Address) -> u64 {
+    tables.filter(filter::word(&A::to_words(address)))
+}
+
+/// The cell in the flow's first bucket that has its tag, if the flow was seen in this tick and accepted by the
+/// rules of now, and is under way.
+#[inline(always)]
+fn find<T: Tables>(tables: &T, settings: &Settings, hash: u64) -> Option<(Cell, Place)> {
+    let index = first_bucket(hash, settings.bucket_mask);
+    let bucket = tables.bucket(index)?;
+    let like =
+        Cell::new(tag_of(hash), 0, tables.tick(), State::Udp, false).under(settings.generation);
+    for slot in 0..CELLS_PER_BUCKET {
+        let cell = Cell(bucket.load(slot));
+        if cell.is_as_fresh_as(like) {
+            return is_under_way(cell).then_some((cell, Place { bucket: index, slot }));
+        }
+    }
+    None
+}
+
+/// A connection that has ended may be followed by one that a SYN cookie opens.
+#[inline(always)]
+fn is_under_way(cell: Cell) -> bool {
+    let state = cell.state_number();
+    state > State::Syn as u64 && state != State::Closing as u64
+}
+
+#[inline(always)]
+fn is_up<A: Family>(backend: &Backend, protocol: u8) -> bool {
+    let is = [backend.state, backend.protocol, backend.family, 0];
+    u32::from_ne_bytes(is) == u32::from_ne_bytes([BACKEND_UP, protocol, A::NUMBER, 0])
+}
+
+/// Whether the frame was sent to the interface that it came in by.
+#[inline(always)]
+fn is_for_us<A: Family, T: Tables>(tables: &T, plain: &Plain<'_, A>) -> bool {
+    let [_, _, _, _, _, _, m0, m1, m2, m3, m4, m5] = plain.backend.macs;
+    if plain.backend.interface == plain.interface {
+        return plain.mac == Mac::from([m0, m1, m2, m3, m4, m5]);
+    }
+    tables.interface(plain.interface).is_some_and(|ours| plain.mac == Mac::from(ours.mac))
 }

@@ -13,8 +13,8 @@ use crate::flight::{Flight, Next};
 use crate::flow::{Found, Tuple};
 use crate::forward::{closed_state, closes, partner_state};
 use crate::identify::is_for_us;
-use crate::lookup::{find_flow, find_reply_quickly};
-use crate::nat::{is_full_nat, rewrite};
+use crate::lookup::{find_flow, find_reply};
+use crate::nat::rewrite_own;
 use crate::packet::{Frame, Packet};
 use crate::send::count;
 use crate::tables::Tables;
@@ -29,7 +29,8 @@ pub(crate) fn find<A: Family, T: Tables>(
     flight.reply = flight.tuple();
     flight.hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
-    let found = find_reply_quickly(&flows, &flight.reply, flight.hash);
+    flows.fetch(flight.hash);
+    let found = find_reply(&flows, &flight.reply, flight.hash);
     if found.is_none() || !is_for_us(world, flight.interface) {
         return Err(Verdict::NotOurs);
     }
@@ -40,8 +41,6 @@ pub(crate) fn find<A: Family, T: Tables>(
         return Err(Verdict::NotOurs);
     }
     flight.found = found;
-    // A reply tells nothing about the rules of now: its client's next packet does.
-    flight.generation = found.cell.generation();
     flight.backend = found.cell.backend();
     if flight.ip.shape != Shape::WHOLE && world.settings.follow_fragments == 0 {
         return Err(Verdict::Fragment);
@@ -67,23 +66,7 @@ pub(crate) fn go_on<A: Family, F: Frame, T: Tables>(
     deliver(packet, world, flight, cell, backend)
 }
 
-/// The same, if nothing new is to be noted of the flow.
-#[inline(always)]
-pub(crate) fn go_on_quickly<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-) -> Option<Verdict> {
-    let backend = world.tables.backend(flight.backend)?;
-    let is_slow = is_full_nat(backend) || flight.found.cell.is_translated();
-    if is_slow || is_news(world, flight) {
-        return None;
-    }
-    let cell = flight.found.place.index();
-    Some(deliver_here(packet, world, flight, cell, backend))
-}
-
-/// [`deliver_here`] as a function of its own.
+/// Rewrites the packet for the client of the cell with this index.
 #[inline(never)]
 pub(crate) fn deliver<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
@@ -92,27 +75,15 @@ pub(crate) fn deliver<A: Family, F: Frame, T: Tables>(
     cell: u32,
     backend: &Backend,
 ) -> Verdict {
-    deliver_here(packet, world, flight, cell, backend)
-}
-
-/// Rewrites the packet for the client of the cell with this index.
-#[inline(always)]
-fn deliver_here<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-    cell: u32,
-    backend: &Backend,
-) -> Verdict {
     let (listener, id) = (backend.listener, flight.backend);
     if !detail::read_way_back(world, flight, cell) {
-        count(world, listener, id, |traffic| traffic.dropped += 1);
+        count(world.tables, listener, id, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
-    if rewrite(packet, flight, backend, Port::Source).is_none() {
+    if rewrite_own(packet, flight, backend, Port::Source).is_none() {
         return Verdict::Malformed;
     }
-    count(world, listener, id, |traffic| traffic.reply.add(flight.bytes));
+    count(world.tables, listener, id, |traffic| traffic.reply.add(flight.bytes));
     Verdict::ToClient
 }
 
@@ -144,6 +115,7 @@ pub(crate) fn follow<A: Family, T: Tables>(
     let flows = flight.flows(world.tables, world.settings);
     let forward = forward_tuple(flight, backend);
     let hash = forward.hash(&world.settings.hash_key);
+    flows.fetch(hash);
     let partner = find_flow(&flows, hash, backend.listener);
     let is_ours = !partner.is_none() && partner.cell.backend() == found.cell.backend();
     let new = if closes(found, flight) {
@@ -165,7 +137,7 @@ pub(crate) fn follow<A: Family, T: Tables>(
 
 /// The 5-tuple of the client's packets.
 #[inline(always)]
-fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
+pub(crate) fn forward_tuple<A: Family>(flight: &Flight<A>, backend: &Backend) -> Tuple<A> {
     Tuple {
         source: flight.peer,
         destination: A::from_words(&backend.vip),

@@ -7,26 +7,15 @@ use crate::World;
 use crate::ethernet::Tags;
 use crate::family::Family;
 use crate::flight::Flight;
-use crate::nat::rewrite;
+use crate::nat::rewrite_own;
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 use crate::too_big;
 use crate::transport::Port;
 
-/// [`send_here`] as a function of its own.
+/// Sends the packet on. It is rewritten here; what grows it is written when it leaves.
 #[inline(never)]
 pub(crate) fn send<A: Family, F: Frame, T: Tables>(
-    packet: &Packet<F>,
-    world: &World<'_, T>,
-    flight: &mut Flight<A>,
-    backend: &Backend,
-) -> Verdict {
-    send_here(packet, world, flight, backend)
-}
-
-/// Sends the packet on. It is rewritten here; what grows it is written when it leaves.
-#[inline(always)]
-pub(crate) fn send_here<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,
@@ -35,17 +24,17 @@ pub(crate) fn send_here<A: Family, F: Frame, T: Tables>(
     let id = flight.backend;
     let room = way_to(flight, backend);
     if flight.hop.interface == 0 {
-        count(world, backend.listener, id, |traffic| traffic.dropped += 1);
+        count(world.tables, backend.listener, id, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
     if too_big::is_too_big(flight, backend.mtu, room) {
-        count(world, backend.listener, id, |traffic| traffic.dropped += 1);
+        count(world.tables, backend.listener, id, |traffic| traffic.dropped += 1);
         return too_big::report(world, flight, usize::from(backend.mtu) - room);
     }
-    if backend.is_nat() && rewrite(packet, flight, backend, Port::Destination).is_none() {
+    if backend.is_nat() && rewrite_own(packet, flight, backend, Port::Destination).is_none() {
         return refuse(world, flight, Verdict::Malformed);
     }
-    count(world, backend.listener, id, |traffic| traffic.forward.add(flight.bytes));
+    count(world.tables, backend.listener, id, |traffic| traffic.forward.add(flight.bytes));
     if flight.unremembered == 0 { Verdict::ToBackend } else { Verdict::ToBackendUnremembered }
 }
 
@@ -81,15 +70,15 @@ pub(crate) fn refuse<A: Family, T: Tables>(
 /// Counts something at a listener and at one of its backends.
 #[inline(always)]
 pub(crate) fn count<T: Tables>(
-    world: &World<'_, T>,
+    tables: &T,
     listener: u32,
     backend: u32,
     what: impl Fn(&mut Traffic),
 ) {
-    if let Some(entry) = world.tables.listener_traffic(listener) {
+    if let Some(entry) = tables.listener_traffic(listener) {
         entry.update(&what);
     }
-    if let Some(entry) = world.tables.backend_traffic(backend) {
+    if let Some(entry) = tables.backend_traffic(backend) {
         entry.update(&what);
     }
 }

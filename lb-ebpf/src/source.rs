@@ -11,7 +11,7 @@ use crate::World;
 use crate::family::{Family, mix};
 use crate::flight::Flight;
 use crate::lookup::{find_other_reply, find_reply, reply_tuple};
-use crate::remember::first_state;
+use crate::remember::first_kind;
 use crate::tables::Tables;
 use crate::verifier::rolled;
 
@@ -45,10 +45,11 @@ pub(crate) fn try_source<A: Family, T: Tables>(
     flight.reply = reply_tuple(flight, backend);
     let hash = flight.reply.hash(&world.settings.hash_key);
     let flows = flight.flows(world.tables, world.settings);
+    flows.fetch(hash);
     if !find_reply(&flows, &flight.reply, hash).is_none() {
         return Verdict::ReplyConflict;
     }
-    let taken = flows.insert(hash, flight.backend, first_state(flight), true);
+    let taken = flows.insert(hash, flight.backend, first_kind(flight), true);
     if taken.is_none() {
         world.tables.report_full_table(flight.tick);
         return Verdict::FlowTableFull;

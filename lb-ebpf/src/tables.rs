@@ -126,6 +126,8 @@ pub trait Tables: Maps {
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// The detail of a cell of the other flow table.
     fn other_detail(&self, index: u32) -> Option<Entry<Detail>>;
+    /// A word of the filter.
+    fn filter(&self, word: u32) -> u64;
     /// An interface that we are attached to.
     fn interface(&self, index: u32) -> Option<Interface>;
     /// This CPU's memory for the packet at hand.
@@ -159,6 +161,13 @@ impl<T: Copy> Entry<T> {
         // SAFETY: the maker of the entry promised that the value is valid; on one CPU nothing else holds a
         // reference to it while `change` runs.
         change(unsafe { &mut *self.0 })
+    }
+
+    /// Reads a byte of the value, to have it at hand.
+    #[inline(always)]
+    pub fn touch(self) {
+        // SAFETY: the maker of the entry promised that the value is valid; any byte may be read.
+        unsafe { self.0.cast::<u8>().read_volatile() };
     }
 
     /// A copy of the value.

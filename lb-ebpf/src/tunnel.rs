@@ -6,6 +6,7 @@
 //! not touched, its TTL neither. UDP checksums are zero (RFC 6935 allows it in IPv6 for tunnels).
 
 use lb_common::layout::{Address, Backend, Forward, Settings};
+use network_types::eth::EthHdr;
 use network_types::udp::UdpHdr;
 
 use crate::ethernet;
@@ -46,6 +47,49 @@ pub(crate) fn choose<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> us
     room
 }
 
+/// What the headers in front of a packet are made of, beside the tunnel.
+pub(crate) struct Inside<'t> {
+    pub(crate) settings: &'t Settings,
+    /// Hash of the packet's flow.
+    pub(crate) hash: u64,
+    /// Length of the packet.
+    pub(crate) length: usize,
+}
+
+impl Tunnel {
+    /// One of IP in IP.
+    #[inline(always)]
+    pub(crate) fn bare(destination: Address) -> Self {
+        Self { destination, udp: NO_UDP }
+    }
+
+    /// One with a UDP header.
+    #[inline(always)]
+    pub(crate) fn in_udp(destination: Address) -> Self {
+        Self { destination, udp: 0 }
+    }
+
+    #[inline(always)]
+    fn room<O: Family>(&self) -> usize {
+        if self.udp == NO_UDP { O::LENGTH } else { O::LENGTH + UdpHdr::LEN }
+    }
+}
+
+/// Puts headers in front of the packet of a frame without tags, whose MAC addresses are to be written after it.
+/// `None`: there is no room, and nothing has changed.
+#[inline(always)]
+pub(crate) fn put<O: Family, A: Family, F: Frame>(
+    packet: &mut Packet<F>,
+    tunnel: &Tunnel,
+    inside: &Inside<'_>,
+) -> Option<()> {
+    if !packet.grow(tunnel.room::<O>() as i32) {
+        return None;
+    }
+    packet.window::<{ EthHdr::LEN }>(0)?.set_u16::<12>(O::KIND);
+    write_header::<O, A, F>(packet, EthHdr::LEN, tunnel, inside)
+}
+
 /// Writes the headers at `at`, where the room for them is.
 #[inline(always)]
 pub(crate) fn write<A: Family, F: Frame>(
@@ -54,10 +98,12 @@ pub(crate) fn write<A: Family, F: Frame>(
     settings: &Settings,
     flight: &Flight<A>,
 ) -> Option<()> {
+    let length = flight.ip.end - flight.ip.start;
+    let inside = Inside { settings, hash: flight.hash, length };
     if flight.hop.kind == ethernet::IPV4 {
-        write_header::<V4, A, F>(packet, at, settings, flight)
+        write_header::<V4, A, F>(packet, at, &flight.tunnel, &inside)
     } else {
-        write_header::<V6, A, F>(packet, at, settings, flight)
+        write_header::<V6, A, F>(packet, at, &flight.tunnel, &inside)
     }
 }
 
@@ -65,28 +111,28 @@ pub(crate) fn write<A: Family, F: Frame>(
 fn write_header<O: Family, A: Family, F: Frame>(
     packet: &Packet<F>,
     at: usize,
-    settings: &Settings,
-    flight: &Flight<A>,
+    tunnel: &Tunnel,
+    inside: &Inside<'_>,
 ) -> Option<()> {
-    let inner = A::header(packet, at + flight.hop.room as usize)?;
+    let (length, hash) = (inside.length, inside.hash);
+    let is_gue = tunnel.udp != NO_UDP;
+    let inner = A::header(packet, at + tunnel.room::<O>())?;
     let outer = O::header(packet, at)?;
-    let length = flight.ip.end - flight.ip.start;
-    let is_gue = flight.tunnel.udp != NO_UDP;
     O::write(
         outer,
         &NewHeader {
-            source: O::tunnel_source(settings, flight.hash),
-            destination: O::from_words(&flight.tunnel.destination),
+            source: O::tunnel_source(inside.settings, hash),
+            destination: O::from_words(&tunnel.destination),
             protocol: if is_gue { UDP } else { A::ENCAPSULATED },
             traffic_class: A::traffic_class(inner),
             length: if is_gue { length + UdpHdr::LEN } else { length },
-            flow_label: flight.hash as u32,
+            flow_label: hash as u32,
         },
     );
     if is_gue {
         let udp = packet.window::<{ UdpHdr::LEN }>(at + O::LENGTH)?;
-        udp.set_u16::<0>((FIRST_SOURCE_PORT | (flight.hash >> 32) as u16).to_be());
-        udp.set_u16::<2>(settings.gue_port);
+        udp.set_u16::<0>((FIRST_SOURCE_PORT | (hash >> 32) as u16).to_be());
+        udp.set_u16::<2>(inside.settings.gue_port);
         udp.set_u16::<4>(((length + UdpHdr::LEN) as u16).to_be());
         udp.set_u16::<6>(0);
     }

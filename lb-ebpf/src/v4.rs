@@ -2,12 +2,13 @@
 
 use core::mem::offset_of;
 
-use lb_common::layout::{Address, ListenerKeyV4, MAX_NAT_SOURCES, Settings, Vip};
+use lb_common::layout::{Address, HashKey, ListenerKeyV4, MAX_NAT_SOURCES, Settings, Vip};
 use lb_common::verdict::Verdict;
 use network_types::ip::{IpProto, Ipv4Hdr};
 
 use crate::checksum::Sum;
-use crate::family::{Family, ICMP, Ip, NewHeader, OUR_TTL, Shape, mix, pair};
+use crate::ethernet;
+use crate::family::{Family, ICMP, Ip, NewHeader, OUR_TTL, Shape, product};
 use crate::firewall::{Maps, address};
 use crate::packet::{Frame, Packet, Window};
 use crate::tables::Tables;
@@ -26,6 +27,8 @@ const V4_PROTOCOL: usize = offset_of!(Ipv4Hdr, proto);
 const V4_CHECK: usize = offset_of!(Ipv4Hdr, check);
 const V4_SOURCE: usize = offset_of!(Ipv4Hdr, src_addr);
 const V4_DESTINATION: usize = offset_of!(Ipv4Hdr, dst_addr);
+/// Version 4 and a header without options.
+const PLAIN: u8 = 0x45;
 const DO_NOT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1fff;
@@ -37,6 +40,7 @@ impl Family for V4 {
     const ICMP: u8 = ICMP;
     const ENCAPSULATED: u8 = IpProto::Ipv4 as u8;
     const LENGTH: usize = V4_LENGTH;
+    const KIND: u16 = ethernet::IPV4;
 
     #[inline(always)]
     fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
@@ -80,6 +84,23 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn plain(header: Self::Header<'_>, start: usize) -> Option<Ip<Self>> {
+        let fragment = header.u16_at::<V4_FRAGMENT>() & !DO_NOT_FRAGMENT.to_be();
+        let is_plain = header.u8_at::<0>() == PLAIN && fragment == 0;
+        is_plain.then(|| Ip {
+            start,
+            source: header.u32_at::<V4_SOURCE>(),
+            destination: header.u32_at::<V4_DESTINATION>(),
+            protocol: header.u8_at::<V4_PROTOCOL>(),
+            payload: start + V4_LENGTH,
+            end: start + usize::from(u16::from_be(header.u16_at::<V4_TOTAL>())),
+            ttl: header.u8_at::<V4_TTL>(),
+            shape: Shape::WHOLE,
+            identification: 0,
+        })
+    }
+
+    #[inline(always)]
     fn same(a: u32, b: u32) -> bool {
         a == b
     }
@@ -95,8 +116,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn mix(hash: u64, a: u32, b: u32) -> u64 {
-        mix(hash ^ pair(a, b))
+    fn products(key: &HashKey, source: u32, destination: u32) -> u64 {
+        product(key[0], source, destination)
     }
 
     #[inline(always)]
@@ -155,7 +176,7 @@ impl Family for V4 {
     fn write(header: Self::Header<'_>, new: &NewHeader<u32>) {
         let [length_0, length_1] = ((new.length + V4_LENGTH) as u16).to_be_bytes();
         let [flags_0, flags_1] = DO_NOT_FRAGMENT.to_be_bytes();
-        let first = u32::from_ne_bytes([0x45, new.traffic_class, length_0, length_1]);
+        let first = u32::from_ne_bytes([PLAIN, new.traffic_class, length_0, length_1]);
         let second = u32::from_ne_bytes([0, 0, flags_0, flags_1]);
         let third = u16::from_ne_bytes([OUR_TTL, new.protocol]);
         let sum = Sum::default().with_u32(first).with_u32(second).with(third);
@@ -179,7 +200,8 @@ impl Family for V4 {
 
     #[inline(always)]
     fn nat_source(settings: &Settings, index: usize) -> u32 {
-        settings.nat_v4[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
+        let index = masked::<{ MAX_NAT_SOURCES - 1 }>(index);
+        settings.nat_v4.get(index).copied().unwrap_or_default()
     }
 
     #[inline(always)]

@@ -2,12 +2,13 @@
 
 use core::mem::offset_of;
 
-use lb_common::layout::{Address, ListenerKeyV6, MAX_NAT_SOURCES, Settings, Vip};
+use lb_common::layout::{Address, HashKey, ListenerKeyV6, MAX_NAT_SOURCES, Settings, Vip};
 use lb_common::verdict::Verdict;
 use network_types::ip::{IpProto, Ipv6Hdr};
 
 use crate::checksum::Sum;
-use crate::family::{Family, ICMPV6, Ip, NewHeader, OUR_TTL, Shape, mix, pair};
+use crate::ethernet;
+use crate::family::{Family, ICMPV6, Ip, NewHeader, OUR_TTL, Shape, product};
 use crate::firewall::{Maps, address};
 use crate::packet::{Frame, Packet, Window};
 use crate::tables::Tables;
@@ -34,6 +35,7 @@ impl Family for V6 {
     const ICMP: u8 = ICMPV6;
     const ENCAPSULATED: u8 = IpProto::Ipv6 as u8;
     const LENGTH: usize = V6_LENGTH;
+    const KIND: u16 = ethernet::IPV6;
 
     #[inline(always)]
     fn header<F: Frame>(packet: &Packet<F>, start: usize) -> Option<Self::Header<'_>> {
@@ -65,6 +67,23 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn plain(header: Self::Header<'_>, start: usize) -> Option<Ip<Self>> {
+        let is_plain = header.u8_at::<0>() >> 4 == 6;
+        let payload = start + V6_LENGTH;
+        is_plain.then(|| Ip {
+            start,
+            source: header.words_at::<V6_SOURCE>(),
+            destination: header.words_at::<V6_DESTINATION>(),
+            protocol: header.u8_at::<V6_NEXT>(),
+            payload,
+            end: payload + usize::from(u16::from_be(header.u16_at::<V6_PAYLOAD>())),
+            ttl: header.u8_at::<V6_HOPS>(),
+            shape: Shape::WHOLE,
+            identification: 0,
+        })
+    }
+
+    #[inline(always)]
     fn same(a: [u32; 4], b: [u32; 4]) -> bool {
         (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
     }
@@ -80,11 +99,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn mix(hash: u64, a: [u32; 4], b: [u32; 4]) -> u64 {
-        let hash = mix(hash ^ pair(a[0], a[1]));
-        let hash = mix(hash ^ pair(a[2], a[3]));
-        let hash = mix(hash ^ pair(b[0], b[1]));
-        mix(hash ^ pair(b[2], b[3]))
+    fn products(key: &HashKey, source: [u32; 4], destination: [u32; 4]) -> u64 {
+        product(key[0], source[0], source[1])
+            .wrapping_add(product(key[1], source[2], source[3]))
+            .wrapping_add(product(key[2], destination[0], destination[1]))
+            .wrapping_add(product(key[3], destination[2], destination[3]))
     }
 
     #[inline(always)]
@@ -156,7 +175,8 @@ impl Family for V6 {
 
     #[inline(always)]
     fn nat_source(settings: &Settings, index: usize) -> [u32; 4] {
-        settings.nat_v6[masked::<{ MAX_NAT_SOURCES - 1 }>(index)]
+        let index = masked::<{ MAX_NAT_SOURCES - 1 }>(index);
+        settings.nat_v6.get(index).copied().unwrap_or_default()
     }
 
     #[inline(always)]
@@ -172,7 +192,8 @@ impl Family for V6 {
     #[inline(always)]
     fn class(maps: &impl Maps, half: u32, address: [u32; 4]) -> u32 {
         let [a, b, c, d] = address.map(u32::from_be);
-        address::class_v6(maps, half, pair(a, b), pair(c, d))
+        let half_of = |a, b| (u64::from(a) << 32) | u64::from(b);
+        address::class_v6(maps, half, half_of(a, b), half_of(c, d))
     }
 
     #[inline(always)]

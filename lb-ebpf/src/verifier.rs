@@ -90,7 +90,7 @@ pub fn needed(number: u64) -> u64 {
 
 /// The numbers from 0 to `end`, in a loop that stays a loop.
 #[inline(always)]
-pub(crate) fn rolled(end: usize) -> impl Iterator<Item = usize> {
+pub fn rolled(end: usize) -> impl Iterator<Item = usize> {
     core::iter::successors(Some(zero()), |number| Some(next(*number)))
         .take_while(move |number| *number < end)
 }

@@ -14,6 +14,7 @@ use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{Address, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
 use lb_ebpf::detail::detail_hash;
 use lb_ebpf::flow::{NOWHERE, survey_of};
+use lb_ebpf::host::hash_key;
 use lb_ebpf::migrate::{Movable, Moved, complete, migrate, recall};
 use lb_ebpf::tables::Entry;
 use zerocopy::FromZeros;
@@ -104,7 +105,7 @@ impl Pair {
         backend.vip = [10, 0, 0, 0];
         backend.state = BACKEND_UP;
         let settings = Settings {
-            hash_key: [5, 6],
+            hash_key: hash_key([5, 6]),
             bucket_mask: new.mask(),
             other_mask: old.mask(),
             timeouts: [0, 9, 9, 9, 9, 9, 9, 0],

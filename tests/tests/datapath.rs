@@ -122,7 +122,7 @@ fn a_new_agent_takes_over_links_and_maps() {
         assert!(runs_a_program("nic"), "the program outlives the agent");
         let second = Datapath::open(&config, OBJECT).unwrap();
         assert_eq!(second.tables().unwrap(), tables);
-        assert_ne!(tables.settings.hash_key, [0; 2]);
+        assert_ne!(tables.settings.hash_key, [0; 5]);
         assert_ne!(second.interfaces().unwrap(), program, "the program is the new agent's");
         assert_eq!(link_id(director.pins(), "nic"), link, "the link was never let go");
     });
@@ -179,7 +179,7 @@ fn a_first_start_that_was_cut_short_is_finished_by_the_next() {
         let config = director.config(&["nic"]);
         let mut datapath = Datapath::open(&config, OBJECT).unwrap();
         let settings = layout::Settings {
-            hash_key: [0; 2],
+            hash_key: [0; 5],
             layout: 0,
             bucket_mask: 0,
             ..datapath.tables().unwrap().settings

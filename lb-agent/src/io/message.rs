@@ -1,18 +1,19 @@
 //! What the core loop is told and asked, by whichever task: one channel carries it all.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use lb_common::api::{
-    Applied, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange, Problem, Service,
-    Status, TargetHealth, VerdictCount,
+    Applied, Check, ConfigDiff, ConfigReport, ConfigText, Firewall, FlowList, HealthChange,
+    Problem, Service, Set, SetElements, Status, TargetHealth, VerdictCount,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::datapath::{FlowCounts, Prepared};
 use super::metrics::Snapshot;
 use super::run::ReadSet;
-use crate::model::agent::{Refusal, Target};
+use crate::model::agent::{Refusal, Session, Target, Terms};
 use crate::model::overlay::change::Change;
 
 /// Something for the core loop.
@@ -51,14 +52,22 @@ pub enum Call {
     Flows(FlowFilter, Reply<FlowList>),
     /// Counters by verdict.
     Drops(Reply<Vec<VerdictCount>>),
+    /// The firewall and its counters.
+    Firewall(Reply<Firewall>),
+    /// The sets of the firewall.
+    Sets(Reply<Vec<Set>>),
+    /// At most as many elements of a set.
+    SetElements(String, usize, Reply<SetElements>),
     /// The configuration file as it was loaded.
     Config(Reply<ConfigText>),
     /// What differs from it.
     Diff(Reply<ConfigDiff>),
     /// Whether a configuration is valid.
-    Check(ConfigText, Reply<ConfigReport>),
+    Check(ConfigText, Option<Session>, Reply<ConfigReport>),
     /// Take a configuration and write it into the file.
     Apply(ConfigText, Mode, Reply<Applied>),
+    /// Keep the configuration that was taken for a time.
+    Confirm(Reply<()>),
     /// Read the file again.
     Reload(Mode, Reply<Applied>),
     /// Change a backend, a rule or a set.
@@ -78,6 +87,17 @@ pub struct Mode {
     pub dry_run: bool,
     /// What becomes of the changes made at run time.
     pub overlay: Fate,
+    /// The connection by which whoever asks has come, where that is known.
+    pub session: Option<Session>,
+    /// When the configuration before comes back, unless this one is confirmed until then.
+    pub confirm_within: Option<Duration>,
+}
+
+impl Mode {
+    /// What of it the core has to know.
+    pub fn terms(self) -> Terms {
+        Terms { dry_run: self.dry_run, session: self.session }
+    }
 }
 
 /// What becomes of the changes made at run time when a configuration is loaded.

@@ -89,7 +89,8 @@ pub fn save_rule_numbers(state_dir: &Path, numbers: &RuleNumbers) -> Result<(), 
     save(&state_dir.join(RULE_NUMBERS), numbers)
 }
 
-fn load<T: Default + DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
+/// Reads a value that [`save`] wrote; the default one where no file is.
+pub fn load<T: Default + DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
             .map_err(|source| StoreError::Kept { path: path.to_owned(), source }),

@@ -13,18 +13,22 @@ use lb_common::api::Applied;
 
 use super::config::{Config, HealthCheck};
 use super::firewall::{Elements, RuleNumbers};
+use super::overlay::Overlay;
 use super::overlay::change::Change;
 use super::overlay::sets::Stock;
 use super::tables::{Tables, Way, Write};
 
+mod guard;
 mod requests;
+mod session;
 mod start;
 mod state;
 #[cfg(test)]
 mod tests;
 mod ways;
 
-pub use start::Kept;
+pub use session::Session;
+pub use start::Known;
 pub use state::Agent;
 pub use ways::{SAME_MODE, detour_remedy};
 
@@ -60,19 +64,42 @@ pub struct ProbeOutcome {
 /// Names a request that waits for its reply.
 pub type RequestId = u64;
 
+/// What is laid over a configuration that is loaded.
+#[derive(Clone, Debug, Default)]
+pub enum Laid {
+    /// The changes made at run time so far.
+    #[default]
+    Keep,
+    /// Nothing.
+    Discard,
+    /// These.
+    Put(Box<Overlay>),
+}
+
+/// How a change is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether it is only tried.
+    pub dry_run: bool,
+    /// The connection by which whoever asks has come, where that is known.
+    pub session: Option<Session>,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The flow table was swept: no cell is left of a generation of rules before that in use.
+    GenerationsSwept,
     /// A valid configuration is to take the place of the running one.
     Load {
         /// The configuration.
         config: Box<Config>,
         /// What was read from the files of its sets.
         read: Stock,
-        /// Whether the changes made at run time are dropped.
-        discard_overlay: bool,
-        /// Whether it is only tried.
-        dry_run: bool,
+        /// What is laid over it.
+        overlay: Laid,
+        /// How it is asked for.
+        terms: Terms,
         /// Who waits for the reply, if anybody.
         request: Option<RequestId>,
     },
@@ -80,8 +107,8 @@ pub enum Event {
     Change {
         /// The change.
         change: Change,
-        /// Whether it is only tried.
-        dry_run: bool,
+        /// How it is asked for.
+        terms: Terms,
         /// Who waits for the reply.
         request: RequestId,
     },
@@ -105,6 +132,8 @@ pub enum Event {
     Ways(BTreeMap<IpAddr, Way>),
     /// Cells of the flow table by backend id, both directions; ids that are missing have none.
     FlowCounts(BTreeMap<u32, u64>),
+    /// The host has these addresses now.
+    Host(BTreeSet<IpAddr>),
     /// A write has failed, and this is what the maps hold now.
     Installed(Box<Tables>),
     /// The deadline has come.
@@ -128,7 +157,7 @@ pub enum Effect {
     /// Have exactly these VIPs on the interface from now on.
     Addresses(BTreeSet<IpAddr>),
     /// Keep the overlay on disk.
-    SaveOverlay(super::overlay::Overlay),
+    SaveOverlay(Overlay),
     /// Keep on disk what was loaded or read for a set.
     SaveSet {
         /// The set.
@@ -136,6 +165,8 @@ pub enum Effect {
         /// Without the changes made one by one.
         elements: Elements,
     },
+    /// Set these counters of rules to zero.
+    ClearRuleCounts(Vec<u32>),
     /// Keep the numbers of the rules' counters on disk.
     SaveRuleNumbers(RuleNumbers),
     /// Answer a request.

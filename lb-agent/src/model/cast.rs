@@ -17,6 +17,7 @@ use super::config::{
 };
 use super::desired::{Draw, Listener, Pace};
 use super::firewall::Firewall;
+use super::firewall::compile::Compiled;
 use super::tables::{ListenerKey, NextHop, Tables};
 
 pub(super) const VIP: &str = "203.0.113.10:80";
@@ -120,8 +121,8 @@ pub(super) fn config(services: Vec<Service>) -> Config {
 pub(super) fn tables() -> Tables {
     Tables {
         settings: Settings {
-            hash_key: [1, 2],
-            cookie_key: [3, 4],
+            hash_key: [1, 2, 3, 4, 5],
+            cookie_key: [6, 7],
             bucket_mask: 0xff,
             layout: LAYOUT_VERSION,
             ..Settings::new_zeroed()
@@ -131,6 +132,7 @@ pub(super) fn tables() -> Tables {
         listeners: BTreeMap::new(),
         runs: BTreeMap::new(),
         backends: BTreeMap::new(),
+        firewall: Some(Arc::new(Compiled::off())),
     }
 }
 

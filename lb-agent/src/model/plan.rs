@@ -12,6 +12,7 @@ use lb_common::layout::{BACKEND_DOWN_RESET, BACKEND_UP, Backend, Settings, Slot,
 use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, MAX_VIPS};
 
 use super::desired::{self, Desired};
+use super::firewall::compile::CompileError;
 use super::tables::{ListenerKey, Tables, Write, server};
 use ids::Ids;
 
@@ -30,6 +31,9 @@ pub enum Full {
     /// VIPs
     #[error("more than {MAX_VIPS} VIPs of one family")]
     Vips,
+    /// The firewall
+    #[error(transparent)]
+    Firewall(#[from] CompileError),
     /// Listeners
     #[error("more than {MAX_LISTENERS} listeners (VIP, port and protocol)")]
     Listeners,
@@ -98,10 +102,18 @@ type Runs = BTreeMap<u32, (u64, Vec<Slot>)>;
 
 impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
-        let Settings { hash_key, cookie_key, bucket_mask, other_mask, layout, cpus, .. } =
-            self.installed.settings;
+        let Settings {
+            hash_key,
+            cookie_key,
+            bucket_mask,
+            other_mask,
+            layout,
+            cpus,
+            generation,
+            ..
+        } = self.installed.settings;
         let made = Settings { hash_key, cookie_key, bucket_mask, ..self.desired.settings };
-        let settings = Settings { other_mask, layout, cpus, ..made };
+        let settings = Settings { other_mask, layout, cpus, generation, ..made };
         changed(settings != self.installed.settings, || Write::Settings(Box::new(settings)))
     }
 

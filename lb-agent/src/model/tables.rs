@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use lb_common::layout::{self, Backend, Listener, Settings, Slot, Vip};
 
 use super::config::{Protocol, Service};
+use super::firewall::compile::Compiled;
 
 /// Where a service listens: one entry of the listener maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +104,8 @@ pub struct Tables {
     pub runs: BTreeMap<u32, Vec<Slot>>,
     /// Backends by id, those included that only old flows remember.
     pub backends: BTreeMap<u32, Backend>,
+    /// What packets are judged by; `None` where that is not known.
+    pub firewall: Option<Arc<Compiled>>,
 }
 
 impl Tables {
@@ -132,6 +136,7 @@ impl Tables {
             }
             Write::Vip { address, value } => drop(self.vips.insert(*address, *value)),
             Write::RemoveVip { address } => drop(self.vips.remove(address)),
+            Write::Firewall(compiled) => self.firewall = Some(Arc::clone(compiled)),
         }
     }
 
@@ -225,4 +230,6 @@ pub enum Write {
         /// The address.
         address: IpAddr,
     },
+    /// Have packets judged by these rules, by one 64-bit store.
+    Firewall(Arc<Compiled>),
 }

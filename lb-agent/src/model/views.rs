@@ -13,6 +13,7 @@ use super::desired::is_in_panic;
 use super::health::Checked;
 use super::tables::{ListenerKey, server};
 
+mod firewall;
 #[cfg(test)]
 mod tests;
 

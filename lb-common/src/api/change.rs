@@ -57,6 +57,9 @@ pub enum BackendAction {
 pub struct Applied {
     /// What changed, or would change, a line each; empty if nothing.
     pub changes: Vec<String>,
+    /// What whoever asked should look at, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Whether it was only tried.
     pub dry_run: bool,
     /// What was, or would be, written into the configuration file, as a unified diff; missing if nothing.

@@ -46,7 +46,7 @@ pub enum RuleChange {
     /// Add a rule; an error if the name exists.
     Add {
         /// The rule.
-        rule: Rule,
+        rule: Box<Rule>,
         /// Name of the rule that it is to stand before; the last place without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<String>,
@@ -84,7 +84,7 @@ pub enum SetAction {
 pub struct Firewall {
     /// `accept` or `drop`: what becomes of packets that match no rule.
     pub policy: String,
-    /// What matched no rule.
+    /// What matched no rule and was dropped by the policy.
     pub policy_count: RuleCount,
     /// The rules, in the order in which they are looked at.
     pub rules: Vec<RuleStatus>,

@@ -11,8 +11,9 @@
 //! | `GET /v1/doctor` | list of [`Check`] |
 //! | `GET /v1/config` | [`ConfigText`] |
 //! | `GET /v1/config/diff` | [`ConfigDiff`] |
-//! | `POST /v1/config/check`, body [`ConfigText`] | [`ConfigReport`] |
-//! | `POST /v1/config/apply?dry_run=bool`, body [`ConfigText`] | [`Applied`] |
+//! | `POST /v1/config/check?session=S`, body [`ConfigText`] | [`ConfigReport`] |
+//! | `POST /v1/config/apply?dry_run=bool&session=S&confirm_seconds=N`, body [`ConfigText`] | [`Applied`] |
+//! | `POST /v1/config/confirm` | nothing |
 //! | `POST /v1/reload?discard=bool&save=bool&dry_run=bool` | [`Applied`] |
 //! | `GET /v1/firewall` | [`Firewall`] |
 //! | `POST /v1/firewall/rules?dry_run=bool`, body [`RuleChange`] | [`Applied`] |
@@ -21,6 +22,9 @@
 //! | `POST /v1/sets?dry_run=bool`, body [`SetChange`] | [`Applied`] |
 //! | `POST /v1/sets/load?set=S&dry_run=bool`, body the lines of a set's file | [`Applied`] |
 //! | `POST /v1/backends?dry_run=bool`, body [`BackendChange`] | [`Applied`] |
+//!
+//! Every change takes a `session` too, which is what `SSH_CONNECTION` says where the one who asks sits: if the firewall
+//! would cut it, [`Applied::warnings`] tells.
 //!
 //! An answer other than 2xx carries a [`Problem`]: 404 no such object, 409 the change contradicts what
 //! is there, 422 invalid configuration or value, 403 not permitted, 500 the agent could not do it, 503 it

@@ -19,8 +19,11 @@ pub const MAX_ROWS: u32 = 8_192;
 pub const MAX_CLASSES: u16 = 4_000;
 /// Most nodes of a half.
 pub const MAX_NODES: u32 = 8_192;
-/// Counters of rules; the first is that of the policy.
+/// Counters of rules; the first is that of what the policy drops.
 pub const MAX_RULE_COUNTS: u32 = 4_096;
+
+/// Entries of [`FIREWALL_LINKS`](crate::map::FIREWALL_LINKS).
+pub const MAX_LINKS: u32 = 512;
 
 /// Values that lie together in one entry of a map.
 pub const PAGE: usize = 256;
@@ -79,7 +82,7 @@ impl Firewall {
     /// The number of the half in use: 0 or 1.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "one bit")]
+    #[expect(clippy::as_conversions, reason = "one bit")]
     pub const fn half(word: u64) -> u32 {
         ((word >> 1) & 1) as u32
     }
@@ -169,6 +172,20 @@ pub struct Row {
 
 /// The row that holds every rule: that of what no rule asks about.
 pub const ROW_ALL: u32 = 0;
+
+/// The row of sources of a class.
+#[must_use]
+#[inline(always)]
+pub const fn source_row(class: u32) -> u32 {
+    2 * class + 1
+}
+
+/// The row of destinations of a class.
+#[must_use]
+#[inline(always)]
+pub const fn destination_row(class: u32) -> u32 {
+    2 * class + 2
+}
 
 /// Kinds of packets, [`PAGE`] each: by protocol number.
 pub const KIND_PROTOCOL: u32 = 0;

@@ -1,6 +1,7 @@
 //! `lb-ctl config …` and `lb-ctl reload`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
@@ -24,9 +25,18 @@ pub(crate) enum ConfigVerb {
     Apply {
         /// The file, `-` for standard input
         file: PathBuf,
+        /// Take it back after this time, unless `lb-ctl config confirm` comes before
+        ///
+        /// For changes by which you could lock yourself out. What is changed by lb-ctl meanwhile is taken back too,
+        /// and an agent that starts meanwhile takes it back at once.
+        #[arg(long, value_name = "DURATION", conflicts_with = "dry_run")]
+        #[arg(value_parser = humantime::parse_duration)]
+        confirm: Option<Duration>,
         #[command(flatten)]
         change: Change,
     },
+    /// Keep the configuration that was applied with --confirm
+    Confirm,
 }
 
 #[derive(Args, Debug)]

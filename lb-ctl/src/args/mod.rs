@@ -3,6 +3,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod config;
+pub(crate) mod firewall;
 pub(crate) mod look;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 use backend::BackendVerb;
 use config::{ConfigVerb, Reload};
+use firewall::{FirewallVerb, SetVerb};
 use look::{ConnVerb, Drops, HealthVerb, ServiceVerb};
 
 /// Where the agent listens unless told otherwise.
@@ -21,16 +23,16 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  failed; the change contradicts what is there; doctor found a problem
-  2  wrong usage, or a value that a backend cannot have
+  2  wrong usage, or a value that cannot be
   3  the agent cannot be reached
-  4  no such service or backend
-  5  the configuration is invalid
+  4  no such service, backend, rule, set or element
+  5  the configuration, or the file of a set, is invalid
   7  timed out waiting
   8  no permission";
 
 /// Shows and changes what lb-agent, the load balancer's daemon, is doing.
 ///
-/// Changes to backends lie over the configuration file: they survive a restart and a
+/// Changes to backends, rules and sets lie over the configuration file: they survive a restart and a
 /// reload. `config diff` shows them, `reload --save` writes them into the file and
 /// `reload --discard` drops them.
 #[derive(Debug, Parser)]
@@ -101,6 +103,12 @@ pub(crate) enum Object {
     /// Show the flows in the flow table
     #[command(subcommand)]
     Conn(ConnVerb),
+    /// Show and change the rules of the firewall, and count what they met
+    #[command(subcommand)]
+    Firewall(FirewallVerb),
+    /// Show and change the sets of prefixes that rules name
+    #[command(subcommand)]
+    Set(SetVerb),
     /// Count dropped packets by reason
     Drops(Drops),
     /// Check, show, compare and apply configurations
@@ -166,6 +174,11 @@ mod tests {
             "lb-ctl backend drain shop web1 --dry-run",
             "lb-ctl backend maint shop web1 --dry-run",
             "lb-ctl backend weight shop web1 3 --dry-run",
+            "lb-ctl firewall rule add no-ping --action drop --dry-run",
+            "lb-ctl firewall rule delete no-ping --dry-run",
+            "lb-ctl set add office 198.51.100.7 --dry-run",
+            "lb-ctl set delete office 198.51.100.7 --dry-run",
+            "lb-ctl firewall set load office list.txt --dry-run",
             "lb-ctl config apply lb.toml --dry-run",
             "lb-ctl reload --discard --dry-run",
             "lb-ctl reload --save --dry-run",

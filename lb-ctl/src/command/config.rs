@@ -2,11 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lb_common::api::{Applied, ConfigDiff, ConfigReport, ConfigText, Status};
 use lb_common::config_file;
 
 use super::{Answer, Context, dry_run};
+use crate::args::Change;
 use crate::args::config::ConfigVerb;
 use crate::client::path;
 use crate::error::{Error, Exit};
@@ -24,12 +26,33 @@ pub(super) async fn config(verb: ConfigVerb, context: &Context) -> Result<Answer
             let diff: ConfigDiff = context.client.get("/v1/config/diff").await?;
             context.answer(&diff, |_look| change::diff(&diff))
         }
-        ConfigVerb::Apply { file, change } => {
-            let path = path("/v1/config/apply", &[dry_run(change)]);
-            let applied: Applied = context.client.send(&path, &read(&file)?).await?;
-            context.applied(&applied)
+        ConfigVerb::Apply { file, confirm, change } => apply(&file, confirm, change, context).await,
+        ConfigVerb::Confirm => {
+            context.client.post::<()>("/v1/config/confirm").await?;
+            context.answer(&(), |_look| "confirmed\n".to_owned())
         }
     }
+}
+
+async fn apply(
+    file: &Path,
+    confirm: Option<Duration>,
+    change: Change,
+    context: &Context,
+) -> Result<Answer, Error> {
+    let seconds = confirm.map(|time| time.as_secs().max(1).to_string());
+    let session = context.session();
+    let parameters = [dry_run(change), session, ("confirm_seconds", seconds.as_deref())];
+    let path = path("/v1/config/apply", &parameters);
+    let applied: Applied = context.client.send(&path, &read(file)?).await?;
+    let mut answer = context.applied(&applied)?;
+    if let Some(time) = confirm {
+        let time = humantime::format_duration(time);
+        answer
+            .remarks
+            .push(format!("`lb-ctl config confirm` keeps it; else it is taken back after {time}"));
+    }
+    Ok(answer)
 }
 
 async fn check(file: Option<PathBuf>, context: &Context) -> Result<Answer, Error> {
@@ -40,7 +63,7 @@ async fn check(file: Option<PathBuf>, context: &Context) -> Result<Answer, Error
     let text = read(&file)?;
     let report: ConfigReport = context
         .client
-        .send("/v1/config/check", &text)
+        .send(&path("/v1/config/check", &[context.session()]), &text)
         .await
         .map_err(|error| without_agent(error, &file))?;
     let mut answer = context.answer(&report, |_look| change::report(&report, &text.name))?;

@@ -3,6 +3,7 @@
 mod backend;
 mod config;
 mod find;
+mod firewall;
 mod look;
 mod wait;
 
@@ -24,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) screen: Screen,
     /// Whether a person watches standard error.
     pub(crate) progress: bool,
+    /// The connection by which the person sits here, as `SSH_CONNECTION` tells.
+    pub(crate) session: Option<String>,
 }
 
 impl Context {
@@ -35,13 +38,20 @@ impl Context {
         render::render(object, self.format, self.screen, text).map(Answer::from)
     }
 
+    /// The parameter by which the agent learns whom a change may cut off.
+    fn session(&self) -> (&'static str, Option<&str>) {
+        ("session", self.session.as_deref())
+    }
+
     /// Whether a person is to read the answer.
     fn for_a_person(&self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
     fn applied(&self, applied: &Applied) -> Result<Answer, Error> {
-        self.answer(applied, |_look| render::change::applied(applied))
+        let mut answer = self.answer(applied, |_look| render::change::applied(applied))?;
+        answer.remarks.extend(applied.warnings.iter().map(|warning| format!("warning: {warning}")));
+        Ok(answer)
     }
 }
 
@@ -68,12 +78,15 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Backend(verb) => backend::backend(verb, context).await,
         Object::Health(verb) => look::health(verb, context).await,
         Object::Conn(verb) => look::conn(verb, context).await,
+        Object::Firewall(verb) => firewall::firewall(verb, context).await,
+        Object::Set(verb) => firewall::set(verb, context).await,
         Object::Drops(drops) => look::drops(&drops, context).await,
         Object::Config(verb) => config::config(verb, context).await,
         Object::Reload(reload) => {
             let discard = ("discard", Some(bool_text(reload.discard)));
             let save = ("save", Some(bool_text(reload.save)));
-            let path = path("/v1/reload", &[discard, save, dry_run(reload.change)]);
+            let path =
+                path("/v1/reload", &[discard, save, dry_run(reload.change), context.session()]);
             context.applied(&context.client.post(&path).await?)
         }
         Object::Doctor => doctor(context).await,

@@ -13,7 +13,7 @@ use crate::render::backend::tests::shop;
 
 fn context(agent: &Agent, format: Format) -> Context {
     let screen = Screen { terminal: false, colour: false };
-    Context { client: agent.client(), format, screen, progress: false }
+    Context { client: agent.client(), format, screen, progress: false, session: None }
 }
 
 /// Runs a command line against an agent.
@@ -67,6 +67,67 @@ async fn each_change_sends_what_it_says() {
         let expected = format!("POST /v1/backends?dry_run={query}\n{{{web1},{rest}}}\n");
         assert_eq!((answer.text, answer.exit), (expected, Exit::Done), "{line}");
     }
+}
+
+#[tokio::test]
+async fn changes_of_rules_and_sets_send_what_they_say() {
+    let agent = director();
+    let rule = r#""rule":{"name":"web","action":"drop","source":["@bad","10.0.0.0/8"]}"#;
+    for (line, request, body) in [
+        (
+            "firewall rule add web --action drop --source @bad,10.0.0.0/8 --before ssh".to_owned(),
+            "firewall/rules?dry_run=false",
+            format!(r#"{{"action":"add",{rule},"before":"ssh"}}"#),
+        ),
+        (
+            "firewall rule delete web --dry-run".to_owned(),
+            "firewall/rules?dry_run=true",
+            r#"{"action":"delete","name":"web"}"#.to_owned(),
+        ),
+        (
+            "set add bad 10.0.0.1 2001:db8::/32".to_owned(),
+            "sets?dry_run=false",
+            r#"{"set":"bad","action":"add","elements":["10.0.0.1","2001:db8::/32"]}"#.to_owned(),
+        ),
+        (
+            "firewall set delete bad 10.0.0.1".to_owned(),
+            "sets?dry_run=false",
+            r#"{"set":"bad","action":"delete","elements":["10.0.0.1"]}"#.to_owned(),
+        ),
+    ] {
+        let answer = run(&format!("lb-ctl {line}"), &agent).await.unwrap();
+        assert_eq!(answer.text, format!("POST /v1/{request}\n{body}\n"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_lines_of_a_set_are_sent_as_they_are() {
+    let agent = director();
+    let file = agent.socket().with_file_name("bad.txt");
+    std::fs::write(&file, "10.0.0.1 # one").unwrap();
+    let line = format!("lb-ctl set load bad {}", file.display());
+    let answer = run(&line, &agent).await.unwrap();
+    assert_eq!(answer.text, "POST /v1/sets/load?set=bad&dry_run=false\n10.0.0.1 # one\n");
+    let long = "10.0.0.1\n".repeat(100_000);
+    std::fs::write(&file, &long).unwrap();
+    let answer = run(&line, &agent).await.unwrap();
+    assert_eq!(
+        answer.text.len(),
+        "POST /v1/sets/load?set=bad&dry_run=false\n\n".len() + long.len()
+    );
+    let missing = run("lb-ctl set load bad /nowhere/bad.txt", &agent).await.unwrap_err();
+    assert!(missing.to_string().starts_with("read /nowhere/bad.txt: "), "{missing}");
+}
+
+#[tokio::test]
+async fn elements_that_are_left_out_are_counted() {
+    let agent = Agent::start(|request, _body| {
+        assert_eq!(request, "GET /v1/sets/elements?set=bad&limit=1");
+        (200, r#"{"total":3,"elements":["10.0.0.1/32"]}"#.into())
+    });
+    let answer = run("lb-ctl set show bad --limit 1", &agent).await.unwrap();
+    assert_eq!(answer.text, "10.0.0.1/32\n");
+    assert_eq!(answer.remarks, ["1 of 3 elements listed; --limit lists more"]);
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn what_is_written_follows_what_changes() {
         let file_diff = Some("--- lb.toml\n+++ lb.toml\n".into());
-        let mut change = Applied { changes: Vec::new(), dry_run: true, file_diff };
+        let mut change = Applied { dry_run: true, file_diff, ..Applied::default() };
         assert_eq!(applied(&change), "would write:\n--- lb.toml\n+++ lb.toml\n");
         change.dry_run = false;
         change.changes.push("shop/web1: state drain".into());

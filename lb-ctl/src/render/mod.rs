@@ -2,6 +2,7 @@
 
 pub(crate) mod backend;
 pub(crate) mod change;
+pub(crate) mod firewall;
 pub(crate) mod flow;
 pub(crate) mod health;
 pub(crate) mod service;

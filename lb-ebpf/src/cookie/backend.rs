@@ -23,7 +23,7 @@ use crate::transport::{ACK, RST};
 const FIRST_WINDOW: u16 = 512;
 
 /// Deals with a reply of a flow that a cookie opened.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn reply<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
@@ -32,7 +32,7 @@ pub(super) fn reply<A: Family, F: Frame, T: Tables>(
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NotOurs };
     let cell = flight.found.place.index();
     if !detail::read_way_back(world, flight, cell) {
-        count(world, backend.listener, flight.backend, |traffic| traffic.dropped += 1);
+        count(world.tables, backend.listener, flight.backend, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
     translation::read(world, flight, cell);
@@ -110,7 +110,9 @@ fn open<A: Family, T: Tables>(
         ports: [backend.vip_port, flight.peer_port],
     };
     replace(flight, ends, says, stamped(has_timestamps, [timestamp, theirs.echo]));
-    count(world, backend.listener, flight.backend, |traffic| traffic.reply.add(flight.bytes));
+    count(world.tables, backend.listener, flight.backend, |traffic| {
+        traffic.reply.add(flight.bytes)
+    });
     Verdict::ToClient
 }
 

@@ -16,7 +16,6 @@ use crate::family::Family;
 use crate::flight::{Flight, Next};
 use crate::forward;
 use crate::guard;
-use crate::identify;
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
 use crate::schedule;
@@ -38,7 +37,7 @@ pub(super) fn deal<A: Family, F: Frame, T: Tables>(
         Next::RECALL => recall(world, flight),
         Next::TO_BACKEND => return forward::go_on(packet, world, flight),
         Next::TO_ANY_BACKEND => return forward::begin(packet, world, flight),
-        _ => identify::noted(flight),
+        _ => Verdict::from_number(flight.refusal as u8).unwrap_or(Verdict::SynCookieInvalid),
     };
     match verdict {
         Verdict::ToBackend => ask(world, flight),
@@ -78,7 +77,7 @@ fn judge<A: Family, F: Frame, T: Tables>(
 #[inline(always)]
 fn stop<A: Family>(flight: &mut Flight<A>, verdict: Verdict) {
     flight.next = Next::NOTHING;
-    flight.verdict = verdict.number();
+    flight.refusal = verdict.number();
 }
 
 #[inline(always)]
@@ -190,7 +189,7 @@ fn open<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> V
     flight.is_translated = 1;
     let verdict = schedule::admit(world, flight);
     if verdict == Verdict::ToBackend {
-        count(world, flight.listener, flight.backend, |traffic| traffic.flows += 1);
+        count(world.tables, flight.listener, flight.backend, |traffic| traffic.flows += 1);
         guard::answered(world.tables, flight.listener);
     }
     verdict
@@ -211,13 +210,13 @@ fn recall<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) ->
 }
 
 /// Sends the backend the SYN that the client once sent.
-#[inline(always)]
+#[inline(never)]
 fn ask<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
     let Some(backend) = world.tables.backend(flight.backend) else { return Verdict::NoBackend };
     way_to(flight, backend);
     let id = flight.backend;
     if flight.hop.interface == 0 {
-        count(world, backend.listener, id, |traffic| traffic.dropped += 1);
+        count(world.tables, backend.listener, id, |traffic| traffic.dropped += 1);
         return Verdict::NoNextHop;
     }
     let Translation { sequence, first, window, .. } = flight.translation;
@@ -238,6 +237,6 @@ fn ask<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Ve
         ports: [flight.peer_port, backend.port],
     };
     replace(flight, ends, says, told);
-    count(world, backend.listener, id, |traffic| traffic.forward.add(flight.bytes));
+    count(world.tables, backend.listener, id, |traffic| traffic.forward.add(flight.bytes));
     Verdict::SynCookieAccepted
 }

@@ -12,7 +12,7 @@
 use super::options::{NO_SCALE, Options};
 use super::siphash::SipHash;
 use crate::World;
-use crate::family::{Family, pair};
+use crate::family::Family;
 use crate::flight::Flight;
 
 /// A period is 2^4 ticks, 69 s: a client has at least that long to answer.
@@ -133,4 +133,9 @@ fn stamp<A: Family, T>(
     }
     let hash = hash.with(pair(ports, sequence)).with(pair(period as u32, terms)).finish();
     ((hash as u32 & !TERMS) | terms, (hash >> 32) as u32)
+}
+
+#[inline(always)]
+fn pair(high: u32, low: u32) -> u64 {
+    (u64::from(high) << 32) | u64::from(low)
 }

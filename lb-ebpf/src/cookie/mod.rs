@@ -36,21 +36,9 @@ pub mod translation;
 /// windows than 65,535 times 2^7 bytes need that much at least.
 const OUR_SCALE: u8 = 7;
 
-/// Whether a packet that [`first`](crate::first) has left is for [`third`], not for [`second`](crate::second).
+/// Whether a packet that has been identified is for [`third`].
 #[inline(always)]
-pub fn concerns<T: Tables>(tables: &T) -> bool {
-    let Some(scratch) = tables.scratch() else { return false };
-    scratch.update(|Scratch { link, v4, v6 }| {
-        if link.kind == ethernet::IPV4 {
-            is_concerned(tables, &v4.flight)
-        } else {
-            is_concerned(tables, &v6.flight)
-        }
-    })
-}
-
-#[inline(always)]
-fn is_concerned<A: Family, T: Tables>(tables: &T, flight: &Flight<A>) -> bool {
+pub(crate) fn concerns<A: Family, T: Tables>(tables: &T, flight: &Flight<A>) -> bool {
     if flight.ip.protocol != TCP {
         return false;
     }
@@ -73,7 +61,7 @@ fn uses_cookies<T: Tables>(tables: &T, listener: u32) -> bool {
     tables.listener(listener).is_some_and(|listener| listener.syn_cookies != 0)
 }
 
-/// Does what [`first`](crate::first) has found out that is to be done with a packet that cookies concern.
+/// Deals with a packet that [`second`](crate::second) has left.
 #[inline(always)]
 pub fn third<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
     let bytes = packet.length() as u64;

@@ -1,35 +1,65 @@
 //! A flow that the rules accept no more.
 
 use lb_common::cell::State;
+use lb_common::layout::Backend;
 
 use crate::World;
 use crate::family::Family;
-use crate::flight::Flight;
-use crate::lookup::{find_reply, reply_tuple};
+use crate::flight::{Flight, Next};
+use crate::flow::Found;
+use crate::lookup::{find_flow, find_reply, reply_tuple};
 use crate::nat::is_full_nat;
+use crate::reply::forward_tuple;
 use crate::tables::Tables;
 use crate::{detail, draw};
 
-/// Forgets the flow of a client's packet, in both directions.
+/// Forgets the flow of a packet, if it is of one, in both directions.
 #[inline(never)]
 pub(crate) fn close<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) {
+    if flight.next != Next::TO_BACKEND && flight.next != Next::TO_CLIENT {
+        return;
+    }
     let Some(backend) = world.tables.backend(flight.backend) else { return };
+    let is_reply = flight.next == Next::TO_CLIENT;
+    let partner =
+        if is_reply { request(world, flight, backend) } else { reply(world, flight, backend) };
     let found = flight.found;
     let flows = flight.flows(world.tables, world.settings);
-    let is_known = if is_full_nat(backend) {
-        detail::read_own_source(world, flight, found.place.index())
-    } else {
-        detail::keep_source(flight);
-        true
-    };
-    if backend.is_nat() && is_known {
-        flight.reply = reply_tuple(flight, backend);
-        let hash = flight.reply.hash(&world.settings.hash_key);
-        let partner = find_reply(&flows, &flight.reply, hash);
-        if !partner.is_none() && partner.cell.backend() == found.cell.backend() {
-            flows.remove(&partner);
-        }
-    }
     flows.remove(&found);
-    draw::follow(world.tables, flight.listener, &found, State::Closing);
+    if !partner.is_none() && partner.cell.backend() == found.cell.backend() {
+        flows.remove(&partner);
+    }
+    let of_client = if is_reply { &partner } else { &found };
+    draw::follow(world.tables, backend.listener, of_client, State::Closing);
+}
+
+/// The cell of a client's packets.
+#[inline(always)]
+fn request<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &Flight<A>,
+    backend: &Backend,
+) -> Found {
+    let hash = forward_tuple(flight, backend).hash(&world.settings.hash_key);
+    find_flow(&flight.flows(world.tables, world.settings), hash, backend.listener)
+}
+
+/// The cell of the replies to a client's packet, if they pass here.
+#[inline(always)]
+fn reply<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+    backend: &Backend,
+) -> Found {
+    if !backend.is_nat() {
+        return Found::NONE;
+    }
+    if !is_full_nat(backend) {
+        detail::keep_source(flight);
+    } else if !detail::read_own_source(world, flight, flight.found.place.index()) {
+        return Found::NONE;
+    }
+    flight.reply = reply_tuple(flight, backend);
+    let hash = flight.reply.hash(&world.settings.hash_key);
+    find_reply(&flight.flows(world.tables, world.settings), &flight.reply, hash)
 }

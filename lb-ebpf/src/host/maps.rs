@@ -134,6 +134,10 @@ impl Tables for HostTables {
         entry(&self.details, index)
     }
 
+    fn filter(&self, word: u32) -> u64 {
+        self.filter_word(word)
+    }
+
     fn interface(&self, index: u32) -> Option<Interface> {
         self.interfaces.get(&index).copied()
     }

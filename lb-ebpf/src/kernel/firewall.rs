@@ -1,11 +1,11 @@
-//! The firewall's maps. The agent sets the numbers of their entries: without a firewall each has one.
+//! The firewall's maps. The agent sets the number of entries of those that have one here.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
-use lb_common::MAX_INTERFACES;
 use lb_common::layout::Count;
 use lb_common::layout::firewall::{
-    Firewall, Front, LinkKey, LongBucket, MAX_RULES, Node, PAGE, Row,
+    Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS,
+    MAX_RULES, Node, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
 };
 use lb_ebpf::firewall::Maps;
 use lb_ebpf::tables::Entry;
@@ -19,7 +19,7 @@ const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 #[map]
 static FIREWALL: Array<Firewall> = Array::with_max_entries(1, MMAPABLE);
 #[map]
-static FIREWALL_ROOTS: Array<[u32; PAGE]> = Array::with_max_entries(1, MMAPABLE);
+static FIREWALL_ROOTS: Array<[u32; PAGE]> = Array::with_max_entries(2 * 2 * ROOT_PAGES, MMAPABLE);
 #[map]
 static FIREWALL_FRONTS: Array<Front> = Array::with_max_entries(1, MMAPABLE);
 #[map]
@@ -27,24 +27,23 @@ static FIREWALL_VALUES: Array<[u16; PAGE]> = Array::with_max_entries(1, MMAPABLE
 #[map]
 static FIREWALL_CELLS: Array<[u64; 8]> = Array::with_max_entries(1, MMAPABLE);
 #[map]
-static FIREWALL_NODES: Array<Node> = Array::with_max_entries(1, MMAPABLE);
+static FIREWALL_NODES: Array<Node> = Array::with_max_entries(2 * MAX_NODES, MMAPABLE);
 #[map]
 static FIREWALL_LONG: Array<LongBucket> = Array::with_max_entries(1, MMAPABLE);
 #[map]
-static FIREWALL_ROWS: Array<Row> = Array::with_max_entries(1, MMAPABLE);
+static FIREWALL_ROWS: Array<Row> = Array::with_max_entries(2 * MAX_ROWS, MMAPABLE);
 #[map]
-static FIREWALL_PORTS: Array<[u16; PAGE]> = Array::with_max_entries(1, MMAPABLE);
+static FIREWALL_PORTS: Array<[u16; PAGE]> = Array::with_max_entries(2 * 2 * PORT_PAGES, MMAPABLE);
 #[map]
-static FIREWALL_KINDS: Array<[u16; PAGE]> = Array::with_max_entries(1, MMAPABLE);
+static FIREWALL_KINDS: Array<[u16; PAGE]> = Array::with_max_entries(2 * KINDS, MMAPABLE);
 #[map]
-static FIREWALL_SERVICES: Array<[u32; PAGE]> = Array::with_max_entries(1, MMAPABLE);
+static FIREWALL_SERVICES: Array<[u32; PAGE]> = Array::with_max_entries(2 * SERVICE_PAGES, MMAPABLE);
 #[map]
-static FIREWALL_LINKS: HashMap<LinkKey, u32> =
-    HashMap::with_max_entries(2 * (MAX_INTERFACES + 1), 0);
+static FIREWALL_LINKS: HashMap<LinkKey, u32> = HashMap::with_max_entries(MAX_LINKS, 0);
 #[map]
-static FIREWALL_RULES: Array<[u32; MAX_RULES]> = Array::with_max_entries(1, MMAPABLE);
+static FIREWALL_RULES: Array<[u32; MAX_RULES]> = Array::with_max_entries(2, MMAPABLE);
 #[map]
-static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(1, 0);
+static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_RULE_COUNTS, 0);
 
 impl Maps for KernelTables {
     #[inline(always)]

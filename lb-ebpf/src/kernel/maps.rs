@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use lb_common::cell::{Cell, TICK_SHIFT};
+use lb_common::filter;
 use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay,
@@ -13,13 +14,14 @@ use lb_common::layout::{
 };
 use lb_common::verdict::{MAX_VERDICTS, Verdict};
 use lb_common::{
-    MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS, MAX_SLOTS,
+    INTERFACE_PLACES, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS, MAX_SLOTS,
     MAX_VIPS,
 };
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
 use lb_ebpf::flight::{Flight, Scratch};
 use lb_ebpf::tables::{Entry, Tables};
+use lb_ebpf::verifier::rolled;
 
 use super::parts;
 use crate::program::entry;
@@ -42,7 +44,7 @@ static LISTENERS: Array<Listener> = Array::with_max_entries(MAX_LISTENERS, MMAPA
 #[map]
 static SLOTS: Array<Slot> = Array::with_max_entries(MAX_SLOTS, MMAPABLE);
 #[map]
-static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, 0);
+static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
 #[map]
 static LOADS: Array<Load> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
 #[map]
@@ -63,7 +65,9 @@ static OTHER_FLOWS: Array<Bucket> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static OTHER_DETAILS: Array<Detail> = Array::with_max_entries(1, MMAPABLE);
 #[map]
-static INTERFACES: HashMap<u32, Interface> = HashMap::with_max_entries(MAX_INTERFACES, 0);
+static FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, MMAPABLE);
+#[map]
+static INTERFACES: Array<Interface> = Array::with_max_entries(INTERFACE_PLACES, MMAPABLE);
 #[map]
 static VERDICTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_VERDICTS, 0);
 #[map]
@@ -323,9 +327,20 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn filter(&self, word: u32) -> u64 {
+        // Without a word there would be no map, and so no program.
+        FILTER.get(word).copied().unwrap_or(u64::MAX)
+    }
+
+    #[inline(always)]
     fn interface(&self, index: u32) -> Option<Interface> {
-        // SAFETY: the value is copied at once; a racing update replaces it whole.
-        unsafe { INTERFACES.get(&index).copied() }
+        for choice in rolled(Interface::CHOICES as usize) {
+            let interface = INTERFACES.get(Interface::place(index, choice as u32))?;
+            if interface.index == u64::from(index) {
+                return Some(*interface);
+            }
+        }
+        None
     }
 
     #[inline(always)]

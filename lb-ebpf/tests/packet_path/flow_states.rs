@@ -201,7 +201,7 @@ fn flows_that_other_rules_accepted_are_noted_under_those_of_now() {
         world.more(cast.client);
         world.back(&from_backend(&cast).ack());
         let used = world.tables.cells().into_iter().filter(|cell| !cell.is_empty());
-        assert!(used.map(|cell| cell.generation()).eq([2, 2]));
+        assert!(used.map(Cell::generation).eq([2, 2]));
         assert_states(&world, Established, Established);
     }
 }

@@ -3,6 +3,7 @@
 mod cookies;
 mod dropped;
 mod passed;
+mod refused;
 mod ways;
 
 use lb_common::layout::{BACKEND_DOWN_RESET, Count};
@@ -104,6 +105,7 @@ fn no_verdict_is_forgotten() {
         include_str!("verdicts/cookies.rs"),
         include_str!("verdicts/dropped.rs"),
         include_str!("verdicts/passed.rs"),
+        include_str!("verdicts/refused.rs"),
         include_str!("verdicts/ways.rs"),
     ]
     .concat();

@@ -17,6 +17,7 @@ mod cast;
 #[path = "../director/mod.rs"]
 mod director;
 mod generator;
+mod guard;
 mod mutation;
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../packet_path/mod.rs"]
@@ -140,6 +141,9 @@ fn run(seed: u64, frames: u64, table: &Table, counts: &mut Counts) {
         if number % 400 == 0 {
             pair.age(random.pick(&AGES));
             pair.collide(random);
+        }
+        if number % 2_000 == 1_000 {
+            pair.guard(&guard::rules(random));
         }
         if number % 400 == 0 && table.crowded {
             pair.crowd(random);

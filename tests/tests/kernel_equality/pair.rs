@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aya::maps::PerCpuValues;
+use lb_agent::model::firewall::compile::Compiled;
 use lb_common::cell::{Cell, MAX_TIMEOUT_TICKS, State, TICK_SHIFT};
 use lb_common::layout::{CELLS_PER_BUCKET, Count, FragmentKey, FragmentWay};
 use lb_common::verdict::Verdict;
@@ -10,6 +11,7 @@ use lb_ebpf::host::{HostFrame, HostTables};
 use lb_ebpf::{Exit, Outcome};
 use nix::time::{ClockId, clock_gettime};
 
+use crate::packet_path::firewall::on_the_host;
 use crate::packet_path::{PacketPath, Ran, cells, traffic};
 use crate::random::Random;
 
@@ -82,6 +84,15 @@ impl Pair {
         let mut kernel = PacketPath::load(host.cells().len() / CELLS_PER_BUCKET);
         kernel.install(&host);
         Self { host, kernel }
+    }
+
+    /// Gives both other rules, which all flows have to follow.
+    pub fn guard(&mut self, rules: &Compiled) {
+        self.kernel.firewall.write(rules).unwrap();
+        self.host.firewall = on_the_host(rules, 0);
+        let settings = &mut self.host.settings;
+        settings.generation = settings.generation % 3 + 1;
+        self.kernel.settings.set(0, *settings, 0).unwrap();
     }
 
     /// Sends a frame to both and compares what they do: action, bytes and named verdict.

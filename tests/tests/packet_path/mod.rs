@@ -1,11 +1,13 @@
 //! The shipped object in the kernel, run on single frames (`BPF_PROG_TEST_RUN`), attached to nothing.
 
+pub mod firewall;
 pub mod frames;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use lb_agent::io::datapath::{OBJECT, set_stages};
+use lb_agent::io::datapath::{FirewallMaps, OBJECT, firewall_entries, set_stages};
+use lb_agent::model::firewall::compile::Size;
 use lb_common::cell::Cell;
 use lb_common::layout::guard::Guard;
 use lb_common::layout::{
@@ -43,12 +45,16 @@ pub struct PacketPath {
     pub guards: Array<MapData, Guard>,
     pub flows: Array<MapData, Bucket>,
     pub details: Array<MapData, Detail>,
-    pub interfaces: HashMap<MapData, u32, Interface>,
+    pub interfaces: Array<MapData, Interface>,
+    pub filter: Array<MapData, u64>,
     pub verdicts: PerCpuArray<MapData, Count>,
     pub listener_traffic: PerCpuArray<MapData, Traffic>,
     pub backend_traffic: PerCpuArray<MapData, Traffic>,
     pub fragments: HashMap<MapData, FragmentKey, FragmentWay>,
     pub sources_drawn: PerCpuArray<MapData, u64>,
+    /// By number of a rule's counter.
+    pub rule_counts: PerCpuArray<MapData, Count>,
+    pub firewall: FirewallMaps,
     /// Errors that may still be sent, and when some were last given, in milliseconds of the coarse clock.
     pub reports: PerCpuArray<MapData, [u64; 2]>,
 }
@@ -65,10 +71,18 @@ pub struct Ran {
 impl PacketPath {
     /// Loads the object, with a flow table of this many buckets.
     pub fn load(n_buckets: usize) -> Self {
+        Self::load_with(n_buckets, Size::for_prefixes(0))
+    }
+
+    /// The same, with a firewall of this size.
+    pub fn load_with(n_buckets: usize, size: Size) -> Self {
         let mut preparation = EbpfLoader::new();
         let entries = |count: usize| u32::try_from(count).unwrap();
         preparation.map_max_entries(map::FLOWS, entries(n_buckets));
         preparation.map_max_entries(map::DETAILS, entries(n_buckets * CELLS_PER_BUCKET));
+        for (name, count) in firewall_entries(size) {
+            preparation.map_max_entries(name, count);
+        }
         let mut loaded = preparation.load(OBJECT).expect("these tests need root");
         let stages = set_stages(&mut loaded).unwrap();
         let program: &mut Xdp = loaded.program_mut("sluice").unwrap().try_into().unwrap();
@@ -88,12 +102,15 @@ impl PacketPath {
             flows: take(&mut loaded, map::FLOWS),
             details: take(&mut loaded, map::DETAILS),
             interfaces: take(&mut loaded, map::INTERFACES),
+            filter: take(&mut loaded, map::FILTER),
             verdicts: take(&mut loaded, map::VERDICTS),
             listener_traffic: take(&mut loaded, map::LISTENER_TRAFFIC),
             backend_traffic: take(&mut loaded, map::BACKEND_TRAFFIC),
             fragments: take(&mut loaded, map::FRAGMENTS),
             sources_drawn: take(&mut loaded, map::SOURCES_DRAWN),
             reports: take(&mut loaded, map::REPORTS),
+            rule_counts: take(&mut loaded, map::RULE_COUNTS),
+            firewall: FirewallMaps::of(|name| Ok(take_data(&mut loaded, name)), size).unwrap(),
             loaded,
             _stages: stages,
         }
@@ -114,8 +131,12 @@ impl PacketPath {
         for (key, id) in &tables.listener_ids_v6 {
             self.listeners_v6.insert(key, id, 0).unwrap();
         }
+        for (word, bits) in tables.marks() {
+            let others = self.filter.get(&word, 0).unwrap();
+            self.filter.set(word, others | bits, 0).unwrap();
+        }
         for (index, interface) in &tables.interfaces {
-            self.interfaces.insert(index, interface, 0).unwrap();
+            self.interfaces.set(Interface::place(*index, 0), interface, 0).unwrap();
         }
         for (index, slot) in (0..).zip(&tables.slots) {
             self.slots.set(index, slot, 0).unwrap();
@@ -211,6 +232,13 @@ pub fn pin_to_cpu(cpu: usize) {
 pub fn take<M: TryFrom<Map>>(loaded: &mut Ebpf, name: &str) -> M {
     let map = loaded.take_map(name).unwrap();
     M::try_from(map).ok().unwrap()
+}
+
+fn take_data(loaded: &mut Ebpf, name: &str) -> MapData {
+    match loaded.take_map(name) {
+        Some(Map::Array(data) | Map::HashMap(data)) => data,
+        _ => panic!("{name} is no array or hash map"),
+    }
 }
 
 /// `struct xdp_md` of linux/bpf.h: where metadata ends and the frame begins, where the frame ends, where

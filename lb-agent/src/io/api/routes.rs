@@ -1,5 +1,7 @@
 //! The table of routes; see `lb_common::api` for what each one means.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, Uri};
@@ -14,6 +16,7 @@ use serde::Deserialize;
 
 use super::wire::{Answer, Body, Params};
 use crate::io::message::{Call, Core, Failure, Fate, FlowFilter, Mode};
+use crate::model::agent::Session;
 use crate::model::overlay::change::Change;
 
 /// Most flows that one answer lists.
@@ -38,8 +41,10 @@ pub fn router(core: Core) -> Router {
         .route("/v1/config/diff", get(diff))
         .route("/v1/config/check", post(check))
         .route("/v1/config/apply", post(apply))
+        .route("/v1/config/confirm", post(confirm))
         .route("/v1/reload", post(reload))
         .route("/v1/backends", post(change))
+        .merge(firewall::routes())
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -78,8 +83,18 @@ async fn diff(State(core): State<Core>) -> Answer<ConfigDiff> {
     core.ask(Call::Diff).await.into()
 }
 
-async fn check(State(core): State<Core>, Body(text): Body<ConfigText>) -> Answer<ConfigReport> {
-    core.ask(|reply| Call::Check(text, reply)).await.into()
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckParams {
+    session: Option<Session>,
+}
+
+async fn check(
+    State(core): State<Core>,
+    Params(CheckParams { session }): Params<CheckParams>,
+    Body(text): Body<ConfigText>,
+) -> Answer<ConfigReport> {
+    core.ask(|reply| Call::Check(text, session, reply)).await.into()
 }
 
 #[derive(Deserialize)]
@@ -101,20 +116,38 @@ async fn flows(State(core): State<Core>, Params(params): Params<FlowParams>) -> 
 struct ChangeParams {
     #[serde(default)]
     dry_run: bool,
+    /// What `SSH_CONNECTION` says where the one who asks sits.
+    session: Option<Session>,
 }
 
 impl From<ChangeParams> for Mode {
-    fn from(params: ChangeParams) -> Self {
-        Self { dry_run: params.dry_run, overlay: Fate::Keep }
+    fn from(ChangeParams { dry_run, session }: ChangeParams) -> Self {
+        Self { dry_run, session, ..Self::default() }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyParams {
+    #[serde(default)]
+    dry_run: bool,
+    session: Option<Session>,
+    confirm_seconds: Option<u32>,
 }
 
 async fn apply(
     State(core): State<Core>,
-    Params(params): Params<ChangeParams>,
+    Params(params): Params<ApplyParams>,
     Body(text): Body<ConfigText>,
 ) -> Answer<Applied> {
-    core.ask(|reply| Call::Apply(text, params.into(), reply)).await.into()
+    let ApplyParams { dry_run, session, confirm_seconds } = params;
+    let confirm_within = confirm_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    let mode = Mode { dry_run, session, confirm_within, ..Mode::default() };
+    core.ask(|reply| Call::Apply(text, mode, reply)).await.into()
+}
+
+async fn confirm(State(core): State<Core>) -> Answer<()> {
+    core.ask(Call::Confirm).await.into()
 }
 
 async fn change(
@@ -134,6 +167,7 @@ struct ReloadParams {
     save: bool,
     #[serde(default)]
     dry_run: bool,
+    session: Option<Session>,
 }
 
 impl ReloadParams {
@@ -155,7 +189,8 @@ async fn reload(State(core): State<Core>, Params(params): Params<ReloadParams>) 
         Ok(overlay) => overlay,
         Err(failure) => return Err(failure).into(),
     };
-    let mode = Mode { dry_run: params.dry_run, overlay };
+    let ReloadParams { dry_run, session, .. } = params;
+    let mode = Mode { dry_run, overlay, session, confirm_within: None };
     core.ask(|reply| Call::Reload(mode, reply)).await.into()
 }
 
@@ -169,5 +204,6 @@ async fn no_method(method: Method, uri: Uri) -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, error)
 }
 
+mod firewall;
 #[cfg(test)]
 mod tests;

@@ -12,9 +12,9 @@ use lb_common::layout::Backend;
 use lb_common::map;
 use nix::libc;
 
+use super::counters::zero;
 use super::error::{OnMap, Result};
 use super::maps::Maps;
-use super::writes::zero_traffic;
 
 impl Maps {
     /// Writes entries by id; the counters of an id that was free are set to zero first.
@@ -23,7 +23,7 @@ impl Maps {
         for (id, value) in entries {
             let before = self.backends.get(id, 0).on("read", map::BACKENDS)?;
             if before.state == 0 {
-                zero_traffic(&mut self.backend_traffic, map::BACKEND_TRAFFIC, *id)?;
+                zero(&mut self.backend_traffic, map::BACKEND_TRAFFIC, *id)?;
             }
             plans.push((*id, Steps::between(&before, value)));
         }

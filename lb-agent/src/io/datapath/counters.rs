@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use aya::Pod;
-use aya::maps::{MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
 use lb_common::layout::{Count, Traffic};
 use lb_common::map;
 use lb_common::verdict::Verdict;
 
-use super::error::{OnMap, Result};
+use super::Datapath;
+use super::error::{OnMap, Result, Source};
 use super::maps::Maps;
 
 /// Counters since the maps were made, or since the id was given.
@@ -44,6 +46,37 @@ impl Maps {
         }
         Ok(counters)
     }
+}
+
+impl Datapath {
+    /// What rules counted, by the numbers of their counters.
+    pub fn rule_counts(
+        &self,
+        numbers: impl IntoIterator<Item = u32>,
+    ) -> Result<BTreeMap<u32, Count>> {
+        let of = |number| sum(&self.maps.rule_counts, map::RULE_COUNTS, number, add_count);
+        numbers.into_iter().map(|number| Ok((number, of(number)?))).collect()
+    }
+
+    /// Sets counters of rules to zero: they are about to be another rule's.
+    pub fn clear_rule_counts(&mut self, numbers: &[u32]) -> Result<()> {
+        let counts = &mut self.maps.rule_counts;
+        numbers.iter().try_for_each(|number| zero(counts, map::RULE_COUNTS, *number))
+    }
+}
+
+/// Sets a counter to zero on all CPUs.
+pub(super) fn zero<V: Pod + Default>(
+    of: &mut PerCpuArray<MapData, V>,
+    name: &'static str,
+    id: u32,
+) -> Result<()> {
+    let mut zero = || -> Result<(), Source> {
+        let cpus = nr_cpus().map_err(|(_, error)| error)?;
+        let values = PerCpuValues::try_from(vec![V::default(); cpus])?;
+        of.set(id, values, 0).map_err(Source::from)
+    };
+    zero().on("zero counters in", name)
 }
 
 pub(super) fn sum<V: Pod + Default>(

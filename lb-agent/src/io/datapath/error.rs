@@ -138,6 +138,9 @@ pub enum DatapathError {
         /// Why not.
         source: Source,
     },
+    /// The flow table is being made anew, and the firewall has to wait for it.
+    #[error("make room for the firewall while the flow table gets another size")]
+    Resizing,
     /// The kernel refused the program.
     #[error("load the packet path into the kernel")]
     Load(#[source] Source),

@@ -96,7 +96,7 @@ impl FlowTable {
                 return Ok(None);
             }
         }
-        if !round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings.timeouts) {
+        if !round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings) {
             return Ok(None);
         }
         let before = take(&mut round.loads);

@@ -20,7 +20,8 @@ impl Datapath {
             present.extend(link.map(|link| link.index));
             problems.extend(self.follow(&interface, link).err());
         }
-        problems.extend(self.maps.keep_interfaces(&present).err());
+        self.maps.keep_interfaces(&present);
+        problems.extend(self.maps.firewall.follow_links().err());
         problems
     }
 

@@ -7,11 +7,13 @@ use lb_common::layout::{
     Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings,
     Slot, Traffic, Vip,
 };
-use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, map};
+use lb_common::{INTERFACE_PLACES, MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, filter, map};
 
 use super::error::{OnMap, Result};
+use super::firewall::FirewallMaps;
 use super::mapping::Mapping;
 use super::pins::Pins;
+use super::shape::Geometry;
 
 /// All maps but those of the flow table.
 pub(super) struct Maps {
@@ -27,16 +29,20 @@ pub(super) struct Maps {
     pub(super) loads: Mapping,
     pub(super) backends: Array<MapData, Backend>,
     pub(super) guards: Mapping,
+    pub(super) backend_words: Mapping,
+    pub(super) filter: Mapping,
     pub(super) cursors: Array<MapData, Cursor>,
-    pub(super) interfaces: HashMap<MapData, u32, Interface>,
+    pub(super) interfaces: Mapping,
     pub(super) verdicts: PerCpuArray<MapData, Count>,
     pub(super) listener_traffic: PerCpuArray<MapData, Traffic>,
     pub(super) backend_traffic: PerCpuArray<MapData, Traffic>,
+    pub(super) rule_counts: PerCpuArray<MapData, Count>,
+    pub(super) firewall: FirewallMaps,
 }
 
 impl Maps {
     /// Opens the pinned maps, whose shapes have been checked.
-    pub(super) fn open(pins: &Pins) -> Result<Self> {
+    pub(super) fn open(pins: &Pins, geometry: Geometry) -> Result<Self> {
         Ok(Self {
             settings: open(pins, map::SETTINGS)?,
             listeners_v4: open(pins, map::LISTENERS_V4)?,
@@ -49,11 +55,15 @@ impl Maps {
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             backends: open(pins, map::BACKENDS)?,
             guards: words::<Guard>(pins, map::GUARDS, MAX_LISTENERS)?,
+            backend_words: words::<Backend>(pins, map::BACKENDS, MAX_BACKENDS)?,
+            filter: words::<u64>(pins, map::FILTER, filter::WORDS)?,
             cursors: open(pins, map::CURSORS)?,
-            interfaces: open(pins, map::INTERFACES)?,
+            interfaces: words::<Interface>(pins, map::INTERFACES, INTERFACE_PLACES)?,
             verdicts: open(pins, map::VERDICTS)?,
             listener_traffic: open(pins, map::LISTENER_TRAFFIC)?,
             backend_traffic: open(pins, map::BACKEND_TRAFFIC)?,
+            rule_counts: open(pins, map::RULE_COUNTS)?,
+            firewall: FirewallMaps::open(pins, geometry.firewall)?,
         })
     }
 }

@@ -10,9 +10,12 @@ mod clamp;
 mod counters;
 mod decap;
 mod error;
+mod filter;
+mod firewall;
 mod flow_table;
 mod follow;
 mod guards;
+mod interfaces;
 mod loads;
 mod lock;
 mod mapping;
@@ -22,6 +25,7 @@ mod pins;
 mod prepare;
 mod program;
 mod resize;
+mod room;
 mod shape;
 mod stages;
 mod sweep;
@@ -38,22 +42,26 @@ pub use clamp::Hook;
 pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
 pub use error::{DatapathError, Result};
+pub use firewall::FirewallMaps;
 pub use flow_table::{FlowEntry, FlowTable};
 pub use guards::Cookies;
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use program::firewall_entries;
 pub use resize::{Prepared, Resize};
 pub use stages::set_stages;
 pub use sweep::FlowCounts;
 
 use crate::io::netlink::links;
 use crate::model::config;
+use crate::model::firewall::compile::Size as FirewallSize;
 use crate::model::tables::{Tables, Write};
 use attach::{Target, drop_others, find_targets};
 use maps::Maps;
 use pins::Pins;
 use program::{Running, Verified};
 use resize::recover;
+use room::{firewall_of, remove_next_firewall};
 use shape::{Geometry, check_pinned};
 
 /// The packet path as the repository keeps it built.
@@ -116,21 +124,23 @@ impl Datapath {
         pins: &Pins,
         targets: Vec<Target>,
     ) -> Result<Self> {
-        let wanted = Geometry::for_flows(config.max_flows)?;
+        remove_next_firewall(pins)?;
+        let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
         let other = recover(pins)?.then(|| pins.next());
         let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
         check_pinned(pins, geometry)?;
         let verified = Verified::load(object, pins, other.as_ref(), geometry)?;
         check_pinned(pins, geometry)?;
-        let mut maps = Maps::open(pins)?;
+        let mut maps = Maps::open(pins, geometry)?;
         let flows = Arc::new(FlowTable::open(pins, None)?);
         maps.prepare(geometry)?;
         maps.mark_all_takers();
+        maps.settle_filter()?;
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
         let running = verified.attach(targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
-        maps.keep_interfaces(&attached)?;
+        maps.keep_interfaces(&attached);
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
         let (pins, size, is_first) = (pins.clone(), Size::Settled, false);
         let mut opened =
@@ -148,7 +158,12 @@ impl Datapath {
 
     /// Carries out writes in their order; stops at the first that fails.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
-        self.maps.apply(writes)
+        if let Some(firewall) = writes.iter().find_map(firewall_of) {
+            self.make_room(firewall)?;
+        }
+        self.maps.mark(writes);
+        self.maps.apply(writes)?;
+        self.maps.unmark(writes)
     }
 
     /// The counters of all verdicts and of these ids.
@@ -201,9 +216,9 @@ const _: () = {
 };
 
 /// Memory that the maps take, in bytes. Those per CPU have room for every CPU that may be plugged in.
-pub fn map_bytes(max_flows: u32) -> Result<u64> {
+pub fn map_bytes(max_flows: u32, firewall: FirewallSize) -> Result<u64> {
     let n_cpus = u64::from(prepare::cpus()?);
-    Geometry::for_flows(max_flows).map(|geometry| shape::bytes(geometry, n_cpus))
+    Geometry::for_flows(max_flows, firewall).map(|geometry| shape::bytes(geometry, n_cpus))
 }
 
 /// Detaches from all interfaces and removes program and maps. False if there was nothing.

@@ -23,18 +23,23 @@ const NEXT_PREFIX: &str = "NEXT_";
 #[derive(Clone, Debug)]
 pub(super) struct Pins {
     folder: PathBuf,
-    /// Whether the maps of the flow table are those of the next size.
-    is_next: bool,
+    /// The maps that are those of the next size.
+    next: &'static [&'static str],
 }
 
 impl Pins {
     fn of(path: &Path) -> Self {
-        Self { folder: path.to_owned(), is_next: false }
+        Self { folder: path.to_owned(), next: &[] }
     }
 
     /// The same, with the next flow table.
     pub(super) fn next(&self) -> Self {
-        Self { folder: self.folder.clone(), is_next: true }
+        Self { folder: self.folder.clone(), next: &map::SIZED }
+    }
+
+    /// The same, with the next firewall.
+    pub(super) fn next_firewall(&self) -> Self {
+        Self { folder: self.folder.clone(), next: &map::FIREWALLS }
     }
 
     /// Makes the folder if it is missing, and mounts `/sys/fs/bpf` if it has to.
@@ -64,7 +69,7 @@ impl Pins {
     }
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
-        if self.is_next && map::SIZED.contains(&name) {
+        if self.next.contains(&name) {
             self.folder.join(format!("{NEXT_PREFIX}{name}"))
         } else {
             self.folder.join(name)
@@ -123,6 +128,7 @@ impl Pins {
         for name in map::ALL {
             remove(&self.map(name))?;
             remove(&self.next().map(name))?;
+            remove(&self.next_firewall().map(name))?;
         }
         // A folder that was handed over is not this user's to remove.
         match fs::remove_dir(&self.folder).map_err(|error| (error.kind(), error)) {

@@ -14,6 +14,7 @@ use super::pins::Pins;
 use super::shape::Geometry;
 use super::stages::{self, set_stages};
 use crate::model::config::XdpMode;
+use crate::model::firewall::compile::Size;
 
 /// Name of the program in the object.
 const PROGRAM: &str = "sluice";
@@ -76,6 +77,17 @@ impl Running {
     }
 }
 
+/// Entries of the maps whose number depends on that of prefixes.
+#[must_use]
+pub fn firewall_entries(size: Size) -> [(&'static str, u32); 4] {
+    [
+        (map::FIREWALL_FRONTS, 2 * size.chunks),
+        (map::FIREWALL_VALUES, 2 * size.chunks),
+        (map::FIREWALL_CELLS, 2 * size.cell_buckets),
+        (map::FIREWALL_LONG, 2 * size.long_buckets),
+    ]
+}
+
 fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     for name in map::ALL {
@@ -85,8 +97,13 @@ fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) ->
         loader.map_pin_path(map::OTHER_FLOWS, other.map(map::FLOWS));
         loader.map_pin_path(map::OTHER_DETAILS, other.map(map::DETAILS));
     }
-    loader.map_max_entries(map::FLOWS, geometry.buckets);
-    loader.map_max_entries(map::DETAILS, geometry.cells);
+    let Geometry { buckets, cells, firewall } = geometry;
+    for (name, entries) in [(map::FLOWS, buckets), (map::DETAILS, cells)] {
+        loader.map_max_entries(name, entries);
+    }
+    for (name, entries) in firewall_entries(firewall) {
+        loader.map_max_entries(name, entries);
+    }
     loader.load(object).map_err(|error| DatapathError::Load(error.into()))
 }
 

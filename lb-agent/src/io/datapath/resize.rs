@@ -69,7 +69,8 @@ impl Datapath {
         }
         let begun =
             if is_moving(&self.pins)? { Geometry::pinned(&self.pins.next())? } else { None };
-        let geometry = begun.map_or_else(|| Geometry::for_flows(max_flows), Ok)?;
+        let wanted = || Geometry::for_flows(max_flows, self.geometry.firewall);
+        let geometry = begun.map_or_else(wanted, Ok)?;
         if begun.is_none() {
             if geometry == self.geometry {
                 return Ok(None);
@@ -138,7 +139,7 @@ impl Datapath {
     }
 
     /// Puts another program on all interfaces.
-    fn run(&mut self, verified: Verified) -> Result<()> {
+    pub(super) fn run(&mut self, verified: Verified) -> Result<()> {
         let targets = find_targets(&self.interfaces, self.mode, Some(&self.pins))?;
         self.running = verified.attach(targets, self.mode, &self.pins)?;
         Ok(())

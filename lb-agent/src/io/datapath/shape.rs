@@ -7,6 +7,10 @@ use std::fmt;
 use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
+use lb_common::layout::firewall::{
+    Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS,
+    MAX_RULES, Node, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
+};
 use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey,
@@ -15,34 +19,36 @@ use lb_common::layout::{
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
-    LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_INTERFACES, MAX_LISTENERS,
-    MAX_SLOTS, MAX_VIPS, map,
+    INTERFACE_PLACES, LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS,
+    MAX_SLOTS, MAX_VIPS, filter, map,
 };
 
 use super::error::{DatapathError, OnMap, Result};
 use super::pins::Pins;
+use crate::model::firewall::compile::Size;
 
 /// `BPF_F_NO_PREALLOC` in linux/bpf.h.
 const NO_PREALLOC: u32 = 1;
 /// `BPF_F_MMAPABLE` in linux/bpf.h.
 const MMAPABLE: u32 = 1 << 10;
 
-/// The size of the flow table.
+/// The sizes of the flow table and of the firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Geometry {
     pub(super) buckets: u32,
     pub(super) cells: u32,
+    pub(super) firewall: Size,
 }
 
 impl Geometry {
     /// A NAT flow takes two cells, and cells number at least twice that.
-    pub(super) fn for_flows(max_flows: u32) -> Result<Self> {
+    pub(super) fn for_flows(max_flows: u32, firewall: Size) -> Result<Self> {
         let cells_per_bucket = u32::try_from(CELLS_PER_BUCKET).unwrap_or(u32::MAX);
         max_flows
             .max(cells_per_bucket)
             .checked_mul(4)
             .and_then(u32::checked_next_power_of_two)
-            .map(|cells| Self { buckets: cells / cells_per_bucket, cells })
+            .map(|cells| Self { buckets: cells / cells_per_bucket, cells, firewall })
             .ok_or(DatapathError::TooManyFlows { max_flows })
     }
 
@@ -54,13 +60,26 @@ impl Geometry {
         }
         let buckets = Shape::read(&path, map::FLOWS)?.entries;
         let cells = u32::try_from(CELLS_PER_BUCKET).ok().and_then(|n| buckets.checked_mul(n));
-        Ok(cells.filter(|_| buckets.is_power_of_two()).map(|cells| Self { buckets, cells }))
+        let cells = cells.filter(|_| buckets.is_power_of_two());
+        let firewall = pinned_firewall(pins)?.unwrap_or_else(|| Size::for_prefixes(0));
+        Ok(cells.map(|cells| Self { buckets, cells, firewall }))
     }
 
     /// The bits of a hash that name a bucket.
     pub(super) fn mask(self) -> u32 {
         self.buckets.saturating_sub(1)
     }
+}
+
+/// The size of the pinned firewall, if there is one.
+fn pinned_firewall(pins: &Pins) -> Result<Option<Size>> {
+    let names = [map::FIREWALL_FRONTS, map::FIREWALL_CELLS, map::FIREWALL_LONG];
+    if !names.iter().all(|name| pins.map(name).exists()) {
+        return Ok(None);
+    }
+    let half = |name| Ok(Shape::read(&pins.map(name), name)?.entries / 2);
+    let [fronts, cells, long] = names;
+    Ok(Some(Size { chunks: half(fronts)?, cell_buckets: half(cells)?, long_buckets: half(long)? }))
 }
 
 /// What the kernel knows of a map.
@@ -140,18 +159,36 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::VIPS_V6, Shape::hash::<[u32; 4], Vip>(MAX_VIPS, NO_PREALLOC)),
         (map::LISTENERS, Shape::array::<Listener>(MAX_LISTENERS, MMAPABLE)),
         (map::SLOTS, Shape::array::<Slot>(MAX_SLOTS, MMAPABLE)),
-        (map::BACKENDS, Shape::array::<Backend>(MAX_BACKENDS, 0)),
+        (map::BACKENDS, Shape::array::<Backend>(MAX_BACKENDS, MMAPABLE)),
         (map::LOADS, Shape::array::<Load>(MAX_BACKENDS, MMAPABLE)),
         (map::AFFINITIES, Shape::lru::<AffinityKey, Affinity>(MAX_AFFINITIES)),
         (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
         (map::GUARDS, Shape::array::<Guard>(MAX_LISTENERS, MMAPABLE)),
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
-        (map::INTERFACES, Shape::hash::<u32, Interface>(MAX_INTERFACES, 0)),
+        (map::FILTER, Shape::array::<u64>(filter::WORDS, MMAPABLE)),
+        (map::INTERFACES, Shape::array::<Interface>(INTERFACE_PLACES, MMAPABLE)),
         (map::FRAGMENTS, Shape::lru::<FragmentKey, FragmentWay>(MAX_FRAGMENTED)),
         (map::VERDICTS, Shape::per_cpu::<Count>(MAX_VERDICTS)),
         (map::LISTENER_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_LISTENERS)),
         (map::BACKEND_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_BACKENDS)),
+        (map::RULE_COUNTS, Shape::per_cpu::<Count>(MAX_RULE_COUNTS)),
+        (map::FIREWALL, Shape::array::<Firewall>(1, MMAPABLE)),
+        (map::FIREWALL_ROOTS, Shape::array::<[u32; PAGE]>(2 * 2 * ROOT_PAGES, MMAPABLE)),
+        (map::FIREWALL_FRONTS, Shape::array::<Front>(2 * geometry.firewall.chunks, MMAPABLE)),
+        (map::FIREWALL_VALUES, Shape::array::<[u16; PAGE]>(2 * geometry.firewall.chunks, MMAPABLE)),
+        (map::FIREWALL_CELLS, Shape::array::<Bucket>(2 * geometry.firewall.cell_buckets, MMAPABLE)),
+        (map::FIREWALL_NODES, Shape::array::<Node>(2 * MAX_NODES, MMAPABLE)),
+        (
+            map::FIREWALL_LONG,
+            Shape::array::<LongBucket>(2 * geometry.firewall.long_buckets, MMAPABLE),
+        ),
+        (map::FIREWALL_ROWS, Shape::array::<Row>(2 * MAX_ROWS, MMAPABLE)),
+        (map::FIREWALL_PORTS, Shape::array::<[u16; PAGE]>(2 * 2 * PORT_PAGES, MMAPABLE)),
+        (map::FIREWALL_KINDS, Shape::array::<[u16; PAGE]>(2 * KINDS, MMAPABLE)),
+        (map::FIREWALL_SERVICES, Shape::array::<[u32; PAGE]>(2 * SERVICE_PAGES, MMAPABLE)),
+        (map::FIREWALL_LINKS, Shape::hash::<LinkKey, u32>(MAX_LINKS, 0)),
+        (map::FIREWALL_RULES, Shape::array::<[u32; MAX_RULES]>(2, MMAPABLE)),
     ]
 }
 
@@ -209,32 +246,36 @@ pub(super) fn read_settings(path: &Path) -> Result<Settings> {
 mod tests {
     use super::*;
 
+    fn geometry(max_flows: u32) -> Result<Geometry> {
+        Geometry::for_flows(max_flows, Size::for_prefixes(0))
+    }
+
     #[test]
     fn the_flow_table_holds_four_cells_for_each_flow() {
-        let table = Geometry::for_flows(1_048_576).unwrap();
-        assert_eq!(table, Geometry { buckets: 524_288, cells: 4_194_304 });
-        assert_eq!(Geometry::for_flows(1_000_000).unwrap(), table);
-        assert_eq!(Geometry::for_flows(1).unwrap(), Geometry { buckets: 4, cells: 32 });
+        let table = geometry(1_048_576).unwrap();
+        assert_eq!((table.buckets, table.cells), (524_288, 4_194_304));
+        assert_eq!(geometry(1_000_000).unwrap(), table);
+        assert_eq!(geometry(1).unwrap().cells, 32);
     }
 
     #[test]
     fn pinned_maps_take_what_the_requirements_name() {
-        let table = Geometry::for_flows(1_048_576).unwrap();
+        let table = geometry(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 94, 14]);
+        assert_eq!(mib, [288 + 101, 14]);
     }
 
     #[test]
     fn a_flow_table_beyond_the_largest_map_is_an_error() {
-        assert!(Geometry::for_flows(1 << 29).is_ok());
-        let error = Geometry::for_flows((1 << 29) + 1).unwrap_err();
+        assert!(geometry(1 << 29).is_ok());
+        let error = geometry((1 << 29) + 1).unwrap_err();
         assert!(error.to_string().contains("max_flows = 536870913"), "{error}");
     }
 
     #[test]
     fn every_pinned_map_has_a_shape() {
-        let names = shapes(Geometry { buckets: 4, cells: 32 }).map(|(name, _)| name);
+        let names = shapes(geometry(1).unwrap()).map(|(name, _)| name);
         assert_eq!(names, map::ALL);
     }
 }

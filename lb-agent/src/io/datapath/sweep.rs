@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_common::MAX_BACKENDS;
 use lb_common::cell::{Cell, State};
+use lb_common::layout::Settings;
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,17 +63,20 @@ impl Round {
         cells: &[AtomicU64],
         n_cells: usize,
         tick: u64,
-        timeouts: &[u16; 8],
+        settings: &Settings,
     ) -> bool {
         let end = cells.len().min(self.swept_to + n_cells);
         let next = cells.get(self.swept_to..end).unwrap_or_default();
-        let expiry = Expiry::at(tick, timeouts);
+        let expiry = Expiry::at(tick, &settings.timeouts);
         let mut place = [0; STRETCH];
         for stretch in next.chunks(STRETCH) {
             let mut used = in_use(stretch, &mut place);
             if used.iter().any(|cell| expiry.is_over(Cell(*cell))) {
                 self.expired += free_expired(stretch, &expiry);
                 used = in_use(stretch, &mut place);
+            }
+            if used.iter().any(|cell| is_outdated(Cell(*cell), settings.generation)) {
+                forget_generations(stretch, settings.generation);
             }
             for cell in used {
                 self.tally.count(Cell(*cell));
@@ -137,6 +141,23 @@ fn free_expired(stretch: &[AtomicU64], expiry: &Expiry) -> u64 {
     freed
 }
 
+/// Whether the rules that accepted a flow are not those of now.
+fn is_outdated(cell: Cell, generation: u16) -> bool {
+    cell.generation() != generation && cell.generation() != 0 && !cell.is_moving()
+}
+
+/// Makes flows that other rules accepted flows of none, before the number of those rules is used again. Where the
+/// packet path was quicker, it has given the cell the generation of now.
+fn forget_generations(stretch: &[AtomicU64], generation: u16) {
+    for word in stretch {
+        let cell = Cell(word.load(Ordering::Relaxed));
+        if is_outdated(cell, generation) {
+            let (old, new) = (cell.0, cell.under(0).0);
+            word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).ok();
+        }
+    }
+}
+
 /// False where the packet path was quicker: then the cell is in use.
 fn free(word: &AtomicU64, cell: Cell) -> bool {
     word.compare_exchange(cell.0, Cell::EMPTY.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
@@ -190,13 +211,19 @@ impl Tally {
 mod tests {
     use lb_common::cell::State;
 
+    use zerocopy::FromZeros;
+
     use super::*;
 
     const TIMEOUTS: [u16; 8] = [0, 2, 2, 100, 100, 2, 10, 0];
 
+    fn settings(timeouts: &[u16; 8], generation: u16) -> Settings {
+        Settings { timeouts: *timeouts, generation, ..Settings::new_zeroed() }
+    }
+
     fn sweep(cells: &[AtomicU64], tick: u64, timeouts: &[u16; 8]) -> FlowCounts {
         let mut round = Round::default();
-        assert!(round.sweep_next(cells, AT_A_TIME, tick, timeouts));
+        assert!(round.sweep_next(cells, AT_A_TIME, tick, &settings(timeouts, 0)));
         round.end(false)
     }
 
@@ -270,7 +297,7 @@ mod tests {
             (0..2_500).map(|number| Cell::new(number, 7, 50, State::Established, false)).collect();
         let cells = table(&cells);
         let mut round = Round::default();
-        let mut go = || round.sweep_next(&cells, 1_000, 51, &TIMEOUTS);
+        let mut go = || round.sweep_next(&cells, 1_000, 51, &settings(&TIMEOUTS, 0));
         assert_eq!([go(), go(), go()], [false, false, true]);
         assert_eq!(round.end(true), FlowCounts { old: Some(0), ..sweep(&cells, 51, &TIMEOUTS) });
         assert_eq!(round.end(false), FlowCounts::default(), "another round begins");
@@ -282,5 +309,16 @@ mod tests {
         let word = AtomicU64::new(old.seen(99, State::Udp).0);
         assert!(!free(&word, old));
         assert_eq!(word.load(Ordering::Relaxed), old.seen(99, State::Udp).0);
+    }
+
+    #[test]
+    fn a_sweep_leaves_no_generation_but_that_in_use_and_none_on_the_way_to_another_table() {
+        let flow = |generation| Cell::new(9, 7, 50, State::Udp, false).under(generation);
+        let moving = flow(3).arriving();
+        let cells = table(&[flow(1), flow(2), moving, flow(0), flow(3)]);
+        let mut round = Round::default();
+        assert!(round.sweep_next(&cells, AT_A_TIME, 51, &settings(&TIMEOUTS, 2)));
+        let left: Vec<u64> = cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        assert_eq!(left, [flow(0), flow(2), moving, flow(0), flow(0)].map(|cell| cell.0));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lb_common::layout::{Backend, Listener, Slot, Vip, run_parts};
@@ -11,6 +12,7 @@ use zerocopy::transmute;
 use super::error::{OnMap, Result};
 use super::maps::{Maps, entries};
 use super::wire::{listener_of_v4, listener_of_v6, vip_of_v4, vip_of_v6};
+use crate::model::firewall::compile::Compiled;
 use crate::model::tables::{ListenerKey, Tables};
 
 /// Words of an entry of the map of listeners.
@@ -25,8 +27,10 @@ impl Maps {
             vips: self.read_vips()?,
             pointers: self.read_pointers()?,
             runs: self.read_runs(&listeners),
-            backends: self.read_backends()?,
+            backends: self.read_backends(),
             listeners,
+            // What the rules were cannot be told from the maps.
+            firewall: (!self.firewall.is_on()).then(|| Arc::new(Compiled::off())),
         })
     }
 
@@ -36,7 +40,7 @@ impl Maps {
         (0..).zip(all).filter(|(_, listener)| listener.family != 0)
     }
 
-    fn read_vips(&self) -> Result<BTreeMap<IpAddr, Vip>> {
+    pub(super) fn read_vips(&self) -> Result<BTreeMap<IpAddr, Vip>> {
         let v4 = entries(&self.vips_v4, map::VIPS_V4)?;
         let v6 = entries(&self.vips_v6, map::VIPS_V6)?;
         let v4 = v4.into_iter().filter_map(|(word, vip)| Some((vip_of_v4(word)?, vip)));
@@ -44,7 +48,7 @@ impl Maps {
         Ok(v4.chain(v6).collect())
     }
 
-    fn read_pointers(&self) -> Result<BTreeMap<ListenerKey, u32>> {
+    pub(super) fn read_pointers(&self) -> Result<BTreeMap<ListenerKey, u32>> {
         let v4 = entries(&self.listeners_v4, map::LISTENERS_V4)?;
         let v6 = entries(&self.listeners_v6, map::LISTENERS_V6)?;
         let v4 = v4.into_iter().filter_map(|(key, id)| Some((listener_of_v4(key)?, id)));
@@ -52,15 +56,10 @@ impl Maps {
         Ok(v4.chain(v6).collect())
     }
 
-    fn read_backends(&self) -> Result<BTreeMap<u32, Backend>> {
-        let mut backends = BTreeMap::new();
-        for id in 0..MAX_BACKENDS {
-            let backend = self.backends.get(&id, 0).on("read", map::BACKENDS)?;
-            if backend.state != 0 {
-                backends.insert(id, backend);
-            }
-        }
-        Ok(backends)
+    /// The backends whose entry is not free. Nobody else writes them.
+    pub(super) fn read_backends(&self) -> BTreeMap<u32, Backend> {
+        let entry = |id| Some((id, self.backend_words.entry::<Backend>(id)?.get()));
+        (0..MAX_BACKENDS).filter_map(entry).filter(|(_, backend)| backend.state != 0).collect()
     }
 
     fn read_runs(&self, listeners: &BTreeMap<u32, Listener>) -> BTreeMap<u32, Vec<Slot>> {

@@ -5,13 +5,12 @@ use std::mem::{offset_of, take};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::{MapData, PerCpuArray, PerCpuValues};
-use aya::util::nr_cpus;
-use lb_common::layout::{Backend, Cursor, Listener, Settings, Slot, Traffic, Vip, run};
+use lb_common::layout::{Backend, Cursor, Listener, Settings, Slot, Vip, run};
 use lb_common::map;
 use zerocopy::FromZeros;
 
-use super::error::{OnMap, Result, Source};
+use super::counters::zero;
+use super::error::{OnMap, Result};
 use super::maps::Maps;
 use super::tables::LISTENER_WORDS;
 use super::wire::{WireKey, listener_key, vip_key};
@@ -58,6 +57,7 @@ impl Maps {
             Write::FreeListener { id } => self.free_listener(*id),
             Write::Vip { address, value } => self.write_vip(*address, *value),
             Write::RemoveVip { address } => self.remove_vip(*address),
+            Write::Firewall(compiled) => self.firewall.write(compiled),
         }
     }
 
@@ -88,7 +88,7 @@ impl Maps {
             self.cursors.set(*cursor, Cursor::new_zeroed(), 0).on("write", map::CURSORS)?;
         }
         for (id, value) in entries {
-            zero_traffic(&mut self.listener_traffic, map::LISTENER_TRAFFIC, *id)?;
+            zero(&mut self.listener_traffic, map::LISTENER_TRAFFIC, *id)?;
             self.clear_guard(*id);
             // Not by a system call, which copies an entry in no order.
             self.write_run(*id, value.run)?;
@@ -157,17 +157,4 @@ impl Maps {
             WireKey::V6(key) => self.vips_v6.remove(&key).on("remove from", map::VIPS_V6),
         }
     }
-}
-
-pub(super) fn zero_traffic(
-    of: &mut PerCpuArray<MapData, Traffic>,
-    name: &'static str,
-    id: u32,
-) -> Result<()> {
-    let mut zero = || -> Result<(), Source> {
-        let cpus = nr_cpus().map_err(|(_, error)| error)?;
-        let values = PerCpuValues::try_from(vec![Traffic::default(); cpus])?;
-        of.set(id, values, 0).map_err(Source::from)
-    };
-    zero().on("zero counters in", name)
 }

@@ -15,6 +15,7 @@ use super::{Ephemeral, Facts, Interface, Peer};
 use crate::io::datapath::{is_on_bpffs, map_bytes};
 use crate::io::netlink::{Link, links};
 use crate::model::config::Config;
+use crate::model::firewall::compile::Size;
 
 /// Examines the host for this configuration. `modes` are the attached interfaces' XDP modes, `unresolved`
 /// the addresses of backends without a next hop, `elsewhere` the interfaces, not ours, that lead to some.
@@ -48,7 +49,8 @@ pub async fn gather(
         forwarding_v4: sysctl("ipv4/ip_forward"),
         forwarding_v6: sysctl("ipv6/conf/all/forwarding"),
         max_flows: datapath.max_flows,
-        maps: map_bytes(datapath.max_flows).unwrap_or_default(),
+        maps: map_bytes(datapath.max_flows, Size::for_prefixes(config.firewall.max_prefixes))
+            .unwrap_or_default(),
         memory: memory(),
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing is counted for the sake of metrics: a scrape asks the core loop for a [`Snapshot`], which reads
 //! the kernel's maps at that moment, and `text` renders it.
 
+mod firewall;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -16,7 +17,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{Service, TargetHealth, VerdictCount};
+use lb_common::api::{Firewall, Service, Set, TargetHealth, VerdictCount};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -33,6 +34,10 @@ pub struct Snapshot {
     pub verdicts: Vec<VerdictCount>,
     /// Services and backends with their counters.
     pub services: Vec<Service>,
+    /// The firewall and its counters.
+    pub firewall: Option<Firewall>,
+    /// The sets of the firewall.
+    pub sets: Vec<Set>,
     /// Health of all targets.
     pub health: Vec<TargetHealth>,
     /// Changes of health since the agent started.

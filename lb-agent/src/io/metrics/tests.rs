@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use lb_common::api::{Backend, BackendState, Health, Traffic};
+use lb_common::api::{Backend, BackendState, Health, Rule, RuleCount, RuleStatus, Traffic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -50,6 +50,28 @@ fn shop() -> Service {
     }
 }
 
+/// A rule that has met packets, and a policy that has met one.
+fn firewall() -> Firewall {
+    let rule = Rule { name: "no-ping".into(), action: "drop".into(), ..Rule::default() };
+    let count = RuleCount { packets: 7, bytes: 588 };
+    let policy_count = RuleCount { packets: 1, bytes: 60 };
+    let rules = vec![RuleStatus { rule, overlay: false, count }];
+    Firewall { policy: "accept".into(), policy_count, rules }
+}
+
+/// A set whose file became wrong.
+fn office() -> Set {
+    Set {
+        name: "office".into(),
+        file: Some("/etc/lb/office.txt".into()),
+        loaded: false,
+        elements: 3,
+        added: 0,
+        deleted: 0,
+        problem: Some("line 2".into()),
+    }
+}
+
 /// A service with one backend that is up, and its counters.
 fn world() -> Snapshot {
     let health = TargetHealth {
@@ -72,6 +94,8 @@ fn world() -> Snapshot {
     Snapshot {
         verdicts: vec![verdict],
         services: vec![shop()],
+        firewall: Some(firewall()),
+        sets: vec![office()],
         health: vec![health],
         health_changes: 2,
         flows: 3,
@@ -133,6 +157,11 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         r#"lb_service_dropped_packets_total{service="shop"} 1"#,
         r#"lb_backend_packets_total{service="shop",backend="web1",direction="to_backend"} 10"#,
         r#"lb_backend_flows_total{service="shop",backend="web1"} 5"#,
+        r#"lb_firewall_rule_packets_total{rule="no-ping",action="drop"} 7"#,
+        r#"lb_firewall_rule_bytes_total{rule="no-ping",action="drop"} 588"#,
+        "lb_firewall_policy_dropped_packets_total 1",
+        r#"lb_firewall_set_elements{set="office"} 3.0"#,
+        r#"lb_firewall_set_stale{set="office"} 1.0"#,
         r#"lb_backend_up{service="shop",backend="web1"} 1.0"#,
         r#"lb_backend_serving{service="shop",backend="web1"} 1.0"#,
         r#"lb_probe_duration_seconds{service="shop",backend="web1",address="192.0.2.11:80"} 0.012"#,
@@ -172,7 +201,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 21);
+    assert_eq!(families.len(), 26);
 }
 
 #[tokio::test]

@@ -53,6 +53,7 @@ impl Collector for Snapshot {
         self.encode_verdicts(&mut families)?;
         encode_traffic(&mut families, "service", &self.services(), SERVICE)?;
         encode_traffic(&mut families, "backend", &self.backends(), BACKEND)?;
+        self.encode_firewall(&mut families)?;
         self.encode_health(&mut families)?;
         self.encode_floods(&mut families)?;
         self.encode_agent(&mut families)
@@ -62,7 +63,7 @@ impl Collector for Snapshot {
 type Label<'a> = (&'static str, &'a str);
 
 /// One value with its labels.
-struct Sample<'a> {
+pub(super) struct Sample<'a> {
     labels: Vec<Label<'a>>,
     value: Value,
 }
@@ -82,16 +83,16 @@ impl Value {
     }
 }
 
-fn count(labels: Vec<Label<'_>>, value: u64) -> Sample<'_> {
+pub(super) fn count(labels: Vec<Label<'_>>, value: u64) -> Sample<'_> {
     Sample { labels, value: Value::Count(value) }
 }
 
-fn gauge(labels: Vec<Label<'_>>, value: f64) -> Sample<'_> {
+pub(super) fn gauge(labels: Vec<Label<'_>>, value: f64) -> Sample<'_> {
     Sample { labels, value: Value::Gauge(value) }
 }
 
 /// A whole number as a gauge has it. Beyond 2^32 it is rounded to 1 in 2^21, less than a graph shows.
-fn whole(value: u64) -> f64 {
+pub(super) fn whole(value: u64) -> f64 {
     let (high, scale) = (value >> 32, 4_294_967_296.0);
     let part = |bits: u64| u32::try_from(bits & 0xffff_ffff).map_or(0.0, f64::from);
     part(high) * scale + part(value)
@@ -105,15 +106,15 @@ fn listen_labels<'a>(flood: &'a Flood, address: &'a str) -> Vec<Label<'a>> {
     vec![("service", &flood.service), ("address", address)]
 }
 
-fn yes(value: bool) -> f64 {
+pub(super) fn yes(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
 
-struct Families<'a>(DescriptorEncoder<'a>);
+pub(super) struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {
     /// Writes a family. The name of a counter is given without `_total`, the help without its full stop.
-    fn family<'s>(
+    pub(super) fn family<'s>(
         &mut self,
         name: &str,
         help: &str,

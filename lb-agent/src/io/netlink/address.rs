@@ -204,6 +204,16 @@ impl Addresses {
     }
 }
 
+/// The addresses of the host on all interfaces but loopback addresses, VIPs included.
+pub async fn host_addresses() -> Result<BTreeSet<IpAddr>, AddressError> {
+    let (connection, handle, _) = new_connection()?;
+    let connection = tokio::spawn(connection);
+    let present = read_present(&handle).await;
+    connection.abort();
+    let addresses = present?.into_iter().map(|present| present.net.addr());
+    Ok(addresses.filter(|address| !address.is_loopback()).collect())
+}
+
 async fn read_present(handle: &Handle) -> Result<Vec<Present>, AddressError> {
     let mut answer = handle.address().get().execute();
     let mut present = Vec::new();

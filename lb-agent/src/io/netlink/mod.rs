@@ -10,7 +10,7 @@ mod link_news;
 mod neighbour;
 mod resolver;
 
-pub use address::{AddressError, Addresses};
+pub use address::{AddressError, Addresses, host_addresses};
 pub use link::{Attached, Link, links};
 pub use link_news::{follow_addresses, follow_links};
 pub use resolver::Resolver;

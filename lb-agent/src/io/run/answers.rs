@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use lb_common::api::{ConfigDiff, FlowList, Interface, Service, Status, VerdictCount};
+use lb_common::api::{
+    ConfigDiff, Firewall, FlowList, Interface, Service, Set, Status, VerdictCount,
+};
 
 use super::flows;
 use super::runtime::Runtime;
@@ -16,6 +18,7 @@ use crate::io::message::{Call, Failure, FlowFilter, Reply};
 use crate::io::metrics::Snapshot;
 use crate::model::agent::SAME_MODE;
 use crate::model::config::diff;
+use crate::model::firewall::POLICY;
 use crate::model::overlay::Overlay;
 use crate::model::tables::server;
 use crate::model::views;
@@ -34,10 +37,19 @@ impl Runtime {
             }
             Call::Flows(filter, reply) => self.answer_flows(filter, reply),
             Call::Drops(reply) => drop(reply.send(self.drops())),
+            Call::Firewall(reply) => drop(reply.send(self.firewall())),
+            Call::Sets(reply) => drop(reply.send(Ok(self.set_list()))),
+            Call::SetElements(set, limit, reply) => {
+                let elements = self.agent.set_elements(&set, limit);
+                drop(reply.send(elements.map_err(Failure::from)));
+            }
             Call::Config(reply) => drop(reply.send(Ok(self.source.running()))),
             Call::Diff(reply) => drop(reply.send(Ok(self.diff()))),
-            Call::Check(text, reply) => drop(reply.send(Ok(self.source.report(&text)))),
+            Call::Check(text, session, reply) => {
+                drop(reply.send(Ok(self.check_config(&text, session).await)));
+            }
             Call::Apply(text, mode, reply) => drop(reply.send(self.apply(text, mode).await)),
+            Call::Confirm(reply) => drop(reply.send(self.confirm_config())),
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
             Call::Doctor(reply) => self.answer_doctor(reply),
@@ -51,7 +63,7 @@ impl Runtime {
         let config = self.agent.config();
         let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
         let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
-        let warnings = warnings.chain(self.move_notice());
+        let warnings = warnings.chain(self.move_notice()).chain(self.unconfirmed_notice());
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -93,6 +105,16 @@ impl Runtime {
         self.counters().map(|counters| by_verdict(&counters))
     }
 
+    fn firewall(&self) -> Result<Firewall, Failure> {
+        let numbers = self.agent.rule_numbers().by_name().values().copied();
+        let counts = self.datapath.rule_counts(numbers.chain([POLICY]));
+        counts.map(|counts| self.agent.firewall(&counts)).map_err(|error| failed(&error))
+    }
+
+    fn set_list(&self) -> Vec<Set> {
+        self.agent.set_list(|set| self.set_files.problem(set).map(str::to_owned))
+    }
+
     /// Scans the table and answers beside the loop.
     fn answer_flows(&self, filter: FlowFilter, reply: Reply<FlowList>) {
         let (table, owners) = (self.datapath.flows(), self.agent.owners());
@@ -132,7 +154,9 @@ impl Runtime {
                 std::iter::once("the file cannot be loaded:".to_owned()).chain(lines).collect()
             }
         };
-        ConfigDiff { overlay: diff(loaded, self.agent.config()), file }
+        let mut overlay = diff(loaded, self.agent.config());
+        overlay.extend(self.agent.overlay().firewall.set_lines());
+        ConfigDiff { overlay, file }
     }
 
     fn metrics(&self) -> Result<Snapshot, Failure> {
@@ -140,6 +164,8 @@ impl Runtime {
         Ok(Snapshot {
             verdicts: by_verdict(&counters),
             services: self.services_with(&counters),
+            firewall: Some(self.firewall()?),
+            sets: self.set_list(),
             health: self.agent.health(clock::now()),
             health_changes: self.agent.checks().n_changes(),
             flows: self.flows.total,

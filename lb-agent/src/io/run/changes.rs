@@ -11,7 +11,7 @@ use super::source::ReadError;
 use crate::io::causes::with_causes;
 use crate::io::message::{Failure, Fate, Mode};
 use crate::io::{notify, store};
-use crate::model::agent::Event;
+use crate::model::agent::{Event, Laid};
 use crate::model::config::Checked;
 use crate::model::overlay::change::Change;
 
@@ -19,6 +19,9 @@ impl Runtime {
     /// Reads the file again. What is wrong with it is logged and shown in the status, and the old
     /// configuration goes on.
     pub(super) async fn reload(&mut self, mode: Mode) -> Result<Applied, Failure> {
+        if !mode.dry_run {
+            self.must_be_confirmed()?;
+        }
         if mode.overlay == Fate::Save {
             return self.save_and_reload(mode.dry_run).await;
         }
@@ -56,8 +59,24 @@ impl Runtime {
         }
     }
 
-    /// Takes a configuration and writes it into the file.
+    /// Takes a configuration, for good or until it is confirmed.
     pub(super) async fn apply(
+        &mut self,
+        config: ConfigText,
+        mode: Mode,
+    ) -> Result<Applied, Failure> {
+        if mode.dry_run {
+            return self.take_config(config, mode).await;
+        }
+        self.must_be_confirmed()?;
+        match mode.confirm_within {
+            Some(patience) => self.apply_for(config, mode, patience).await,
+            None => self.take_config(config, mode).await,
+        }
+    }
+
+    /// Takes a configuration and writes it into the file.
+    pub(super) async fn take_config(
         &mut self,
         config: ConfigText,
         mode: Mode,
@@ -78,8 +97,8 @@ impl Runtime {
 
     /// Changes a backend, a rule or a set.
     pub(super) async fn change(&mut self, change: Change, mode: Mode) -> Result<Applied, Failure> {
-        let dry_run = mode.dry_run;
-        let applied = self.requested(|request| Event::Change { change, dry_run, request }).await?;
+        let terms = mode.terms();
+        let applied = self.requested(|request| Event::Change { change, terms, request }).await?;
         self.confirm(applied)
     }
 
@@ -89,14 +108,14 @@ impl Runtime {
         checked: Checked,
         mode: Mode,
     ) -> Result<Applied, Failure> {
-        let Mode { dry_run, overlay } = mode;
-        let discard_overlay = overlay == Fate::Discard;
+        let (terms, dry_run) = (mode.terms(), mode.dry_run);
+        let overlay = if mode.overlay == Fate::Discard { Laid::Discard } else { Laid::Keep };
         let sets = self.read_sets(&checked.config).await?;
         let (config, read) = (Box::new(checked.config), sets::stock(&sets));
         let applied = self
             .requested(|request| {
                 let request = Some(request);
-                Event::Load { config, read, discard_overlay, dry_run, request }
+                Event::Load { config, read, overlay, terms, request }
             })
             .await?;
         if !dry_run {

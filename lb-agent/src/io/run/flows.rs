@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lb_common::api::{Flow, FlowList};
 use lb_common::cell::{State, TICK_SHIFT};
-use lb_common::layout::{self, Backend, Detail};
+use lb_common::layout::{self, Backend, Detail, HashKey};
 
 use crate::io::clock;
 use crate::io::datapath::{FlowEntry, FlowTable, Result};
@@ -15,7 +15,7 @@ use crate::model::views::Owner;
 /// Lists the flows that match. `owners` says whose the backend ids are.
 pub(super) fn list(
     table: &FlowTable,
-    hash_key: [u64; 2],
+    hash_key: HashKey,
     owners: &BTreeMap<u32, Owner>,
     filter: &FlowFilter,
 ) -> Result<FlowList> {

@@ -7,6 +7,7 @@
 mod answers;
 mod capabilities;
 mod changes;
+mod confirm;
 pub mod decap;
 mod descriptors;
 mod faults;
@@ -124,6 +125,7 @@ async fn run_opened(
         is_out_of_step: false,
         sweeps: 0,
         is_sweeping: false,
+        unconfirmed: None,
         next_request: 0,
         told: String::new(),
         is_announced: false,
@@ -178,6 +180,7 @@ impl Runtime {
                 },
                 event = news.next() => self.happened(event).await,
                 () = due(self.agent.deadline()) => self.happened(Event::Timer).await,
+                () = due(self.unconfirmed_until()) => self.roll_back().await,
                 _ = sweep.tick() => self.start_sweep(),
                 () = next(&mut watchdog) => notify::alive(),
             }

@@ -13,14 +13,14 @@ use tokio::sync::mpsc;
 
 use super::sets::{self, SetFiles, Started};
 use super::source::{ReadError, Source};
-use super::{Ways, capabilities, descriptors, signals};
+use super::{Ways, capabilities, confirm, descriptors, signals};
 use crate::io::api::{self, BindError, SocketFile};
 use crate::io::clock;
 use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
 use crate::io::message::Message;
-use crate::io::netlink::{AddressError, Addresses, Resolver, follow_links};
+use crate::io::netlink::{AddressError, Addresses, Resolver, follow_addresses, host_addresses};
 use crate::io::store::{self, StoreError};
-use crate::model::agent::{Agent, Effect, Kept};
+use crate::model::agent::{Agent, Effect, Known};
 use crate::model::config::Config;
 use crate::model::plan::Full;
 
@@ -30,7 +30,7 @@ pub enum StartError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ReadError),
-    /// The services do not fit into the maps.
+    /// The services or the firewall do not fit into the maps.
     #[error("the configuration does not fit")]
     Full(#[from] Full),
     /// The kernel will not allow it.
@@ -120,7 +120,11 @@ pub(super) struct Outside {
 }
 
 pub(super) async fn open(file: &Path, started_at: Instant) -> Result<Opened, StartError> {
-    let (source, checked) = Source::load(file)?;
+    let (mut source, mut checked) = Source::load(file)?;
+    if confirm::go_back(file, &checked.config.agent.state_dir)? {
+        tracing::warn!("the last configuration was not confirmed: the one before is back");
+        (source, checked) = Source::load(file)?;
+    }
     checked.notes.iter().for_each(|note| tracing::info!("{note}"));
     let config = checked.config;
     permitted()?;
@@ -148,6 +152,7 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     store::prepare(&config.agent.state_dir)?;
     let overlay = store::load_overlay(&config.agent.state_dir)?;
     let addresses = Addresses::open(&config.agent.state_dir, &config.datapath.interfaces)?;
+    let host = host_addresses().await?;
     let (changes, ways) = mpsc::channel(1024);
     let outside = listen(ways)?;
     let datapath = Datapath::open(&config.datapath, OBJECT)?;
@@ -155,12 +160,11 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let interfaces = config.datapath.interfaces.clone();
     let numbers = store::load_rule_numbers(&config.agent.state_dir)?;
     let Started { stock, files: set_files } = sets::at_start(&config, &overlay);
-    let started = start(&datapath, config, Kept { overlay, stock, numbers }, started_at).and_then(
-        |(agent, effects)| {
+    let started = start(&datapath, config, Known { overlay, stock, numbers, host }, started_at)
+        .and_then(|(agent, effects)| {
             let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
             Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
-        },
-    );
+        });
     match started {
         Ok((agent, effects, resolver)) => {
             Ok(Rest { metrics, addresses, outside, datapath, agent, set_files, effects, resolver })
@@ -178,7 +182,7 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
 fn listen(ways: Ways) -> Result<Outside, StartError> {
     let (messages, inbox) = mpsc::channel(1024);
     signals::forward(&messages).map_err(StartError::Signals)?;
-    follow_links(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
+    follow_addresses(messages.clone(), || Message::LinkChanged).map_err(StartError::Resolver)?;
     Ok(Outside { messages, inbox, ways })
 }
 
@@ -186,12 +190,12 @@ fn listen(ways: Ways) -> Result<Outside, StartError> {
 fn start(
     datapath: &Datapath,
     config: Config,
-    kept: Kept,
+    known: Known,
     started_at: Instant,
 ) -> Result<(Agent, Vec<Effect>), StartError> {
     let seed = RandomState::new().hash_one(started_at);
     let installed = datapath.tables()?;
-    Ok(Agent::new(clock::now(), seed, config, kept, installed)?)
+    Ok(Agent::new(clock::now(), seed, config, known, installed)?)
 }
 
 /// Whether the kernel will allow what an agent does.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use lb_common::api::Applied;
 use tokio::sync::mpsc;
 
+use super::confirm::Unconfirmed;
 use super::faults::{Act, Faults};
 use super::floods::Floods;
 use super::sets::SetFiles;
@@ -16,7 +17,7 @@ use crate::io::clock::{self, Calendar};
 use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
-use crate::io::netlink::{Addresses, Resolver};
+use crate::io::netlink::{Addresses, Resolver, host_addresses};
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
 use crate::model::config::HealthCheck;
@@ -25,6 +26,7 @@ use crate::model::tables::Write;
 
 const WRITE: Act = Act::needed("write the kernel's tables");
 const ADDRESSES: Act = Act::needed("put the VIPs on the interface");
+const HOST: Act = Act::needed("know the host's own addresses");
 const INTERFACES: Act = Act::needed("use all interfaces");
 const OVERLAY: Act = Act::needed("save the changes made at run time");
 const PROBES: Act = Act::dispensable("probe all backends");
@@ -57,6 +59,8 @@ pub(super) struct Runtime {
     pub(super) is_out_of_step: bool,
     pub(super) sweeps: u64,
     pub(super) is_sweeping: bool,
+    /// A configuration that waits for its confirmation.
+    pub(super) unconfirmed: Option<Unconfirmed>,
     pub(super) next_request: RequestId,
     /// What the service manager was told last.
     pub(super) told: String,
@@ -119,6 +123,7 @@ impl Runtime {
                     self.look_at_addresses().await;
                 }
                 Effect::SaveOverlay(overlay) => self.save(&overlay),
+                Effect::ClearRuleCounts(numbers) => self.clear_rule_counts(&numbers),
                 Effect::SaveRuleNumbers(numbers) => self.save_rule_numbers(&numbers),
                 Effect::SaveSet { set, elements } => self.save_set(&set, &elements),
                 Effect::Reply { request: _, result } => reply = Some(result),
@@ -174,6 +179,13 @@ impl Runtime {
     pub(super) async fn look_at_the_host(&mut self) {
         self.look_at_interfaces();
         self.look_at_addresses().await;
+        match host_addresses().await {
+            Ok(host) => {
+                self.faults.note(HOST, Ok(()));
+                self.happened(Event::Host(host)).await;
+            }
+            Err(error) => self.faults.note(HOST, Err(with_causes(&error))),
+        }
     }
 
     pub(super) fn look_at_interfaces(&mut self) {
@@ -210,6 +222,10 @@ impl Runtime {
             Ok(Some(counts)) => {
                 self.faults.note(SWEEP, Ok(()));
                 self.follow_move(&counts).await;
+                // Cells on their way to another table keep what they have.
+                if counts.old.is_none() {
+                    self.happened(Event::GenerationsSwept).await;
+                }
                 self.flows = counts;
                 self.happened(Event::FlowCounts(self.flows.cells.clone())).await;
             }

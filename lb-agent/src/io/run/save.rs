@@ -14,7 +14,8 @@ use crate::io::causes::with_causes;
 use crate::io::message::{Failure, Fate, Mode};
 use crate::io::store;
 use crate::io::store::StoreError;
-use crate::model::overlay::write::{Unwritable, Written};
+use crate::model::firewall::set_text;
+use crate::model::overlay::write::{SetFile, Unwritable, Written};
 
 /// What is to take the place of the file.
 struct Edit {
@@ -30,6 +31,7 @@ impl Runtime {
         if dry_run {
             return Ok(tried);
         }
+        self.save_set_files(&edit.written.set_files)?;
         if edit.diff.is_some() {
             let replaced = store::replace(self.source.path(), edit.written.text.as_bytes());
             replaced.map_err(|error| self.not_saved(&error))?;
@@ -51,12 +53,33 @@ impl Runtime {
     }
 
     async fn load_edit(&mut self, edit: &Edit, dry_run: bool) -> Result<Applied, Failure> {
-        let Edit { written: Written { text, checked, dropped }, diff } = edit;
-        let mode = Mode { dry_run, overlay: Fate::Discard };
+        let Edit { written: Written { text, checked, dropped, set_files }, diff } = edit;
+        let mode = Mode { dry_run, overlay: Fate::Discard, ..Mode::default() };
         let mut applied = self.load(text.clone(), checked.clone(), mode).await?;
         applied.changes.extend(dropped.iter().cloned());
+        applied.changes.extend(set_files.iter().map(|file| {
+            let SetFile { path, set, .. } = file;
+            format!("set {set} is written into {}", path.display())
+        }));
         applied.file_diff.clone_from(diff);
         Ok(applied)
+    }
+
+    /// Sets go first: what is in its file already is no change of it.
+    fn save_set_files(&self, files: &[SetFile]) -> Result<(), Failure> {
+        for file in files {
+            let text = if file.changes.loaded {
+                self.agent.sets().get(&file.set).map(set_text).unwrap_or_default()
+            } else {
+                let text = std::fs::read_to_string(&file.path);
+                file.edit(&text.map_err(|error| {
+                    Failure::internal(format!("read {}: {error}", file.path.display()))
+                })?)
+            };
+            let replaced = store::replace(&file.path, text.as_bytes());
+            replaced.map_err(|error| self.not_saved(&error))?;
+        }
+        Ok(())
     }
 
     fn not_saved(&self, error: &StoreError) -> Failure {

@@ -10,23 +10,23 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use lb_common::api::{ConfigReport, ConfigText};
+
 use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::causes::with_causes;
 use crate::io::message::{Failure, Message};
 use crate::io::store;
-use crate::model::agent::Event;
+use crate::model::agent::{Event, Session};
 use crate::model::config::Config;
-use crate::model::firewall::{Elements, RuleNumbers, parse_set};
+use crate::model::firewall::{Elements, LONGEST_SET, RuleNumbers, parse_set};
 use crate::model::overlay::sets::{self, Stock};
 use crate::model::overlay::{FirewallOverlay, Overlay};
 
 const FILES: Act = Act::dispensable("keep the sets in step with their files");
 const KEEP: Act = Act::dispensable("keep a copy of the sets");
+const COUNTS: Act = Act::dispensable("set the counters of new rules to zero");
 const NUMBERS: Act = Act::dispensable("keep the numbers of the rules' counters");
-
-/// Longest file of a set: more than the most prefixes take.
-const LONGEST: u64 = 256 << 20;
 
 /// Tells one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +80,10 @@ fn stamp(path: &Path) -> Option<Stamp> {
 fn read(path: &Path) -> Result<Elements, String> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LONGEST {
-        return Err(format!("it is longer than {} MiB", LONGEST >> 20));
+    let most = u64::try_from(LONGEST_SET).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() > LONGEST_SET {
+        return Err(format!("it is longer than {} MiB", LONGEST_SET >> 20));
     }
     parse_set(&bytes).map_err(|bad| bad.to_string())
 }
@@ -216,10 +217,41 @@ impl Runtime {
         of_config(config).await.map_err(Failure::invalid)
     }
 
+    /// What is wrong with a configuration, and what may surprise.
+    pub(super) async fn check_config(
+        &self,
+        text: &ConfigText,
+        session: Option<Session>,
+    ) -> ConfigReport {
+        let mut report = self.source.report(text);
+        let Ok(checked) = self.source.check(&text.name, &text.text) else { return report };
+        match of_config(&checked.config).await {
+            Ok(read) => {
+                let cut =
+                    session.and_then(|it| self.agent.cut_by(&checked.config, &stock(&read), it));
+                report.notes.extend(cut);
+            }
+            Err(problems) => {
+                report.valid = false;
+                report.count = problems.lines().count();
+                report.problems = problems;
+            }
+        }
+        report
+    }
+
     /// The configuration that they belong to was taken.
     pub(super) fn sets_taken(&mut self, read: &[ReadSet]) {
-        read.iter().for_each(|one| self.set_files.note(one));
+        for one in read {
+            self.set_files.note(one);
+        }
         self.faults.note(FILES, self.set_files.problems());
+    }
+
+    /// Sets counters to zero that other rules have had.
+    pub(super) fn clear_rule_counts(&mut self, numbers: &[u32]) {
+        let cleared = self.datapath.clear_rule_counts(numbers);
+        self.faults.note(COUNTS, cleared.map_err(|error| with_causes(&error)));
     }
 
     /// Keeps on disk which rule has which counter.
@@ -231,7 +263,9 @@ impl Runtime {
     /// Keeps what was read at the start.
     pub(super) fn keep_sets(&mut self) {
         let stock = self.agent.stock().clone();
-        stock.iter().for_each(|(set, elements)| self.save_set(set, elements));
+        for (set, elements) in &stock {
+            self.save_set(set, elements);
+        }
     }
 
     /// Keeps on disk what a set holds, for the next start.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use lb_common::api::Applied;
 
 use super::state::Running;
-use super::{Agent, Effect, Refusal, RequestId};
+use super::{Agent, Effect, Laid, Refusal, RequestId, Terms};
 use crate::model::config::{Config, diff, needs_restart};
 use crate::model::firewall::{Elements, Source};
 use crate::model::overlay::change::{Change, Now, change};
@@ -21,9 +21,9 @@ impl Agent {
     pub(super) fn load(
         &mut self,
         now: Instant,
-        file: Config,
-        read: Stock,
-        (discard_overlay, dry_run): (bool, bool),
+        (file, read): (Config, Stock),
+        overlay: Laid,
+        terms: Terms,
     ) -> Outcome {
         let fixed = needs_restart(&self.running.file, &file);
         if !fixed.is_empty() {
@@ -36,39 +36,37 @@ impl Agent {
             };
             return Err(Refusal::Invalid(format!("{keys} cannot change at run time: {remedy}")));
         }
-        let none = Overlay::default();
-        let overlay = if discard_overlay { &none } else { &self.running.overlay };
-        let merged = merge(&file, overlay);
-        let stock = stocked(&merged, &self.running.stock, read)?;
-        self.replace(now, file, (merged, stock), dry_run)
+        let (overlay, loaded) = match overlay {
+            Laid::Keep => (self.running.overlay.clone(), self.running.stock.clone()),
+            Laid::Discard => (Overlay::default(), Stock::new()),
+            Laid::Put(overlay) => (*overlay, read.clone()),
+        };
+        let merged = merge(&file, &overlay);
+        let stock = stocked(&merged, loaded, read)?;
+        self.replace(now, file, (merged, stock), terms)
     }
 
-    pub(super) fn change(&mut self, now: Instant, asked: Change, dry_run: bool) -> Outcome {
+    pub(super) fn change(&mut self, now: Instant, asked: Change, terms: Terms) -> Outcome {
         let Running { file, overlay, config, sets, stock, .. } = &self.running;
         let merged = change(Now { file, overlay, running: config, sets }, &asked)?;
         let (file, mut stock) = (file.clone(), stock.clone());
         if let Change::Contents { set, elements } = asked {
             stock.insert(set, elements);
         }
-        self.replace(now, file, (merged, stock), dry_run)
+        self.replace(now, file, (merged, stock), terms)
     }
 
     /// Takes what the file of a set holds now, unless something else was loaded in its place.
-    pub(super) fn set_read(
-        &mut self,
-        now: Instant,
-        set: String,
-        elements: Elements,
-    ) -> Vec<Effect> {
+    pub(super) fn set_read(&mut self, now: Instant, set: &str, elements: Elements) -> Vec<Effect> {
         let Running { file, overlay, stock, .. } = &self.running;
-        if overlay.firewall.is_loaded(&set) {
+        if overlay.firewall.is_loaded(set) {
             return vec![Effect::Notice(format!(
                 "set {set}: its file has changed, and what was loaded at run time goes on to hold"
             ))];
         }
         let (merged, file, mut stock) = (merge(file, overlay), file.clone(), stock.clone());
-        stock.insert(set.clone(), elements);
-        match self.replace(now, file, (merged, stock), false) {
+        stock.insert(set.to_owned(), elements);
+        match self.replace(now, file, (merged, stock), Terms::default()) {
             Ok((effects, _)) => effects,
             Err(refusal) => vec![Effect::Warning(format!("set {set} stays as it was: {refusal}"))],
         }
@@ -79,8 +77,9 @@ impl Agent {
         now: Instant,
         file: Config,
         (merged, stock): (Merged, Stock),
-        dry_run: bool,
+        terms: Terms,
     ) -> Outcome {
+        let Terms { dry_run, session } = terms;
         let mut changes = diff(&self.running.config, &merged.config);
         changes.extend(merged.dropped);
         let Merged { config, mut overlay, dropped: _ } = merged;
@@ -94,22 +93,21 @@ impl Agent {
         numbers.follow(&config.firewall);
         let mut next = Running { file, overlay, config, stock, sets, numbers, checks, paces };
         next.note(now);
-        let (desired, writes) =
-            self.plan(&next).map_err(|full| Refusal::Invalid(full.to_string()))?;
+        let planned = self.plan(&next).map_err(|full| Refusal::Invalid(full.to_string()))?;
+        let warnings: Vec<String> =
+            session.and_then(|session| self.cuts(&next, session)).into_iter().collect();
         let mut effects = Vec::new();
         if !dry_run {
             let before = std::mem::replace(&mut self.running, next);
-            effects.extend(self.install(&desired, writes));
+            effects.extend(self.numbers_given(&before.numbers));
+            effects.extend(self.install_planned(planned));
             effects.extend(sets_to_save(&before.stock, &self.running.stock));
-            if before.numbers != self.running.numbers {
-                effects.push(Effect::SaveRuleNumbers(self.running.numbers.clone()));
-            }
             if before.overlay != self.running.overlay {
                 effects.push(Effect::SaveOverlay(self.running.overlay.clone()));
             }
             effects.extend(changes.iter().cloned().map(Effect::Notice));
         }
-        Ok((effects, Applied { changes, dry_run, file_diff: None }))
+        Ok((effects, Applied { changes, warnings, dry_run, file_diff: None }))
     }
 
     pub(super) fn answer(request: RequestId, outcome: Outcome) -> Vec<Effect> {
@@ -133,13 +131,12 @@ impl Agent {
     }
 }
 
-/// What the sets of a configuration are to be taken from: what was loaded holds on, what was read is new.
-fn stocked(merged: &Merged, before: &Stock, mut read: Stock) -> Result<Stock, Refusal> {
+/// What the sets of a configuration are to be taken from: what was loaded at run time, or else what was read.
+fn stocked(merged: &Merged, mut loaded: Stock, mut read: Stock) -> Result<Stock, Refusal> {
     let mut stock = Stock::new();
     for (name, source) in &merged.config.firewall.sets {
-        let loaded = merged.overlay.firewall.is_loaded(name);
-        let elements = if loaded {
-            Some(before.get(name).cloned().unwrap_or_default())
+        let elements = if merged.overlay.firewall.is_loaded(name) {
+            Some(loaded.remove(name).unwrap_or_default())
         } else {
             read.remove(name)
         };

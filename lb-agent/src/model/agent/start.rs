@@ -18,19 +18,21 @@ use crate::model::paces::Paces;
 use crate::model::plan::{Full, next_hop};
 use crate::model::tables::{ListenerKey, NextHop, Tables, server};
 
-/// What was kept on disk for the next agent.
+/// What an agent knows at its start: what the last one kept on disk, and the host.
 #[derive(Clone, Debug, Default)]
-pub struct Kept {
+pub struct Known {
     /// The changes made at run time.
     pub overlay: Overlay,
     /// What was read or loaded for the sets.
     pub stock: Stock,
     /// The numbers of the rules' counters.
     pub numbers: RuleNumbers,
+    /// The addresses of the host.
+    pub host: BTreeSet<IpAddr>,
 }
 
 impl Agent {
-    /// Starts from the file, what was kept and what is installed; says what to do first.
+    /// Starts from the file, what is known and what is installed; says what to do first.
     ///
     /// Until a probe says otherwise, backends that were served are healthy, and those that were down are
     /// down. `seed` varies the probes.
@@ -38,10 +40,10 @@ impl Agent {
         now: Instant,
         seed: u64,
         file: Config,
-        kept: Kept,
+        known: Known,
         installed: Tables,
     ) -> Result<(Self, Vec<Effect>), Full> {
-        let Kept { overlay, stock, numbers: kept_numbers } = kept;
+        let Known { overlay, stock, numbers: kept_numbers, host } = known;
         let mut merged = merge(&file, &overlay);
         let sets = sets::lay(&merged.config.firewall, &stock, &mut merged.overlay.firewall);
         let mut numbers = kept_numbers.clone();
@@ -61,15 +63,14 @@ impl Agent {
             Running { file, overlay: merged.overlay, config, stock, sets, numbers, checks, paces };
         running.note(now);
         let mut agent = Self::with(running, ways, installed);
+        agent.host = host;
         let mut effects: Vec<_> = merged.dropped.into_iter().map(Effect::Notice).collect();
         if agent.running.overlay != overlay {
             effects.push(Effect::SaveOverlay(agent.running.overlay.clone()));
         }
-        if agent.running.numbers != kept_numbers {
-            effects.push(Effect::SaveRuleNumbers(agent.running.numbers.clone()));
-        }
-        let (desired, writes) = agent.plan(&agent.running)?;
-        effects.extend(agent.install(&desired, writes));
+        effects.extend(agent.numbers_given(&kept_numbers));
+        let planned = agent.plan(&agent.running)?;
+        effects.extend(agent.install_planned(planned));
         agent.ways.wait_for(&agent.backend_addresses());
         effects.extend(agent.probes(now));
         Ok((agent, effects))

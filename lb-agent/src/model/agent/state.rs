@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::guard::{Guard, Made};
 use super::ways::Ways;
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
@@ -24,12 +25,15 @@ use crate::model::tables::{Tables, Way, Write, server};
 pub struct Agent {
     pub(super) running: Running,
     pub(super) ways: Ways,
-    installed: Tables,
+    pub(super) installed: Tables,
     turns: Turns,
     retired: Retired,
     watched: Option<BTreeSet<IpAddr>>,
     managed: Option<BTreeSet<IpAddr>>,
     full: Option<Full>,
+    pub(super) guard: Guard,
+    /// The addresses of the host.
+    pub(super) host: BTreeSet<IpAddr>,
 }
 
 /// What a change replaces as a whole or not at all.
@@ -51,6 +55,13 @@ pub(super) struct Running {
     pub(super) paces: Paces,
 }
 
+/// What a change would lead to.
+pub(super) struct Planned {
+    desired: Desired,
+    writes: Vec<Write>,
+    made: Made,
+}
+
 impl Running {
     /// Takes note of what has become of the backends by now.
     pub(super) fn note(&mut self, now: Instant) {
@@ -62,22 +73,23 @@ impl Agent {
     pub(super) fn with(running: Running, ways: Ways, installed: Tables) -> Self {
         let (turns, retired) = (Turns::default(), Retired::default());
         let (watched, managed) = (None, None);
-        Self { running, ways, installed, turns, retired, watched, managed, full: None }
+        let (guard, host) = (Guard::new(&installed), BTreeSet::new());
+        Self { running, ways, installed, turns, retired, watched, managed, full: None, guard, host }
     }
 
     /// Takes note of an event; says what to do, in order.
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Effect> {
         self.ways.tick(now);
         let mut effects = match event {
-            Event::Load { config, read, discard_overlay, dry_run, request } => {
-                let result = self.load(now, *config, read, (discard_overlay, dry_run));
+            Event::Load { config, read, overlay, terms, request } => {
+                let result = self.load(now, (*config, read), overlay, terms);
                 Self::answer_load(request, result)
             }
-            Event::Change { change, dry_run, request } => {
-                let result = self.change(now, change, dry_run);
+            Event::Change { change, terms, request } => {
+                let result = self.change(now, change, terms);
                 Self::answer(request, result)
             }
-            Event::SetRead { set, elements } => self.set_read(now, set, elements),
+            Event::SetRead { set, elements } => self.set_read(now, &set, elements),
             Event::Probes(ended) => self.probed(now, ended),
             Event::NotProbed { target, reason } => {
                 self.running.checks.not_probed(&target, reason);
@@ -88,6 +100,11 @@ impl Agent {
                 self.retired.count(&cells);
                 // Nothing else depends on the counts, and they come every second.
                 if self.retired.unused().is_empty() { Vec::new() } else { self.settle(now) }
+            }
+            Event::GenerationsSwept => self.swept(),
+            Event::Host(host) => {
+                let before = std::mem::replace(&mut self.host, host);
+                if before == self.host { Vec::new() } else { self.settle(now) }
             }
             Event::Installed(tables) => {
                 self.installed = *tables;
@@ -132,6 +149,11 @@ impl Agent {
     /// What was read or loaded for them, before changes one by one.
     pub fn stock(&self) -> &Stock {
         &self.running.stock
+    }
+
+    /// The numbers of the counters of rules.
+    pub fn rule_numbers(&self) -> &RuleNumbers {
+        &self.running.numbers
     }
 
     /// What the maps hold when all writes so far are carried out.
@@ -185,7 +207,7 @@ impl Agent {
         let (desired, unused) = self.desired(&self.running);
         let before = self.full;
         let (mut effects, full) = match plan_what_fits(&self.installed, &desired, &unused) {
-            Ok((writes, full)) => (self.install(&desired, writes), full),
+            Ok((writes, full)) => self.install_guarded(&desired, writes, full),
             Err(full) => (Vec::new(), Some(full)),
         };
         self.full = full;
@@ -195,17 +217,43 @@ impl Agent {
         effects
     }
 
+    /// Where there is no room for the firewall, the one before stays in force.
+    fn install_guarded(
+        &mut self,
+        desired: &Desired,
+        writes: Vec<Write>,
+        full: Option<Full>,
+    ) -> (Vec<Effect>, Option<Full>) {
+        match self.guarded(&self.running, writes.clone()) {
+            Ok((writes, made)) => {
+                let effects = self.install(desired, writes.clone());
+                self.note_firewall(made, &writes);
+                (effects, full)
+            }
+            Err(error) => (self.install(desired, writes), Some(Full::Firewall(error))),
+        }
+    }
+
     /// That some listeners are not as they should be, for want of room.
     pub(in crate::model) fn full_warning(&self) -> Option<String> {
         let full = self.full?;
-        Some(format!("not all listeners are as they should be: the tables have no room: {full}"))
+        Some(format!("not all is as it should be: the tables have no room: {full}"))
     }
 
     /// The writes that `running` would take.
-    pub(super) fn plan(&self, running: &Running) -> Result<(Desired, Vec<Write>), Full> {
+    pub(super) fn plan(&self, running: &Running) -> Result<Planned, Full> {
         let (desired, unused) = self.desired(running);
         let writes = plan(&self.installed, &desired, &unused)?;
-        Ok((desired, writes))
+        let (writes, made) = self.guarded(running, writes)?;
+        Ok(Planned { desired, writes, made })
+    }
+
+    /// Has what was planned carried out.
+    pub(super) fn install_planned(&mut self, planned: Planned) -> Vec<Effect> {
+        let Planned { desired, writes, made } = planned;
+        let effects = self.install(&desired, writes.clone());
+        self.note_firewall(made, &writes);
+        effects
     }
 
     /// The tables that `running` desires, and the retired ids that no flow remembers.
@@ -219,7 +267,7 @@ impl Agent {
     }
 
     /// Has the writes of a plan carried out, and what belongs to them.
-    pub(super) fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
+    fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
         self.full = None;
         for write in &writes {
             self.installed.apply(write);

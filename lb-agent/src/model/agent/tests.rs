@@ -15,6 +15,7 @@ use crate::model::overlay::Overlay;
 use crate::model::tables::{Tables, Way};
 use world::World;
 
+mod firewall;
 mod moves;
 mod paces;
 mod ways;
@@ -215,8 +216,13 @@ fn a_change_that_is_only_tried_says_what_it_would_do() {
     let mut smaller = config(vec![shop(1)]);
     smaller.services[0].on_backend_down = crate::model::config::OnBackendDown::Keep;
     let (config, request) = (Box::new(smaller), Some(1));
-    let load =
-        Event::Load { config, read: Stock::new(), discard_overlay: false, dry_run: true, request };
+    let load = Event::Load {
+        config,
+        read: Stock::new(),
+        overlay: Laid::Keep,
+        terms: Terms { dry_run: true, session: None },
+        request,
+    };
     let applied = world.ask(load).unwrap();
     assert!(applied.dry_run);
     assert!(applied.changes.iter().any(|line| line.contains("web2")), "{:?}", applied.changes);
@@ -258,8 +264,8 @@ fn a_refused_load_that_nobody_waits_for_is_noticed() {
     let mut moved = config(vec![shop(1)]);
     moved.datapath.xdp_mode = XdpMode::Generic;
     let config = Box::new(moved);
-    let (discard_overlay, dry_run, request) = (false, false, None);
-    world.event(Event::Load { config, read: Stock::new(), discard_overlay, dry_run, request });
+    let (read, overlay, terms, request) = (Stock::new(), Laid::Keep, Terms::default(), None);
+    world.event(Event::Load { config, read, overlay, terms, request });
     let notice = world.notices.last().unwrap();
     assert!(notice.starts_with("the configuration is not loaded: datapath.xdp_mode"), "{notice}");
 }
@@ -274,8 +280,13 @@ fn changes_at_run_time_survive_a_reload_until_they_are_discarded() {
     assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
     assert!(world.saved.services.contains_key("shop"));
     let (config, request) = (Box::new(config(vec![shop(2)])), Some(1));
-    let discard =
-        Event::Load { config, read: Stock::new(), discard_overlay: true, dry_run: false, request };
+    let discard = Event::Load {
+        config,
+        read: Stock::new(),
+        overlay: Laid::Discard,
+        terms: Terms::default(),
+        request,
+    };
     world.ask(discard).unwrap();
     assert_eq!(world.rotation(), ["web1", "web2"]);
     assert_eq!(world.saved, Overlay::default());
@@ -314,7 +325,7 @@ fn the_result_for_a_target_that_is_gone_is_ignored() {
 #[test]
 fn probes_that_end_together_are_written_at_once() {
     let (now, file) = (start(), config(vec![shop(3)]));
-    let (mut agent, effects) = Agent::new(now, 7, file, Kept::default(), tables()).unwrap();
+    let (mut agent, effects) = Agent::new(now, 7, file, Known::default(), tables()).unwrap();
     let ended = effects.into_iter().filter_map(|effect| {
         let Effect::Probe { target, .. } = effect else { return None };
         let outcome = outcome(target.backend == "web3");

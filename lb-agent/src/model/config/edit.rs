@@ -1,4 +1,4 @@
-//! Writes backends as they have become into the text of a file; every other byte stays where it is.
+//! Writes backends and the firewall as they have become into the text of a file; every other byte stays where it is.
 //!
 //! The places come from the parser's spans and the text is cut there, for a document that is parsed and
 //! written again loses carriage returns.
@@ -13,6 +13,7 @@ use super::{Backend, BackendState, Config, DEFAULT_WEIGHT, Service};
 use list::List;
 use patch::Patch;
 
+mod firewall;
 mod list;
 mod patch;
 #[cfg(test)]
@@ -20,13 +21,9 @@ mod tests;
 
 type Value<'a> = Spanned<DeValue<'a>>;
 
-/// The text of `before` with the backends of `after`, where those that stay are in the same order and come
-/// before those that are new; `None` if the text is not that of `before`.
-pub(in crate::model) fn edit_backends(
-    text: &str,
-    before: &Config,
-    after: &Config,
-) -> Option<String> {
+/// The text of `before` with the backends, rules and elements of `after`, where those that stay are in the same
+/// order, and backends that stay come before those that are new; `None` if the text is not that of `before`.
+pub(in crate::model) fn edit(text: &str, before: &Config, after: &Config) -> Option<String> {
     let root = DeTable::parse(text).ok()?;
     let tables = root.get_ref().get("service").and_then(|value| value.get_ref().as_array());
     let mut patch = Patch::new(text);
@@ -34,6 +31,7 @@ pub(in crate::model) fn edit_backends(
     for (before, after) in before.services.iter().zip(&after.services) {
         edit_service(&mut patch, tables.next()?, before, after)?;
     }
+    firewall::edit(&mut patch, root.get_ref(), &before.firewall, &after.firewall)?;
     Some(patch.apply(0..text.len()))
 }
 

@@ -44,7 +44,7 @@ mod write;
 pub(super) use address::unusable;
 pub use diff::{diff, needs_restart};
 pub use duration::encode_duration;
-pub(super) use edit::edit_backends;
+pub(super) use edit::edit;
 pub(super) use firewall::rule::{from_text as rule_from_text, to_text as rule_to_text};
 pub(super) use firewall::value::prefix_of;
 pub use parse::{Checked, parse};

@@ -10,13 +10,16 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+pub mod compile;
 pub mod elements;
+mod evaluate;
 mod numbers;
 mod set_file;
 
 pub use elements::Elements;
-pub use numbers::RuleNumbers;
-pub use set_file::{BadLines, parse_set, set_text};
+pub use evaluate::{TcpPacket, are_in, deciding};
+pub use numbers::{POLICY, RuleNumbers};
+pub use set_file::{BadLines, LONGEST_SET, parse_set, set_text};
 
 /// Most rules that a firewall may have.
 pub const MAX_RULES: usize = 1_024;

@@ -32,6 +32,12 @@ impl RuleNumbers {
         self.0.get(rule).copied()
     }
 
+    /// Numbers that are given to other rules than before.
+    pub fn given_since(&self, before: &Self) -> Vec<u32> {
+        let new = self.0.iter().filter(|(name, number)| before.0.get(*name) != Some(*number));
+        new.map(|(_, number)| *number).collect()
+    }
+
     /// All of them.
     pub fn by_name(&self) -> &BTreeMap<String, u32> {
         &self.0
@@ -56,12 +62,14 @@ mod tests {
             (numbers.get("a"), numbers.get("b"), numbers.get("c")),
             (Some(1), Some(2), Some(3))
         );
+        let before = numbers.clone();
         numbers.follow(&firewall(&["new", "c", "a"]));
         assert_eq!(
             (numbers.get("a"), numbers.get("c"), numbers.get("new")),
             (Some(1), Some(3), Some(2))
         );
         assert_eq!(numbers.get("b"), None);
+        assert_eq!(numbers.given_since(&before), [2]);
         assert_eq!(numbers.by_name().len(), 3);
     }
 }

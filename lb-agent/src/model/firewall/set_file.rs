@@ -5,6 +5,8 @@ use std::fmt;
 use super::Elements;
 use crate::model::config::prefix_of;
 
+/// Bytes of the longest file of a set: more than the most prefixes take.
+pub const LONGEST_SET: usize = 256 << 20;
 /// Most wrong lines that are told.
 const MOST_TOLD: usize = 10;
 /// Most characters of a wrong line that are told.

@@ -39,6 +39,13 @@ pub fn lay(firewall: &Firewall, stock: &Stock, overlay: &mut FirewallOverlay) ->
     sets
 }
 
+/// The elements that a list becomes by changes.
+pub fn listed(list: &mut Vec<IpNet>, SetOverlay { added, deleted, .. }: &SetOverlay) {
+    list.retain(|prefix| !deleted.contains(prefix));
+    let known: BTreeSet<IpNet> = list.iter().copied().collect();
+    list.extend(added.difference(&known));
+}
+
 /// The same sets; those that hold what they held before share its list.
 pub fn sharing(mut sets: Sets, before: &Sets) -> Sets {
     for (name, elements) in &mut sets {

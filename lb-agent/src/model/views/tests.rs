@@ -5,8 +5,8 @@ use std::time::Duration;
 use lb_common::layout::{Count, Traffic};
 
 use super::*;
-use crate::model::agent::Kept;
 use crate::model::agent::{Effect, Event};
+use crate::model::agent::{Known, Laid, Terms};
 use crate::model::cast::{VIP, at, config, outcome, shop, start, tables, v4, v6};
 use crate::model::config::BackendState;
 use crate::model::overlay::Overlay;
@@ -23,7 +23,7 @@ fn agent(now: Instant) -> Agent {
         backends: Vec::new(),
         ..shop(0)
     });
-    let (mut agent, effects) = Agent::new(now, 1, file, Kept::default(), tables()).unwrap();
+    let (mut agent, effects) = Agent::new(now, 1, file, Known::default(), tables()).unwrap();
     for effect in effects {
         if let Effect::Probe { target, .. } = effect {
             let outcome = outcome(target.backend != "web2");
@@ -82,7 +82,7 @@ fn a_backend_that_differs_from_the_file_is_marked() {
     let overlay = r#"{"services":{"shop":{"set":{"web1":{"weight":5}}}}}"#;
     let overlay: Overlay = serde_json::from_str(overlay).unwrap();
     let (agent, _) =
-        Agent::new(now, 1, config(vec![shop(2)]), Kept { overlay, ..Kept::default() }, tables())
+        Agent::new(now, 1, config(vec![shop(2)]), Known { overlay, ..Known::default() }, tables())
             .unwrap();
     let none = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let counters = Counters { listeners: &none.0, backends: &none.1, flows: &none.2 };
@@ -127,8 +127,8 @@ fn an_id_names_its_owner_until_it_is_freed() {
     let now = start();
     let mut agent = agent(now);
     let (config, request) = (Box::new(config(vec![shop(1)])), None);
-    let (discard_overlay, dry_run) = (false, false);
-    agent.handle(now, Event::Load { config, read: [].into(), discard_overlay, dry_run, request });
+    let (read, overlay, terms) = ([].into(), Laid::Keep, Terms::default());
+    agent.handle(now, Event::Load { config, read, overlay, terms, request });
     let owners = agent.owners();
     let of = |address| owners.values().find(|owner| owner.address == address).unwrap();
     assert_eq!(of(v4(1)).backend.as_deref(), Some("web1"));

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use lb_common::api::{BackendAction, BackendState, Problem};
+use lb_common::api::{BackendAction, BackendState, Problem, SetElements};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
@@ -54,7 +54,9 @@ fn answer(call: Call) {
         }
         Call::Apply(_, mode, reply) | Call::Reload(mode, reply) => {
             let changes = vec![format!("{:?}", mode.overlay)];
-            reply.send(Ok(Applied { changes, dry_run: mode.dry_run, file_diff: None })).unwrap();
+            reply
+                .send(Ok(Applied { changes, dry_run: mode.dry_run, ..Applied::default() }))
+                .unwrap();
         }
         Call::Change(change, mode, reply) => {
             let Change::Backend(change) = change else { panic!("{change:?}") };
@@ -63,7 +65,13 @@ fn answer(call: Call) {
             let applied = Applied { dry_run: mode.dry_run, ..Applied::default() };
             reply.send(if known { Ok(applied) } else { Err(refusal.into()) }).unwrap();
         }
+        Call::Confirm(reply) => reply.send(Ok(())).unwrap(),
         Call::Status(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Firewall(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Sets(reply) => reply.send(Ok(Vec::new())).unwrap(),
+        Call::SetElements(_, limit, reply) => {
+            reply.send(Ok(SetElements { total: limit, elements: Vec::new() })).unwrap();
+        }
         Call::Services(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::History(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::Drops(reply) => reply.send(Ok(Vec::new())).unwrap(),
@@ -72,7 +80,7 @@ fn answer(call: Call) {
             reply.send(Ok(ConfigText { name: "lb.toml".into(), text: String::new() })).unwrap();
         }
         Call::Diff(reply) => reply.send(Ok(ConfigDiff::default())).unwrap(),
-        Call::Check(text, reply) => {
+        Call::Check(text, _, reply) => {
             let problems = text.name;
             let report = ConfigReport { valid: false, problems, count: 1, notes: Vec::new() };
             reply.send(Ok(report)).unwrap();

@@ -16,6 +16,8 @@ pub(super) struct World {
     pub(super) saved: Overlay,
     pub(super) stock: Stock,
     pub(super) numbers: RuleNumbers,
+    /// Counters of rules that were set to zero.
+    pub(super) cleared: Vec<u32>,
     pub(super) watched: BTreeSet<IpAddr>,
     pub(super) managed: BTreeSet<IpAddr>,
     pub(super) notices: Vec<String>,
@@ -39,13 +41,14 @@ impl World {
     /// The same, but some servers are dead from the beginning.
     pub(super) fn begin_without(dead: &[SocketAddr], config: Config) -> Self {
         let now = start();
-        let (agent, effects) = Agent::new(now, 7, config, Kept::default(), tables()).unwrap();
+        let (agent, effects) = Agent::new(now, 7, config, Known::default(), tables()).unwrap();
         let mut world = Self {
             agent,
             kernel: tables(),
             saved: Overlay::default(),
             stock: Stock::new(),
             numbers: RuleNumbers::default(),
+            cleared: Vec::new(),
             watched: BTreeSet::new(),
             managed: BTreeSet::new(),
             notices: Vec::new(),
@@ -83,9 +86,9 @@ impl World {
         self.carry_out(effects);
     }
 
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> Known {
         let (overlay, stock) = (self.saved.clone(), self.stock.clone());
-        Kept { overlay, stock, numbers: self.numbers.clone() }
+        Known { overlay, stock, numbers: self.numbers.clone(), ..Known::default() }
     }
 
     pub(super) fn kill(&mut self, server: SocketAddr) {
@@ -133,7 +136,8 @@ impl World {
     /// A load with what was read of the files of sets.
     pub(super) fn load_with(&mut self, config: Config, read: Stock) -> Result<Applied, Refusal> {
         let (config, request) = (Box::new(config), Some(1));
-        self.ask(Event::Load { config, read, discard_overlay: false, dry_run: false, request })
+        let (overlay, terms) = (Laid::Keep, Terms::default());
+        self.ask(Event::Load { config, read, overlay, terms, request })
     }
 
     pub(super) fn change(
@@ -146,7 +150,7 @@ impl World {
     }
 
     pub(super) fn change_any(&mut self, change: Change) -> Result<Applied, Refusal> {
-        self.ask(Event::Change { change, dry_run: false, request: 1 })
+        self.ask(Event::Change { change, terms: Terms::default(), request: 1 })
     }
 
     pub(super) fn add(&mut self, name: &str, server: SocketAddr) -> Result<Applied, Refusal> {
@@ -211,6 +215,7 @@ impl World {
                 Effect::Watch(addresses) => self.watched = addresses,
                 Effect::Addresses(addresses) => self.managed = addresses,
                 Effect::SaveOverlay(overlay) => self.saved = overlay,
+                Effect::ClearRuleCounts(numbers) => self.cleared.extend(numbers),
                 Effect::SaveRuleNumbers(numbers) => self.numbers = numbers,
                 Effect::SaveSet { set, elements } => drop(self.stock.insert(set, elements)),
                 Effect::Reply { result, .. } => self.reply = Some(result),

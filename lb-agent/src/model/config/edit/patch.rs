@@ -43,6 +43,12 @@ impl<'t> Patch<'t> {
         self.insert(below, lines.replace('\n', self.line_end));
     }
 
+    /// Inserts whole lines above the one that `at` is on and the comment right above it.
+    pub(super) fn insert_above(&mut self, at: usize, lines: &str) {
+        let comment = self.while_above(at, |line| line.starts_with('#'));
+        self.insert(comment, lines.replace('\n', self.line_end));
+    }
+
     /// Removes the lines that a range touches, the comment right above them, and the blank lines above that.
     pub(super) fn remove_lines(&mut self, range: Range<usize>) {
         let comment = self.while_above(range.start, |line| line.starts_with('#'));

@@ -1,7 +1,7 @@
 //! What becomes of a text, byte for byte.
 
 use super::super::{Backend, BackendState, Config, parse};
-use super::edit_backends;
+use super::edit;
 
 const HEAD: &str = "version = 1
 [datapath]
@@ -49,7 +49,7 @@ fn edited(text: &str, change: impl FnOnce(&mut Vec<Backend>)) -> String {
     let before = read(text);
     let mut after = before.clone();
     change(&mut after.services[0].backends);
-    let edited = edit_backends(text, &before, &after).unwrap();
+    let edited = edit(text, &before, &after).unwrap();
     assert_eq!(read(&edited), after, "{edited}");
     edited
 }
@@ -204,6 +204,6 @@ fn a_text_of_another_configuration_is_not_edited() {
     let before = read(&format!("{HEAD}{TABLES}"));
     let mut after = before.clone();
     after.services[0].backends.clear();
-    assert_eq!(edit_backends("version = 1\n", &before, &after), None);
-    assert_eq!(edit_backends("version = ", &before, &after), None);
+    assert_eq!(edit("version = 1\n", &before, &after), None);
+    assert_eq!(edit("version = ", &before, &after), None);
 }

@@ -1,14 +1,17 @@
 //! `[[firewall.rule]]`
 
+use std::ops::RangeInclusive;
+
+use lb_common::api;
+use toml::de::{DeTable, DeValue};
+
 use super::value::{addresses, icmp_type, icmp_type_text, icmp_type_word, ports, ports_text};
 use super::value::{protocol, protocol_text, tcp_flags, tcp_flags_text};
 use crate::model::config::Word;
 use crate::model::config::problem::{Fault, Report};
 use crate::model::config::reader::{List, Located, Table};
-use crate::model::config::value::{choice, interface, name};
+use crate::model::config::value::{self, Parsed, choice, interface};
 use crate::model::firewall::{Action, IpProtocol, Match, Rule, TcpFlags};
-use lb_common::api;
-use toml::de::DeTable;
 
 /// Keys that a later version will know.
 const LATER_KEYS: &[&str] = &["over"];
@@ -24,76 +27,79 @@ pub(in crate::model::config) struct Draft {
 
 /// Reads a rule.
 pub(super) fn draft(mut table: Table<'_>) -> Draft {
-    let name = table.required("name", "\"drop-blocklist\"", name);
+    let name = table.required("name", "\"drop-blocklist\"", value::name);
     let action = table.required("action", "\"drop\"", choice(&[]));
-    let prefixes = "[\"198.51.100.0/24\"]";
-    let sources = table.list("source", prefixes, addresses);
-    let destinations = table.list("destination", prefixes, addresses);
+    let sources = list(&mut table, "source", "[\"198.51.100.0/24\"]", addresses);
+    let destinations = list(&mut table, "destination", "[\"203.0.113.10\"]", addresses);
     let interface = table.optional("interface", interface);
-    let service = table.optional("service", name_of_service);
+    let service = table.optional("service", value::name);
     let transport = transport(&mut table);
     table.finish(LATER_KEYS);
+    let value = |found: &Located<String>| found.value.clone();
     let rule = || {
         let Transport { protocol, sports, dports, tcp_flags, icmp_types } = transport?;
-        let (sources, destinations) = (values(sources.clone())?, values(destinations.clone())?);
-        let (interface, service) = (value(interface.clone())?, value(service.clone())?);
-        let (name, action) = (name.as_ref()?.value.clone(), action?.value);
-        let first = Rule {
-            name,
-            action,
-            sources,
-            destinations,
+        Some(Rule {
+            name: value(name.as_ref()?),
+            action: action?.value,
+            sources: values(&sources)?,
+            destinations: values(&destinations)?,
             protocol,
             sports,
             dports,
             tcp_flags,
             icmp_types,
-            interface,
-            service,
-        };
-        Some(first)
+            interface: interface.as_ref()?.as_ref().map(value),
+            service: service.as_ref()?.as_ref().map(value),
+        })
     };
     let rule = rule();
-    let lists = [sources, destinations].into_iter().flatten();
-    let addresses = lists.flat_map(|list| list.items).collect();
+    let addresses = sources.items.into_iter().chain(destinations.items).collect();
     Draft { name, addresses, interface: interface.flatten(), service: service.flatten(), rule }
 }
 
 /// What a rule asks of the transport header.
 struct Transport {
     protocol: Option<IpProtocol>,
-    sports: Vec<std::ops::RangeInclusive<u16>>,
-    dports: Vec<std::ops::RangeInclusive<u16>>,
+    sports: Vec<RangeInclusive<u16>>,
+    dports: Vec<RangeInclusive<u16>>,
     tcp_flags: Option<TcpFlags>,
     icmp_types: Vec<u8>,
 }
 
 fn transport(table: &mut Table<'_>) -> Option<Transport> {
     let protocol = table.optional("protocol", protocol);
-    let sports = table.list("sport", "[\"1024-65535\"]", ports);
-    let dports = table.list("dport", "[\"53\"]", ports);
-    let tcp_flags = table.optional("tcp_flags", tcp_flags);
-    let types = table.list("icmp_type", "[\"echo-request\"]", icmp_type_text);
+    let sports = list(table, "sport", "[\"1024-65535\"]", ports);
+    let dports = list(table, "dport", "[\"53\"]", ports);
+    let flags = table.optional("tcp_flags", tcp_flags);
+    let types = list(table, "icmp_type", "[\"echo-request\"]", icmp_type_text);
     // A protocol that is wrong has been told already.
     let protocol = protocol?.map(|protocol| protocol.value);
-    let ports = [&sports, &dports].into_iter().flatten();
-    for range in ports.filter_map(|list| list.items.first()) {
+    for range in [&sports, &dports].into_iter().filter_map(|list| list.items.first()) {
         fits(table.report, range, "ports", protocol, &[IpProtocol::TCP, IpProtocol::UDP]);
     }
-    if let Some(Some(flags)) = &tcp_flags {
+    if let Some(Some(flags)) = &flags {
         fits(table.report, flags, "TCP flags", protocol, &[IpProtocol::TCP]);
     }
-    let icmp_types = types_of(table.report, types, protocol);
-    let tcp_flags = value(tcp_flags)?;
-    let implied = tcp_flags.map(|_| IpProtocol::TCP);
-    let (sports, dports) = (values(sports)?, values(dports)?);
-    Some(Transport {
-        protocol: protocol.or(implied),
-        sports,
-        dports,
-        tcp_flags,
-        icmp_types: icmp_types?,
-    })
+    let icmp_types = types_of(table.report, &types, protocol);
+    let tcp_flags = flags?.map(|flags| flags.value);
+    let protocol = protocol.or(tcp_flags.map(|_| IpProtocol::TCP));
+    let (sports, dports) = (values(&sports)?, values(&dports)?);
+    Some(Transport { protocol, sports, dports, tcp_flags, icmp_types: icmp_types? })
+}
+
+/// A list of conditions; one that is missing has no items.
+fn list<T>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    example: &str,
+    parse: impl Fn(&DeValue<'_>) -> Parsed<T>,
+) -> List<T> {
+    table.list(key, example, parse).unwrap_or(List { items: Vec::new(), whole: true })
+}
+
+/// The values of a list; `None`: one of them is wrong.
+fn values<T: Clone>(list: &List<T>) -> Option<Vec<T>> {
+    list.whole.then(|| list.items.iter().map(|item| item.value.clone()).collect())
 }
 
 /// Reports a condition that no packet of the rule's protocol can meet.
@@ -106,19 +112,19 @@ fn fits<T>(
 ) {
     let Some(protocol) = protocol.filter(|protocol| !of.contains(protocol)) else { return };
     let message = format!("packets of protocol {} have no {kind}", protocol_text(protocol));
-    let words: Vec<String> = of.iter().map(|one| format!("\"{}\"", protocol_text(*one))).collect();
-    let help = format!("remove it, or write `protocol = {}`", words.join("` or `protocol = "));
+    let words: Vec<String> =
+        of.iter().map(|one| format!("`protocol = \"{}\"`", protocol_text(*one))).collect();
+    let help = format!("remove it, or write {}", words.join(" or "));
     report.add(Fault::new(message, help).at(&what.span));
 }
 
 /// The numbers of types of ICMP, which depend on the protocol.
 fn types_of(
     report: &Report,
-    types: Option<List<String>>,
+    types: &List<String>,
     protocol: Option<IpProtocol>,
 ) -> Option<Vec<u8>> {
-    let Some(types) = types else { return Some(Vec::new()) };
-    let first = types.items.first()?;
+    let Some(first) = types.items.first() else { return types.whole.then(Vec::new) };
     let of = protocol.filter(|it| matches!(*it, IpProtocol::ICMP | IpProtocol::ICMPV6));
     let Some(of) = of else {
         let help = "write `protocol = \"icmp\"` or `protocol = \"icmpv6\"` beside it";
@@ -136,26 +142,11 @@ fn types_of(
     (types.whole && numbers.len() == types.items.len()).then_some(numbers)
 }
 
-fn name_of_service(value: &toml::de::DeValue<'_>) -> Result<String, Fault> {
-    name(value)
-}
-
-fn value<T>(found: Option<Option<Located<T>>>) -> Option<Option<T>> {
-    found.map(|found| found.map(|found| found.value))
-}
-
-/// The values of a list, none where it is missing; `None`: one is wrong.
-fn values<T>(list: Option<List<T>>) -> Option<Vec<T>> {
-    let Some(list) = list else { return Some(Vec::new()) };
-    list.whole.then(|| list.items.into_iter().map(|item| item.value).collect())
-}
-
 /// A rule as it is written.
 pub(in crate::model) fn to_text(rule: &Rule) -> api::Rule {
-    let texts = |ports: &[std::ops::RangeInclusive<u16>]| ports.iter().map(ports_text).collect();
+    let texts = |ports: &[RangeInclusive<u16>]| ports.iter().map(ports_text).collect();
     let addresses = |list: &[Match]| list.iter().map(Match::to_string).collect();
-    let type_text =
-        |number: &u8| icmp_type_word(*number, rule.protocol.unwrap_or(IpProtocol::ICMP));
+    let of = rule.protocol.unwrap_or(IpProtocol::ICMP);
     api::Rule {
         name: rule.name.clone(),
         action: rule.action.word().to_owned(),
@@ -165,7 +156,7 @@ pub(in crate::model) fn to_text(rule: &Rule) -> api::Rule {
         sport: texts(&rule.sports),
         dport: texts(&rule.dports),
         tcp_flags: rule.tcp_flags.map(tcp_flags_text),
-        icmp_type: rule.icmp_types.iter().map(type_text).collect(),
+        icmp_type: rule.icmp_types.iter().map(|number| icmp_type_word(*number, of)).collect(),
         interface: rule.interface.clone(),
         service: rule.service.clone(),
     }

@@ -180,8 +180,8 @@ fn icmp_types(protocol: IpProtocol) -> &'static [(&'static str, u8)] {
     if protocol == IpProtocol::ICMPV6 { ICMPV6_TYPES } else { ICMP_TYPES }
 }
 
-fn number_or_name(text: &str, names: &[(&str, u8)]) -> Option<u8> {
-    let named = names.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+fn number_or_name(text: &str, known: &[(&str, u8)]) -> Option<u8> {
+    let named = known.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
     named.or_else(|| digits(text))
 }
 
@@ -191,8 +191,8 @@ fn digits<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| are_digits)
 }
 
-fn text_of(number: u8, names: &[(&str, u8)]) -> String {
-    let named = names.iter().find(|(_, known)| *known == number);
+fn text_of(number: u8, all: &[(&str, u8)]) -> String {
+    let named = all.iter().find(|(_, known)| *known == number);
     named.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
 }
 

@@ -24,6 +24,7 @@ pub(super) fn kind(write: &Write) -> &'static str {
         Write::FreeListener { .. } => "free listener",
         Write::Vip { .. } => "vip",
         Write::RemoveVip { .. } => "remove vip",
+        Write::Firewall(_) => "firewall",
     }
 }
 

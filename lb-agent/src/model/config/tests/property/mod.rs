@@ -214,8 +214,8 @@ fn config() -> impl Strategy<Value = Config> {
             api,
             metrics,
             datapath,
-            services,
             firewall,
+            services,
         },
     )
 }

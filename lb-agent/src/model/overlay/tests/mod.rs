@@ -7,6 +7,9 @@ use super::*;
 use crate::model::agent::Refusal;
 use crate::model::cast::{config, shop, v4, v6, web};
 use crate::model::firewall::Sets;
+use ipnet::IpNet;
+
+mod firewall;
 
 fn asked(backend: &str, action: BackendAction) -> BackendChange {
     BackendChange { service: "shop".to_owned(), backend: backend.to_owned(), action }

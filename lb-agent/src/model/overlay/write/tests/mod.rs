@@ -17,6 +17,8 @@ use crate::model::cast::{VIP, VIP6, v4, v6};
 use crate::model::config::{Backend, Config};
 use crate::model::firewall::Sets;
 
+mod firewall;
+
 const REST: &str = "
 # --- mail --- web is not here
 [[service]]

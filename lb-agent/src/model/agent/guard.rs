@@ -1,0 +1,189 @@
+//! The firewall of what runs: its rules compiled, and the generation that tells flows which of them were accepted by
+//! the rules of now.
+//!
+//! With the rules the generation changes, and each flow is judged anew by its next packet. There are three numbers,
+//! so the one before last must be swept from the flow table before it is used again. Where changes come more quickly
+//! than sweeps, no flow is taken for known until two sweeps have passed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use lb_common::layout::Settings;
+
+use super::state::Running;
+use super::{Agent, Effect};
+use crate::model::config::{Config, Service};
+use crate::model::firewall::compile::{CompileError, Compiled, Names, compile};
+use crate::model::firewall::{Firewall, RuleNumbers, Sets};
+use crate::model::tables::{ListenerKey, Tables, Write};
+
+/// Sweeps after which only cells of the generation in use, or of none, are left: the first may have begun before.
+const SWEEPS: u8 = 2;
+
+/// The generation that no cell is of, so that every packet is judged.
+const NONE: u16 = 4;
+
+/// What the firewall was compiled from, and when its generation may change.
+#[derive(Debug, Default)]
+pub(super) struct Guard {
+    made: Option<Made>,
+    /// The last number that flows were accepted under.
+    last: u16,
+    /// Sweeps since the generation changed.
+    sweeps: u8,
+}
+
+/// A firewall and what it was compiled from.
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    from: From,
+    compiled: Arc<Compiled>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct From {
+    firewall: Firewall,
+    sets: Sets,
+    names: Names,
+}
+
+impl Guard {
+    pub(super) fn new(installed: &Tables) -> Self {
+        Self { made: None, last: installed.settings.generation % NONE, sweeps: 0 }
+    }
+
+    /// The firewall of `running`, when the maps hold what `tables` says.
+    pub(super) fn compile(
+        &self,
+        running: &Running,
+        tables: &Tables,
+        host: &BTreeSet<IpAddr>,
+    ) -> Result<Made, CompileError> {
+        let Running { config, sets, numbers, .. } = running;
+        let counters = numbers.by_name().clone();
+        let names = Names { counters, ..names(config, &tables.pointers, host) };
+        let from = From { firewall: config.firewall.clone(), sets: sets.clone(), names };
+        match &self.made {
+            Some(made) if made.from == from => Ok(made.clone()),
+            _ => {
+                let compiled = compile(&from.firewall, &from.sets, &from.names)?;
+                Ok(Made { from, compiled: Arc::new(compiled) })
+            }
+        }
+    }
+
+    /// The writes that bring the firewall into force where `installed` has another one.
+    fn writes(&self, made: &Made, installed: &Tables) -> Vec<Write> {
+        let Made { compiled, .. } = made;
+        if installed.firewall.as_ref() == Some(compiled) {
+            return Vec::new();
+        }
+        let firewall = Write::Firewall(Arc::clone(compiled));
+        let settings = Settings { generation: self.next(compiled), ..installed.settings };
+        vec![firewall, Write::Settings(Box::new(settings))]
+    }
+
+    fn next(&self, compiled: &Compiled) -> u16 {
+        match self.sweeps {
+            // Nobody asks for it.
+            _ if !compiled.is_on() => self.last,
+            SWEEPS.. => self.last % 3 + 1,
+            _ => NONE,
+        }
+    }
+
+    /// The firewall is in force.
+    fn took(&mut self, made: Made, generation: u16) {
+        self.made = Some(made);
+        self.sweeps = 0;
+        if generation != NONE {
+            self.last = generation;
+        }
+    }
+}
+
+impl Agent {
+    /// Adds to writes that lead to `running` those of its firewall: before a key points to a new listener, so that
+    /// no packet passes that is not to.
+    pub(super) fn guarded(
+        &self,
+        running: &Running,
+        mut writes: Vec<Write>,
+    ) -> Result<(Vec<Write>, Made), CompileError> {
+        let mut tables = self.installed.clone();
+        writes.iter().for_each(|write| tables.apply(write));
+        let made = self.guard.compile(running, &tables, &self.host)?;
+        let place = writes.iter().position(|write| matches!(write, Write::Point { .. }));
+        let place = place.unwrap_or(writes.len());
+        writes.splice(place..place, self.guard.writes(&made, &tables));
+        Ok((writes, made))
+    }
+
+    /// What to do about counters that are other rules' than before, before these rules come into force.
+    pub(super) fn numbers_given(&self, before: &RuleNumbers) -> Vec<Effect> {
+        let numbers = &self.running.numbers;
+        if numbers == before {
+            return Vec::new();
+        }
+        let given = numbers.given_since(before);
+        vec![Effect::ClearRuleCounts(given), Effect::SaveRuleNumbers(numbers.clone())]
+    }
+
+    /// The writes of this firewall are carried out.
+    pub(super) fn note_firewall(&mut self, made: Made, writes: &[Write]) {
+        if writes.iter().any(|write| matches!(write, Write::Firewall(_))) {
+            self.guard.took(made, self.installed.settings.generation);
+        }
+    }
+
+    /// A sweep has cleared the cells of other generations than that in use.
+    pub(super) fn swept(&mut self) -> Vec<Effect> {
+        self.guard.sweeps = self.guard.sweeps.saturating_add(1).min(SWEEPS);
+        if self.guard.sweeps < SWEEPS || self.installed.settings.generation != NONE {
+            return Vec::new();
+        }
+        self.guard.last = self.guard.last % 3 + 1;
+        self.guard.sweeps = 0;
+        let settings = Settings { generation: self.guard.last, ..self.installed.settings };
+        let write = Write::Settings(Box::new(settings));
+        self.installed.apply(&write);
+        vec![Effect::Write(vec![write])]
+    }
+}
+
+/// What names in rules stand for, but for those of counters.
+pub(super) fn names(
+    config: &Config,
+    pointers: &BTreeMap<ListenerKey, u32>,
+    host: &BTreeSet<IpAddr>,
+) -> Names {
+    let ids =
+        |service: &Service| service.keys().filter_map(|key| pointers.get(&key).copied()).collect();
+    let services = config.services.iter();
+    let allows = services.clone().filter(|service| !service.allow.is_empty());
+    let mut servers: Vec<SocketAddr> = services
+        .clone()
+        .flat_map(|service| &service.backends)
+        .flat_map(|backend| backend.address.iter().copied())
+        .collect();
+    servers.sort_unstable();
+    servers.dedup();
+    Names {
+        services: services.map(|service| (service.name.clone(), ids(service))).collect(),
+        allows: allows
+            .map(|service| (service.name.clone(), service.allow.clone()))
+            .collect::<BTreeMap<_, _>>(),
+        host: own_addresses(host, config),
+        servers,
+        counters: BTreeMap::new(),
+    }
+}
+
+/// The host's addresses but those of VIPs that are put there, and closed.
+fn own_addresses(host: &BTreeSet<IpAddr>, config: &Config) -> Vec<IpAddr> {
+    let listens = config.services.iter().flat_map(|service| &service.listen);
+    let managed: BTreeSet<IpAddr> =
+        listens.filter(|_| config.datapath.manage_addresses).map(SocketAddr::ip).collect();
+    host.difference(&managed).copied().collect()
+}

@@ -1,0 +1,95 @@
+//! From the addresses of rules and sets to the maps that find an address's class.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ipnet::IpNet;
+use lb_common::layout::firewall::{Front, LongBucket, Node, PAGE};
+
+use super::class::{Classes, Prefix, Uses};
+use super::long::{self, Nodes};
+use super::plane::Planes;
+use super::row::Rules;
+use super::{CompileError, Match, Sets, Size};
+
+/// What finds the class of an address, and what the classes mean.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    pub(super) roots: Vec<[u32; PAGE]>,
+    pub(super) fronts: Vec<Front>,
+    pub(super) values: Vec<[u16; PAGE]>,
+    pub(super) cells: Vec<[u64; 8]>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) long: Vec<LongBucket>,
+    /// By class, the rules that its addresses are in, see [`Uses`].
+    pub(super) classes: Vec<Uses>,
+}
+
+impl Addresses {
+    pub(super) fn compile(rules: &Rules, sets: &Sets, size: Size) -> Result<Self, CompileError> {
+        let (mut labels, mut v4, mut v6) = (Labels::default(), Vec::new(), Vec::new());
+        for (place, uses) in uses(rules) {
+            let label = labels.number(uses);
+            match place {
+                Match::Prefix(prefix) => add(*prefix, label, &mut v4, &mut v6),
+                Match::Set(name) => {
+                    let elements = sets.get(name).into_iter().flat_map(|elements| elements.iter());
+                    elements.for_each(|prefix| add(prefix, label, &mut v4, &mut v6));
+                }
+            }
+        }
+        let mut classes = Classes::new();
+        let v4 = classes.classify(v4, &labels.list)?;
+        let v6 = classes.classify(v6, &labels.list)?;
+        let (mut planes, mut nodes) = (Planes::new(size), Nodes::new());
+        planes.add(0, &v4)?;
+        planes.add(1, &nodes.plane(&v6)?)?;
+        let (cells, long) = (planes.buckets()?, long::buckets(&v6, size)?);
+        let Planes { roots, fronts, values, .. } = planes;
+        let (nodes, classes) = (nodes.list, classes.list().to_vec());
+        Ok(Self { roots, fronts, values, cells, nodes, long, classes })
+    }
+}
+
+/// What rules and lists name, and what for.
+fn uses(rules: &Rules) -> BTreeMap<&Match, Uses> {
+    let mut all: BTreeMap<&Match, Uses> = BTreeMap::new();
+    for (number, rule) in (0..).zip(rules.iter()) {
+        rule.sources.iter().for_each(|place| all.entry(place).or_default().push(2 * number));
+        rule.destinations
+            .iter()
+            .for_each(|place| all.entry(place).or_default().push(2 * number + 1));
+    }
+    for (number, list) in rules.lists.values() {
+        let number = u32::try_from(*number).unwrap_or(u32::MAX / 2);
+        list.iter().for_each(|place| all.entry(place).or_default().push(2 * number));
+    }
+    all.values_mut().for_each(|uses| uses.sort_unstable());
+    all
+}
+
+/// Uses by number: what is used alike has one.
+#[derive(Default)]
+struct Labels {
+    list: Vec<Uses>,
+    numbers: HashMap<Uses, u32>,
+}
+
+impl Labels {
+    fn number(&mut self, uses: Uses) -> u32 {
+        *self.numbers.entry(uses).or_insert_with_key(|uses| {
+            self.list.push(uses.clone());
+            u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+fn add(prefix: IpNet, value: u32, v4: &mut Vec<Prefix<u32, u32>>, v6: &mut Vec<Prefix<u128, u32>>) {
+    match prefix {
+        IpNet::V4(net) => {
+            v4.push(Prefix { bits: net.network().to_bits(), length: net.prefix_len(), value });
+        }
+        IpNet::V6(net) => {
+            v6.push(Prefix { bits: net.network().to_bits(), length: net.prefix_len(), value });
+        }
+    }
+}

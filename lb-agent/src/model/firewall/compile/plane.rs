@@ -1,0 +1,172 @@
+//! The two planes: what the first 32 bits of an address lead to.
+
+use std::collections::BTreeMap;
+
+use lb_common::layout::firewall::{
+    CELL_SHIFT, CELL_SPILLED, FRONT_COMMON, FRONT_MIXED, FRONT_NONE, FRONT_SINGLES, Front,
+    HAS_SINGLES, HAS_SPANS, PAGE, cell_key, root,
+};
+use lb_ebpf::firewall::address::cell_hash;
+
+use super::class::Prefix;
+use super::place::Places;
+use super::{CompileError, Size};
+
+/// Values of the first 16 bits.
+const ROOTS: usize = 65_536;
+
+/// Roots, fronts, values and cells of both planes.
+#[derive(Debug)]
+pub(super) struct Planes {
+    pub(super) roots: Vec<[u32; PAGE]>,
+    pub(super) fronts: Vec<Front>,
+    pub(super) values: Vec<[u16; PAGE]>,
+    cells: Vec<(u64, u16)>,
+    size: Size,
+}
+
+impl Planes {
+    pub(super) fn new(size: Size) -> Self {
+        let (fronts, values) = (vec![Front::default()], vec![[0; PAGE]]);
+        Self { roots: Vec::new(), fronts, values, cells: Vec::new(), size }
+    }
+
+    /// Adds the next plane, of which these are the prefixes, sorted.
+    pub(super) fn add(
+        &mut self,
+        plane: u32,
+        prefixes: &[Prefix<u32, u16>],
+    ) -> Result<(), CompileError> {
+        let mut values = vec![0_u16; ROOTS];
+        for prefix in prefixes.iter().filter(|prefix| prefix.length <= 16) {
+            paint(&mut values, prefix.bits >> 16, 16 - prefix.length, prefix.value);
+        }
+        let mut roots: Vec<u32> = values.iter().map(|value| root(0, *value)).collect();
+        let longer: Vec<_> = prefixes.iter().filter(|prefix| prefix.length > 16).copied().collect();
+        for group in longer.chunk_by(|a, b| a.bits >> 16 == b.bits >> 16) {
+            let start = group.first().map_or(0, |first| index(first.bits >> 16));
+            let outer = values.get(start).copied().unwrap_or_default();
+            let found = self.chunk(plane, outer, group)?;
+            if let Some(place) = roots.get_mut(start) {
+                *place = found;
+            }
+        }
+        self.roots.extend(roots.as_chunks::<PAGE>().0);
+        Ok(())
+    }
+
+    /// Makes a chunk of prefixes that begin with the same 16 bits, all of which have the value `outer` without them;
+    /// returns the root that leads to it.
+    fn chunk(
+        &mut self,
+        plane: u32,
+        outer: u16,
+        prefixes: &[Prefix<u32, u16>],
+    ) -> Result<u32, CompileError> {
+        let mut values = [outer; PAGE];
+        let mut lengths: BTreeMap<usize, u16> = BTreeMap::new();
+        for prefix in prefixes {
+            if prefix.length <= 24 {
+                paint(&mut values, (prefix.bits >> 8) & 0xff, 24 - prefix.length, prefix.value);
+            } else {
+                *lengths.entry(third(prefix.bits)).or_default() |= 1 << (prefix.length - 25);
+                let key = cell_key(plane, prefix.bits, prefix.length.into());
+                self.cells.push((key, prefix.value));
+            }
+        }
+        let base = prefixes.first().map_or(0, |prefix| prefix.bits & 0xffff_0000);
+        for (place, lengths) in lengths {
+            let spans = lengths & !SINGLE;
+            if spans != 0 {
+                let prefix = base | (u32::try_from(place).unwrap_or(0) << 8);
+                self.cells.push((cell_key(plane, prefix, 24), spans));
+            }
+            let flags = if lengths & SINGLE != 0 { HAS_SINGLES } else { 0 };
+            if let Some(value) = values.get_mut(place) {
+                *value |= flags | if spans != 0 { HAS_SPANS } else { 0 };
+            }
+        }
+        let common = most_common(&values);
+        self.push_chunk(front(&values, common), values, common)
+    }
+
+    fn push_chunk(
+        &mut self,
+        front: Front,
+        values: [u16; PAGE],
+        common: u16,
+    ) -> Result<u32, CompileError> {
+        let chunk = u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);
+        if chunk >= self.size.chunks {
+            return Err(self.full());
+        }
+        self.fronts.push(front);
+        self.values.push(values);
+        Ok(root(chunk, common))
+    }
+
+    /// The cells in their buckets.
+    pub(super) fn buckets(&self) -> Result<Vec<[u64; 8]>, CompileError> {
+        let hashes = self.cells.iter().map(|(key, _)| cell_hash(*key)).collect();
+        let places = Places::<8>::find(hashes, self.size.cell_buckets).ok_or(self.full())?;
+        let word = |entry: &Option<u32>| {
+            let cell = entry.and_then(|entry| self.cells.get(index(entry)));
+            cell.map_or(0, |(key, value)| (key << CELL_SHIFT) | u64::from(*value))
+        };
+        let buckets = places.buckets.iter().zip(&places.spilled);
+        let words = buckets.map(|(bucket, spilled)| {
+            let mut words = bucket.each_ref().map(word);
+            words[0] |= if *spilled { CELL_SPILLED } else { 0 };
+            words
+        });
+        Ok(words.collect())
+    }
+
+    fn full(&self) -> CompileError {
+        CompileError::Prefixes
+    }
+}
+
+/// The length of 32 bits, among those of a chunk from 25 on.
+const SINGLE: u16 = 1 << 7;
+
+fn third(bits: u32) -> usize {
+    index((bits >> 8) & 0xff)
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// Sets 2^`bits` values from `start` on.
+fn paint(values: &mut [u16], start: u32, bits: u8, value: u16) {
+    let start = index(start);
+    if let Some(values) = values.get_mut(start..start + (1 << bits)) {
+        values.fill(value);
+    }
+}
+
+/// The value, not 0, that most have who have nothing else.
+fn most_common(values: &[u16; PAGE]) -> u16 {
+    let mut counts: BTreeMap<u16, u32> = BTreeMap::new();
+    for value in values.iter().filter(|value| **value & (HAS_SINGLES | HAS_SPANS) == 0) {
+        *counts.entry(*value).or_default() += u32::from(*value != 0);
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map_or(0, |(value, _)| value)
+}
+
+fn front(values: &[u16; PAGE], common: u16) -> Front {
+    let mut front = Front::default();
+    for (word, values) in front.iter_mut().zip(values.as_chunks::<32>().0) {
+        for (place, value) in values.iter().enumerate() {
+            let code = match *value {
+                0 => FRONT_NONE,
+                HAS_SINGLES => FRONT_SINGLES,
+                value if value == common => FRONT_COMMON,
+                _ => FRONT_MIXED,
+            };
+            *word |= code << (2 * place);
+        }
+    }
+    front
+}

@@ -1,0 +1,95 @@
+//! The rule that decides on a packet.
+
+use lb_common::layout::firewall::{
+    Firewall, KINDS, LinkKey, PAGE, PORT_PAGES, RULE_DROPS, SERVICE_PAGES, destination_row,
+    source_row,
+};
+use lb_common::verdict::Verdict;
+
+use super::maps::Maps;
+use super::rows::{self, Rows};
+use super::{Subject, word};
+use crate::family::Family;
+use crate::verifier::at;
+
+/// Finds the rule that decides on a packet and counts it; `None` where the packet may go on.
+#[inline(never)]
+pub(super) fn judge<A: Family, M: Maps>(
+    maps: &M,
+    subject: &Subject<A>,
+    bytes: u64,
+) -> Option<Verdict> {
+    let word = word(maps)?;
+    let half = Firewall::half(word);
+    let mut rows = Rows::ALL;
+    if word & Firewall::BY_SOURCE != 0 {
+        let class = A::class(maps, half, subject.source);
+        if class == 0 && word & Firewall::STRANGERS_PASS != 0 {
+            return None;
+        }
+        rows.source = source_row(class);
+    }
+    if word & Firewall::BY_SERVICE != 0 && !may_use(maps, half, subject.listener, &mut rows) {
+        return Some(Verdict::ServiceNotAllowed);
+    }
+    if word & Firewall::BY_DESTINATION != 0 {
+        rows.destination = destination_row(A::class(maps, half, subject.destination));
+    }
+    find_rows(maps, word, subject, &mut rows);
+    decide(maps, word, rows.first(maps, half), bytes)
+}
+
+/// Finds the row of the packet's service; whether it lets the packet's source use it.
+#[inline(always)]
+fn may_use<M: Maps>(maps: &M, half: u32, listener: u32, rows: &mut Rows) -> bool {
+    let page = maps.services(half * SERVICE_PAGES + listener / PAGE as u32);
+    let service = page.map_or(0, |page| at(page, listener as usize));
+    rows.service = service & 0xffff;
+    let list = service >> 16;
+    list == 0 || rows::contains(maps, half, rows.source, list - 1)
+}
+
+/// The rows of what needs no search.
+#[inline(always)]
+fn find_rows<A: Family, M: Maps>(maps: &M, word: u64, subject: &Subject<A>, rows: &mut Rows) {
+    let half = Firewall::half(word);
+    if word & Firewall::BY_KIND != 0 {
+        let page = maps.kind_rows(half * KINDS + subject.kind / PAGE as u32);
+        rows.kind = page.map_or(0, |page| u32::from(at(page, subject.kind as usize)));
+    }
+    if subject.has_ports != 0 {
+        if word & Firewall::BY_SOURCE_PORT != 0 {
+            rows.source_port = port_row(maps, half * 2, u16::from_be(subject.source_port));
+        }
+        if word & Firewall::BY_DESTINATION_PORT != 0 {
+            let port = u16::from_be(subject.destination_port);
+            rows.destination_port = port_row(maps, half * 2 + 1, port);
+        }
+    }
+    if word & Firewall::BY_INTERFACE != 0 {
+        let row = |interface| maps.link_row(&LinkKey { half, interface });
+        rows.interface = row(subject.interface).or_else(|| row(0)).unwrap_or(0);
+    }
+}
+
+#[inline(always)]
+fn port_row<M: Maps>(maps: &M, direction: u32, port: u16) -> u32 {
+    let page = maps.port_rows(direction * PORT_PAGES + u32::from(port >> 8));
+    page.map_or(0, |page| u32::from(at(page, usize::from(port))))
+}
+
+#[inline(always)]
+fn decide<M: Maps>(maps: &M, word: u64, rule: Option<u32>, bytes: u64) -> Option<Verdict> {
+    let (drops, counter, verdict) = match rule {
+        Some(rule) => {
+            let rule = at(maps.rules(Firewall::half(word))?, rule as usize);
+            (rule & RULE_DROPS != 0, rule & !RULE_DROPS, Verdict::FirewallDrop)
+        }
+        None if word & Firewall::POLICY_DROP == 0 => return None,
+        None => (true, 0, Verdict::FirewallPolicy),
+    };
+    if let Some(count) = maps.rule_count(counter) {
+        count.update(|count| count.add(bytes));
+    }
+    drops.then_some(verdict)
+}

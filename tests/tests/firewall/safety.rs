@@ -1,0 +1,135 @@
+//! Nobody is locked out: protected ports, changes that are taken back, warnings.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+
+use lb_tests::agent::{config_file, shop};
+use lb_tests::clock::wait_until;
+use lb_tests::load::TIMEOUT;
+use lb_tests::process::Process;
+use lb_tests::stage::Stage;
+use lb_tests::world::{Arms, World};
+
+use super::{connects, ctl, ctl_ends, is_served, met_by, wait_until_served, with};
+
+const CLOSED: &str = "[firewall]\npolicy = 'drop'\n\
+    [[firewall.rule]]\nname = 'web'\naction = 'accept'\nservice = 'shop'";
+
+/// The director's own addresses on the client's side.
+fn host(port: u16) -> [SocketAddr; 2] {
+    ["198.51.100.1", "2001:db8:1::1"].map(|at| (at.parse::<IpAddr>().unwrap(), port).into())
+}
+
+/// A server of the director's own, on these ports.
+fn serve(stage: &Stage<'_>, ports: &[u16]) -> Process {
+    let mut command: Command = stage.world.director.command(&stage.binaries.xtask);
+    command.args(["serve", "--name", "host"]);
+    for address in ports.iter().flat_map(|port| host(*port)) {
+        command.arg("--listen").arg(address.to_string());
+    }
+    Process::start("host", &mut command, stage.world.folder()).unwrap()
+}
+
+fn reaches(stage: &Stage<'_>, port: u16) -> bool {
+    let [v4, v6] = host(port).map(|address| connects(stage, address));
+    assert_eq!(v4, v6, "IPv4 and IPv6 differ");
+    v4
+}
+
+#[test]
+fn a_closed_firewall_leaves_ssh_the_services_and_the_probes() {
+    let world = World::new(Arms::Two, 2).unwrap();
+    let stage = Stage::set(&world, &with(&world, CLOSED)).unwrap();
+    let _server = serve(&stage, &[22, 8080]);
+    wait_until("the host's server to answer", TIMEOUT, || {
+        Ok(host(22).iter().all(|address| connects(&stage, *address)))
+    })
+    .unwrap();
+    assert!(!reaches(&stage, 8080));
+    assert!(stage.packets("firewall_policy").unwrap() >= 2);
+    assert!(is_served(&stage));
+    assert!(met_by(&stage, "web") >= 2);
+    assert_eq!(stage.answers(4).unwrap().len(), 2);
+    ctl(&stage, "firewall rule add own --action accept --dport 8080 --protocol tcp");
+    assert!(reaches(&stage, 8080));
+}
+
+#[test]
+fn what_is_not_confirmed_is_taken_back() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let stage = Stage::shop(&world).unwrap();
+    let before = std::fs::read_to_string(config_file(&world)).unwrap();
+    let draft = world.folder().join("draft.toml");
+    std::fs::write(&draft, with(&world, "[firewall]\npolicy = 'drop'").file(&world)).unwrap();
+    let draft = draft.display();
+    let said = ctl_ends(&stage, &format!("config apply {draft} --confirm 3s"), 0);
+    assert!(said.contains("firewall.policy accept -> drop"), "{said}");
+    assert!(said.contains("config confirm"), "{said}");
+    assert!(!is_served(&stage));
+    assert!(ctl(&stage, "status").contains("waits for `lb-ctl config confirm`"));
+    let said = ctl_ends(&stage, &format!("config apply {draft}"), 1);
+    assert!(said.contains("waits for its confirmation"), "{said}");
+    wait_until_served(&stage, true);
+    assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), before);
+    let said = ctl_ends(&stage, "config confirm", 1);
+    assert!(said.contains("no configuration waits"), "{said}");
+}
+
+#[test]
+fn what_is_confirmed_stays() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    let draft = world.folder().join("draft.toml");
+    let closed = with(&world, CLOSED).file(&world);
+    std::fs::write(&draft, &closed).unwrap();
+    ctl(&stage, &format!("config apply {} --confirm 1h", draft.display()));
+    ctl(&stage, "config confirm");
+    stage.agent.process.kill().unwrap();
+    stage.agent.restart().unwrap();
+    assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), closed);
+    assert!(ctl(&stage, "config show").contains("policy = 'drop'"));
+}
+
+#[test]
+fn an_agent_that_starts_takes_back_what_nobody_has_confirmed() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    ctl(&stage, "firewall rule add other --action drop --source 10.0.0.0/8");
+    let draft = world.folder().join("draft.toml");
+    std::fs::write(&draft, with(&world, "[firewall]\npolicy = 'drop'").file(&world)).unwrap();
+    ctl(&stage, &format!("config apply {} --confirm 1h", draft.display()));
+    assert!(!is_served(&stage));
+    stage.agent.process.kill().unwrap();
+    stage.agent.restart().unwrap();
+    assert!(is_served(&stage));
+    assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), shop(&world).file(&world));
+    assert!(ctl(&stage, "firewall rule list").contains("other"));
+}
+
+#[test]
+fn whoever_would_cut_the_own_connection_is_warned() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let stage = Stage::shop(&world).unwrap();
+    let warned = |line: &str, session: &str| {
+        let mut command = stage.agent.ctl_command();
+        let output = command.args(line.split(' ')).env("SSH_CONNECTION", session).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    let rule =
+        "firewall rule add x --action drop --source 198.51.100.0/24 --dport 22,8080 --dry-run";
+    let said = warned(rule, "198.51.100.10 50022 198.51.100.1 8080");
+    assert!(said.contains("warning: your own connection from 198.51.100.10:50022"), "{said}");
+    assert!(said.contains("rule x drops its packets"), "{said}");
+    let said = warned(rule, "198.51.100.10 50022 198.51.100.1 22");
+    assert!(!said.contains("warning"), "port 22 is protected: {said}");
+    let said = warned(rule, "192.0.2.7 50022 198.51.100.1 8080");
+    assert!(!said.contains("warning"), "another source: {said}");
+    let draft = world.folder().join("draft.toml");
+    std::fs::write(&draft, with(&world, "[firewall]\npolicy = 'drop'").file(&world)).unwrap();
+    let check = format!("config check {}", draft.display());
+    let said = warned(&check, "198.51.100.10 50022 198.51.100.1 8080");
+    assert!(
+        said.contains("note: your own connection") && said.contains("the policy drops"),
+        "{said}"
+    );
+}

@@ -1,0 +1,191 @@
+//! The rules in the kernel against a model of them in plain Rust: what becomes of each packet, and which rule counts it.
+//!
+//! `FIREWALL_SEED` repeats a run: its number is printed.
+#![cfg(feature = "root")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
+#![expect(unreachable_pub, reason = "a module that several tests share")]
+
+mod model;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../packet_path/mod.rs"]
+mod packet_path;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../kernel_equality/packets.rs"]
+mod packets;
+#[expect(dead_code, reason = "other tests use the rest")]
+#[path = "../kernel_equality/random.rs"]
+mod random;
+mod rules;
+mod traffic;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use lb_agent::model::firewall::compile::{CompileError, Compiled, Names, Size, builtins, compile};
+use lb_agent::model::firewall::{Firewall, Sets};
+use lb_common::layout;
+use lb_common::layout::firewall::{LinkKey, MAX_RULES};
+use lb_common::verdict::Verdict;
+use lb_ebpf::host::{CLOSED, HostFirewall, HostFrame, HostTables};
+
+use model::{Content, Model};
+use packet_path::firewall::on_the_host;
+use packet_path::frames::{Link, v4};
+use packet_path::{PacketPath, counted, pin_to_cpu};
+use random::Random;
+use rules::{SERVICES, firewall, place};
+use traffic::{Flaw, Sent, packet};
+
+/// Pairs of rules and a packet.
+const PAIRS: usize = 100_000;
+/// Packets for each set of rules.
+const PACKETS: usize = 250;
+const LOOPBACK: u32 = 1;
+const LINK: Link = Link { destination: [2; 6], source: [4; 6], tags: Vec::new() };
+
+fn services() -> Vec<(&'static str, SocketAddr, u8)> {
+    vec![
+        (SERVICES[0], v4([203, 0, 113, 10], 80), 6),
+        (SERVICES[0], "[2001:db8:f::10]:80".parse().unwrap(), 6),
+        (SERVICES[1], v4([203, 0, 113, 10], 53), 17),
+        (SERVICES[1], "[2001:db8:f::11]:53".parse().unwrap(), 17),
+        (SERVICES[2], v4([203, 0, 113, 12], 25), 6),
+    ]
+}
+
+/// The services without backends: what the rules accept is `no_backend`.
+fn tables() -> (HostTables, BTreeMap<String, Vec<u32>>) {
+    let mut tables = HostTables::new(64, [5, 6]);
+    tables.add_interface(LOOPBACK, LINK.destination);
+    let mut ids: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for (name, vip, protocol) in services() {
+        tables.add_vip(vip.ip(), CLOSED);
+        ids.entry(name.to_owned()).or_default().push(tables.add_listener(vip, protocol));
+    }
+    (tables, ids)
+}
+
+fn names(random: &mut Random, services: BTreeMap<String, Vec<u32>>, firewall: &Firewall) -> Names {
+    let mut names = Names {
+        services,
+        host: vec!["10.1.2.65".parse().unwrap(), "2001:db8:1:2::5".parse().unwrap()],
+        servers: vec![v4([192, 0, 2, 1], 8080)],
+        counters: (1..).zip(&firewall.rules).map(|(n, rule)| (rule.name.clone(), n)).collect(),
+        ..Names::default()
+    };
+    for service in SERVICES {
+        if random.chance(20) {
+            let list = (0..1 + random.below(4)).map(|_| place(random)).collect();
+            names.allows.insert(service.to_owned(), list);
+        }
+    }
+    names
+}
+
+/// What the packet path is to say of a packet, and the number of the counter.
+fn expected(
+    sent: &Sent,
+    firewall: &Firewall,
+    sets: &Sets,
+    names: &Names,
+) -> (Verdict, Option<u32>) {
+    match sent.flaw {
+        Flaw::Truncated => return (Verdict::Malformed, None),
+        Flaw::Unfollowed => return (Verdict::ExtensionHeaders, None),
+        Flaw::None => {}
+    }
+    let mut packet = sent.packet.clone();
+    let to = packet.service.clone();
+    if packet.content == Content::Later {
+        // It does not say which service it is for.
+        packet.service = None;
+    }
+    let rules = [builtins(firewall, names), firewall.rules.clone()].concat();
+    let allow = packet.service.as_ref().and_then(|name| names.allows.get(name));
+    let model =
+        Model { rules: &rules, sets, policy: firewall.policy, allow: allow.map(Vec::as_slice) };
+    let judged = model.judge(&packet);
+    let counter = match (judged.rule, judged.verdict) {
+        (Some(rule), _) => names.counters.get(rule).copied(),
+        (None, Some(Verdict::FirewallPolicy)) => Some(0),
+        (None, _) => None,
+    };
+    let accepted = match to {
+        Some(_) if packet.content == Content::Later => Verdict::Fragment,
+        Some(_) => Verdict::NoBackend,
+        None => Verdict::NotOurs,
+    };
+    (judged.verdict.unwrap_or(accepted), counter)
+}
+
+/// What was counted of a verdict, and by a rule.
+fn counts(path: &PacketPath, verdict: Verdict, rule: Option<u32>) -> (u64, u64) {
+    let of_rule = rule.map_or(0, |rule| counted(&path.rule_counts, rule).packets);
+    (path.verdict(verdict.number()).packets, of_rule)
+}
+
+#[test]
+fn the_kernel_judges_every_packet_as_the_model_does() {
+    let seed = std::env::var("FIREWALL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("FIREWALL_SEED={seed}");
+    pin_to_cpu(0);
+    let random = &mut Random::new(seed);
+    let mut path = PacketPath::load_with(64, Size::for_prefixes(2_000));
+    let (mut host, ids) = tables();
+    path.install(&host);
+    let mut seen: BTreeMap<Verdict, usize> = BTreeMap::new();
+    for _ in 0..PAIRS / PACKETS {
+        let (mut firewall, sets) = firewall(random);
+        firewall.max_prefixes = 2_000;
+        let names = names(random, ids.clone(), &firewall);
+        let compiled = compile(&firewall, &sets, &names);
+        let compiled = compiled.unwrap();
+        path.firewall.write(&compiled).unwrap();
+        host.firewall = on_the_host(&compiled, LOOPBACK);
+        for _ in 0..PACKETS {
+            let sent = packet(random, &LINK, &services());
+            let (verdict, counter) = expected(&sent, &firewall, &sets, &names);
+            let (outcome, _) = host.send(HostFrame::new(&sent.frame, LOOPBACK));
+            assert_eq!(outcome.verdict, verdict, "on the host: {:?} {:?}", sent.packet, sent.flaw);
+            let before = counts(&path, verdict, counter);
+            path.run(&sent.frame, LOOPBACK);
+            let wanted = (before.0 + 1, before.1 + u64::from(counter.is_some()));
+            let after = counts(&path, verdict, counter);
+            assert_eq!(
+                after, wanted,
+                "{verdict:?} by {counter:?}: {:?} {:?}",
+                sent.packet, sent.flaw
+            );
+            *seen.entry(verdict).or_default() += 1;
+        }
+    }
+    println!("{seen:?}");
+    for verdict in [
+        Verdict::FirewallDrop,
+        Verdict::FirewallPolicy,
+        Verdict::ServiceNotAllowed,
+        Verdict::NotOurs,
+        Verdict::NoBackend,
+    ] {
+        assert!(seen.get(&verdict).copied().unwrap_or_default() >= 1_000, "{verdict:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn rules_that_the_maps_have_no_room_for_are_refused() {
+    let many = (0..400_u32).map(|n| format!("10.{}.{}.0/24", n / 200, n % 200).parse().unwrap());
+    let sets: Sets = [("a".to_owned(), many.collect())].into();
+    let rule = lb_agent::model::firewall::Rule {
+        sources: vec![lb_agent::model::firewall::Match::Set("a".to_owned())],
+        ..lb_agent::model::firewall::Rule::any(lb_agent::model::firewall::Action::Drop)
+    };
+    let rules = vec![rule; 3_000];
+    let firewall = Firewall { rules, ..Firewall::default() };
+    assert_eq!(compile(&firewall, &sets, &Names::default()), Err(CompileError::Rules));
+}

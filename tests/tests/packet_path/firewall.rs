@@ -1,0 +1,49 @@
+//! What was compiled, as the tables of the host hold it.
+
+use std::cell::Cell as Memory;
+
+use lb_agent::model::firewall::compile::{Compiled, Size};
+use lb_common::layout::firewall::{Firewall, LinkKey, MAX_RULE_COUNTS, MAX_RULES};
+use lb_ebpf::host::HostFirewall;
+
+/// The firewall's maps in plain memory, with the first half in use; `lo` is the interface with this index.
+pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
+    if !compiled.is_on() {
+        return HostFirewall::default();
+    }
+    let Size { chunks, cell_buckets, long_buckets } = compiled.size;
+    let Compiled { word, roots, fronts, values, cells, nodes, long, rows, .. } = compiled.clone();
+    let mut rules = [0; MAX_RULES];
+    rules[..compiled.rules.len()].copy_from_slice(&compiled.rules);
+    let counters = usize::try_from(MAX_RULE_COUNTS).unwrap();
+    let index = |name: &Option<String>| match name.as_deref() {
+        None => Some(0),
+        Some("lo") => Some(lo),
+        Some(_) => None,
+    };
+    let links = compiled.links.iter();
+    let links =
+        links.filter_map(|(name, row)| Some((LinkKey { half: 0, interface: index(name)? }, *row)));
+    HostFirewall {
+        firewall: Firewall {
+            word,
+            cell_mask: cell_buckets - 1,
+            long_mask: long_buckets - 1,
+            chunks,
+            reserved: 0,
+        },
+        roots,
+        fronts,
+        values,
+        cells,
+        nodes,
+        long,
+        rows,
+        ports: compiled.ports.clone(),
+        kinds: compiled.kinds.clone(),
+        services: compiled.services.clone(),
+        links: links.collect(),
+        rules: vec![rules],
+        counts: vec![Memory::default(); counters],
+    }
+}
