@@ -91,6 +91,10 @@ fn is_in_colour() -> bool {
 
 fn check(config_file: &Path) -> Result<(), StartError> {
     let checked = run::check_file(config_file)?;
+    let problems = run::check_sets(&checked.config);
+    if !problems.is_empty() {
+        return Err(ReadError::Sets(problems.join("\n")).into());
+    }
     for note in checked.notes {
         println!("note: {note}");
     }

@@ -14,10 +14,12 @@ mod draw;
 pub mod firewall;
 mod flow;
 pub mod guard;
+mod sample;
 
 pub use backend::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Backend, Forward};
 pub use draw::{Affinity, AffinityKey, Load, Slot};
 pub use flow::{Detail, FragmentKey, FragmentWay};
+pub use sample::{NOTHING, Sample};
 
 /// Cells in a bucket of the flow table: one cache line.
 pub const CELLS_PER_BUCKET: usize = 8;

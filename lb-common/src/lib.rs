@@ -44,6 +44,9 @@ pub const MAX_VIPS: u32 = 16_384;
 /// Most packets in fragments whose way is remembered at a time; the least recent ones are forgotten first.
 pub const MAX_FRAGMENTED: u32 = 8_192;
 
+/// Bytes of the ring buffer of dropped packets.
+pub const DROPS_BYTES: u32 = 1 << 18;
+
 /// Names of the maps as the object declares them and as they are pinned.
 pub mod map {
     /// One [`Settings`](crate::layout::Settings).
@@ -132,6 +135,15 @@ pub mod map {
     /// In the array of programs: that of SYN cookies.
     pub const STAGE_COOKIES: u32 = 2;
 
+    /// A ring buffer of [`Sample`](crate::layout::Sample)s of dropped packets.
+    pub const DROPS: &str = "DROPS";
+    /// Until when dropped packets are sampled: nanoseconds of the monotonic clock.
+    pub const SAMPLE_UNTIL: &str = "SAMPLE_UNTIL";
+    /// Per CPU, the [`Sample`](crate::layout::Sample) of the packet that was explained; not pinned.
+    pub const EXPLAINED: &str = "EXPLAINED";
+    /// The constant that makes a program explain packets, and change nothing.
+    pub const EXPLAINS: &str = "EXPLAINS";
+
     /// Those that another size of the firewall needs anew.
     pub const FIREWALLS: [&str; 13] = [
         FIREWALL,
@@ -153,7 +165,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 34] = [
+    pub const ALL: [&str; 36] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -175,6 +187,8 @@ pub mod map {
         LISTENER_TRAFFIC,
         BACKEND_TRAFFIC,
         RULE_COUNTS,
+        DROPS,
+        SAMPLE_UNTIL,
         FIREWALL,
         FIREWALL_ROOTS,
         FIREWALL_FRONTS,

@@ -16,7 +16,9 @@ use crate::v6::V6;
 /// packet came.
 #[inline(never)]
 pub(crate) fn write<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, index: u32) {
-    let Some(entry) = world.tables.detail(index) else { return };
+    let Some(entry) = world.tables.detail(index).filter(|_| !world.tables.explains()) else {
+        return;
+    };
     let translation =
         if flight.is_translated == 0 { Translation::NONE } else { flight.translation };
     entry.update(|detail| {

@@ -59,8 +59,14 @@ pub struct Flight<A: Family> {
     pub listener: u32,
     /// What the rules ask about it.
     pub subject: Subject<A>,
+    /// Number of the counter of the rule that decided on it, where there is a firewall.
+    pub rule: u32,
     /// 1 where its transport header is not all there.
     pub is_truncated: u32,
+    /// 1 where its IP header is known.
+    pub is_parsed: u32,
+    /// 1 where its ports are known.
+    pub has_ports: u32,
     /// The IP header as it came in.
     pub ip: Ip<A>,
     /// The transport header as it came in.

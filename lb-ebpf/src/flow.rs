@@ -157,7 +157,7 @@ impl<T: Tables> Flows<'_, T> {
             let Some(bucket) = self.tables.bucket(place.bucket) else { break };
             let old = bucket.load(place.slot);
             if rank(Cell(old), self.tick, self.settings) <= candidate.rank
-                && bucket.swap(place.slot, old, cell.0)
+                && self.tables.swap(bucket, place.slot, old, cell.0)
             {
                 return Found { place, cell };
             }
@@ -209,7 +209,8 @@ impl<T: Tables> Flows<'_, T> {
             && cell.backend() == found.cell.backend()
             && cell.is_reply() == found.cell.is_reply();
         if same && cell.state_number() <= state as u64 {
-            bucket.swap(found.place.slot, cell.0, self.seen(cell, state).0);
+            let seen = self.seen(cell, state);
+            self.tables.swap(bucket, found.place.slot, cell.0, seen.0);
         }
     }
 
@@ -223,7 +224,7 @@ impl<T: Tables> Flows<'_, T> {
     fn swap(&self, found: &Found, new: Cell) -> bool {
         self.tables
             .bucket(found.place.bucket)
-            .is_some_and(|bucket| bucket.swap(found.place.slot, found.cell.0, new.0))
+            .is_some_and(|bucket| self.tables.swap(bucket, found.place.slot, found.cell.0, new.0))
     }
 
     /// The best place for a new flow.

@@ -20,7 +20,7 @@ pub(crate) fn admits<T: Tables>(tables: &T, id: u32) -> bool {
         return true;
     }
     let Some(guard) = tables.guard(id) else { return true };
-    take(guard, NEW_FLOWS, tables.nanoseconds(), (cost, listener.flow_burst))
+    take(tables, guard, NEW_FLOWS, tables.nanoseconds(), (cost, listener.flow_burst))
 }
 
 /// Whether SYNs are answered with cookies now; `opens`: one is at hand.
@@ -38,14 +38,14 @@ pub(crate) fn answers_with_cookies<T: Tables>(
     let (now, until) = (tables.nanoseconds(), guard.load(COOKIES_UNTIL));
     let was_flooded = now < until;
     let size = (listener.syn_cost.into(), listener.syn_burst);
-    if !opens || take(guard, UNANSWERED, now, size) {
+    if !opens || take(tables, guard, UNANSWERED, now, size) {
         return was_flooded;
     }
     if until < now + COOKIES_FOR - GRACE
-        && guard.swap(COOKIES_UNTIL, until, now + COOKIES_FOR)
+        && tables.swap(guard, COOKIES_UNTIL, until, now + COOKIES_FOR)
         && !was_flooded
     {
-        add_one(guard, FLOODS);
+        add_one(tables, guard, FLOODS);
     }
     true
 }
@@ -60,7 +60,8 @@ pub(crate) fn answered<T: Tables>(tables: &T, id: u32) {
     let Some(guard) = tables.guard(id) else { return };
     for _ in rolled(ATTEMPTS) {
         let full_at = guard.load(UNANSWERED);
-        if guard.swap(UNANSWERED, full_at, full_at.saturating_sub(listener.syn_cost.into())) {
+        if tables.swap(guard, UNANSWERED, full_at, full_at.saturating_sub(listener.syn_cost.into()))
+        {
             return;
         }
     }
@@ -68,14 +69,20 @@ pub(crate) fn answered<T: Tables>(tables: &T, id: u32) {
 
 /// Takes a token out of a bucket, which holds so many and gets one after each `cost` nanoseconds.
 #[inline(always)]
-fn take(guard: Entry<Guard>, slot: usize, now: u64, (cost, burst): (u64, u32)) -> bool {
+fn take<T: Tables>(
+    tables: &T,
+    guard: Entry<Guard>,
+    slot: usize,
+    now: u64,
+    (cost, burst): (u64, u32),
+) -> bool {
     for _ in rolled(ATTEMPTS) {
         let full_at = guard.load(slot);
         let later = full_at.max(now) + cost;
         if later - now > cost * u64::from(burst) {
             return false;
         }
-        if guard.swap(slot, full_at, later) {
+        if tables.swap(guard, slot, full_at, later) {
             return true;
         }
     }
@@ -83,7 +90,7 @@ fn take(guard: Entry<Guard>, slot: usize, now: u64, (cost, burst): (u64, u32)) -
 }
 
 #[inline(always)]
-fn add_one(guard: Entry<Guard>, slot: usize) {
+fn add_one<T: Tables>(tables: &T, guard: Entry<Guard>, slot: usize) {
     let number = guard.load(slot);
-    guard.swap(slot, number, number + 1);
+    tables.swap(guard, slot, number, number + 1);
 }

@@ -23,6 +23,7 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
         flight.ip.shape = Shape::WHOLE;
         return verdict;
     }
+    flight.is_parsed = 1;
     let (protocol, shape) = (flight.ip.protocol, flight.ip.shape);
     if protocol == A::ICMP && shape == Shape::WHOLE {
         flight.next = Next::ICMP;
@@ -40,6 +41,7 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
         return truncated(world.tables, &flight.ip);
     };
     flight.transport = transport;
+    flight.has_ports = 1;
     match whose(world, flight) {
         Ok(next) => {
             flight.next = next;

@@ -1,5 +1,6 @@
 //! What the kernel gives the packet path: the program, and in `maps` and `parts` all else.
 
+mod explain;
 mod firewall;
 mod maps;
 mod parts;
@@ -19,20 +20,21 @@ use maps::{KernelTables, STAGES};
 #[xdp]
 pub fn sluice(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    if let Some(outcome) = lb_ebpf::first(&mut packet, &KernelTables) {
+    // It tells nobody of what it does.
+    if !explain::explains()
+        && let Some(outcome) = lb_ebpf::first(&mut packet, &KernelTables::<true>)
+    {
         return action(outcome.exit);
     }
-    if lb_ebpf::firewall::is_on(&KernelTables) {
-        return go_on(&context, STAGE_FIREWALL);
-    }
-    go_on(&context, STAGE_SECOND)
+    let is_guarded = lb_ebpf::firewall::is_on(&KernelTables::<true>);
+    go_on(&context, if is_guarded { STAGE_FIREWALL } else { STAGE_SECOND })
 }
 
 /// The program that judges by the rules what the first one has not finished, where there are any.
 #[xdp]
 pub fn sluice_firewall(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    match lb_ebpf::guard(&mut packet, &KernelTables) {
+    match lb_ebpf::guard(&mut packet, &KernelTables::<false>) {
         Some(outcome) => action(outcome.exit),
         None => go_on(&context, STAGE_SECOND),
     }
@@ -42,7 +44,7 @@ pub fn sluice_firewall(context: XdpContext) -> u32 {
 #[xdp]
 pub fn sluice_second(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    match lb_ebpf::second(&mut packet, &KernelTables) {
+    match lb_ebpf::second(&mut packet, &KernelTables::<false>) {
         Some(outcome) => action(outcome.exit),
         None => go_on(&context, STAGE_COOKIES),
     }
@@ -52,7 +54,7 @@ pub fn sluice_second(context: XdpContext) -> u32 {
 #[xdp]
 pub fn sluice_cookies(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    action(lb_ebpf::cookie::third(&mut packet, &KernelTables).exit)
+    action(lb_ebpf::cookie::third(&mut packet, &KernelTables::<false>).exit)
 }
 
 /// Goes on in another program.

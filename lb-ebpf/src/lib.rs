@@ -57,6 +57,7 @@ pub mod relay;
 mod remember;
 mod reply;
 mod reset;
+pub mod sample;
 mod schedule;
 mod send;
 mod source;
@@ -140,7 +141,7 @@ pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
             _ => Some(Verdict::NotIp),
         }
     })?;
-    count(tables, verdict, bytes);
+    settle(tables, verdict, bytes);
     Some(rest(verdict))
 }
 
@@ -156,8 +157,17 @@ pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option
         // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
-    count(tables, outcome.verdict, bytes);
+    settle(tables, outcome.verdict, bytes);
     Some(outcome)
+}
+
+/// Counts a packet, and tells of it where somebody wants to know.
+#[inline(always)]
+fn settle<T: Tables>(tables: &T, verdict: Verdict, bytes: u64) {
+    count(tables, verdict, bytes);
+    if verdict.kind() == Kind::Dropped || tables.explains() {
+        tables.tell(verdict);
+    }
 }
 
 #[inline(always)]
@@ -261,6 +271,8 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.unremembered = 0;
     flight.is_translated = 0;
     flight.is_truncated = 0;
+    flight.is_parsed = 0;
+    flight.has_ports = 0;
     flight.report.mtu = 0;
     flight.relay.start = 0;
     flight.hop.kind = world.link.kind;

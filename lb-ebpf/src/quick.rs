@@ -68,6 +68,9 @@ fn of_family<A: Family, F: Frame, T: Tables>(
         protocol: ip.protocol,
     };
     if let Some(verdict) = strange(tables, &tuple) {
+        if verdict.kind() == Kind::Dropped && tables.samples() {
+            return None;
+        }
         let passes = verdict.kind() != Kind::Passed || !firewall::asks::<A, T>(tables, ip.source);
         return passes.then(|| rest(verdict));
     }

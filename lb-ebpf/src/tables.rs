@@ -112,6 +112,20 @@ pub trait Tables: Maps {
     }
     /// Says that a flow was turned away for want of a place in the flow table; the counters know anyway.
     fn report_full_table(&self, _tick: u64) {}
+    /// Whether packets are explained: then nothing of the maps is changed.
+    fn explains(&self) -> bool {
+        false
+    }
+    /// Whether somebody wants to know of dropped packets.
+    fn samples(&self) -> bool {
+        false
+    }
+    /// Writes a cell of the flow table if it still holds `old`; says whether it did.
+    fn swap(&self, bucket: Entry<Bucket>, slot: usize, old: u64, new: u64) -> bool {
+        self.explains() || bucket.swap(slot, old, new)
+    }
+    /// Tells of the packet at hand, which has this verdict, those who want to know.
+    fn tell(&self, _verdict: Verdict) {}
     /// The number of this CPU.
     fn cpu(&self) -> u32;
     /// Takes the next number from this CPU's cursor over the sources of full NAT.

@@ -67,7 +67,7 @@ pub fn tick() -> u64 {
     tick_at(since_boot())
 }
 
-/// The packet path's clock, to within a few milliseconds.
+/// The clock of the packet path, coarse.
 #[must_use]
 pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)

@@ -82,4 +82,6 @@ pub(crate) enum By {
     /// The verdict
     #[default]
     Reason,
+    /// The service that packets were for
+    Service,
 }

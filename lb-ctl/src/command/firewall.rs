@@ -87,12 +87,12 @@ async fn change_set(
 }
 
 async fn load(set: &str, file: &Path, change: Change, context: &Context) -> Result<Answer, Error> {
-    let text =
+    let lines =
         read(file).map_err(|source| Error::Read { name: file.display().to_string(), source })?;
     let path = path("/v1/sets/load", &[("set", Some(set)), dry_run(change), context.session()]);
-    let (total, sent) = (text.len(), Sent::default());
-    let loaded = context.client.send_text::<Applied>(&path, text, sent.clone());
-    context.applied(&shown(loaded, set, total, &sent, context).await?)
+    let (total, sending) = (lines.len(), Sent::default());
+    let loaded = context.client.send_text::<Applied>(&path, lines, sending.clone());
+    context.applied(&shown(loaded, set, total, &sending, context).await?)
 }
 
 /// Shows how far a set has come, where a person watches.
@@ -100,7 +100,7 @@ async fn shown<T>(
     work: impl Future<Output = Result<T, Error>>,
     set: &str,
     total: usize,
-    sent: &Sent,
+    sending: &Sent,
     context: &Context,
 ) -> Result<T, Error> {
     let mut work = pin!(work);
@@ -109,7 +109,7 @@ async fn shown<T>(
         tokio::select! {
             done = &mut work => break done,
             _ = ticks.tick(), if context.progress => {
-                let (line, seconds) = (progress(sent.bytes(), total), waited.as_secs_f32());
+                let (line, seconds) = (progress(sending.bytes(), total), waited.as_secs_f32());
                 drop(write!(io::stderr(), "\rloading {set}: {line}, {seconds:.1} s\u{1b}[K"));
                 waited += PERIOD;
             }

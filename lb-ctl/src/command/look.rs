@@ -92,10 +92,22 @@ async fn flows(wanted: &FlowFilter, context: &Context) -> Result<Answer, Error> 
 }
 
 pub(super) async fn drops(wanted: &Drops, context: &Context) -> Result<Answer, Error> {
-    let mut counts: Vec<VerdictCount> = context.client.get("/v1/drops").await?;
     match wanted.by {
-        By::Reason if wanted.all => {}
-        By::Reason => counts.retain(|count| count.kind == Kind::Dropped.name()),
+        By::Reason => drops_by_reason(wanted, context).await,
+        By::Service => {
+            let services = find::services(context).await?;
+            let mut rows: Vec<_> = services.iter().map(flow::ServiceDrops::new).collect();
+            rows.retain(|row| wanted.all || row.packets > 0);
+            rows.sort_by_key(|row| std::cmp::Reverse(row.packets));
+            context.answer(&rows, |look| flow::by_service(&rows, look))
+        }
+    }
+}
+
+async fn drops_by_reason(wanted: &Drops, context: &Context) -> Result<Answer, Error> {
+    let mut counts: Vec<VerdictCount> = context.client.get("/v1/drops").await?;
+    if !wanted.all {
+        counts.retain(|count| count.kind == Kind::Dropped.name());
     }
     context.answer(&counts, |look| {
         let mut shown = counts.clone();

@@ -222,6 +222,14 @@ async fn drops_leave_out_what_was_not_dropped() {
 }
 
 #[tokio::test]
+async fn drops_are_counted_by_service_too() {
+    let answer = run("lb-ctl drops --by service --all", &director()).await.unwrap();
+    assert!(answer.text.starts_with("SERVICE  PACKETS\nshop"), "{}", answer.text);
+    let json = run("lb-ctl drops --by service --all -j", &director()).await.unwrap().text;
+    assert!(json.starts_with(r#"[{"service":"shop","packets":"#), "{json}");
+}
+
+#[tokio::test]
 async fn an_invalid_configuration_ends_with_its_problems_and_code_5() {
     let agent = Agent::start(|request, body| {
         assert_eq!(request, "POST /v1/config/check");

@@ -1,6 +1,6 @@
 //! Flows, their number by backend, and what became of packets.
 
-use lb_common::api::{Flow, VerdictCount};
+use lb_common::api::{Flow, Service, VerdictCount};
 use serde::Serialize;
 
 use super::Look;
@@ -54,6 +54,30 @@ pub(crate) fn counts(counts: &[FlowCount], look: Look) -> String {
     ];
     let sum: u64 = counts.iter().map(|count| count.flows).sum();
     format!("{}\n{sum} in all\n", table(&columns, counts, look))
+}
+
+/// Packets for a service that were dropped; an object of `drops --by service`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ServiceDrops {
+    service: String,
+    pub(crate) packets: u64,
+}
+
+impl ServiceDrops {
+    pub(crate) fn new(service: &Service) -> Self {
+        Self { service: service.name.clone(), packets: service.traffic.dropped }
+    }
+}
+
+pub(crate) fn by_service(rows: &[ServiceDrops], look: Look) -> String {
+    if rows.is_empty() {
+        return "no packet for a service was dropped\n".into();
+    }
+    let columns = [
+        Column::new("SERVICE", |row: &ServiceDrops| Word::from(&row.service)),
+        Column::new("PACKETS", |row: &ServiceDrops| row.packets.into()).right(),
+    ];
+    table(&columns, rows, look)
 }
 
 pub(crate) fn verdicts(verdicts: &[VerdictCount], look: Look) -> String {

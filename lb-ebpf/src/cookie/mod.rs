@@ -22,7 +22,7 @@ use crate::flight::{Flight, Next, Scratch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 use crate::transport::{ACK, RST, SYN};
-use crate::{Outcome, World, count, end, ethernet, fragment, leave, rest};
+use crate::{Outcome, World, end, ethernet, fragment, leave, rest, settle};
 
 mod backend;
 mod client;
@@ -76,7 +76,7 @@ pub fn third<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome
         }),
         _ => rest(Verdict::NotIp),
     };
-    count(tables, outcome.verdict, bytes);
+    settle(tables, outcome.verdict, bytes);
     outcome
 }
 

@@ -57,7 +57,9 @@ pub(super) fn read<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
 /// Notes how the flow of a cell is translated.
 #[inline(always)]
 pub(crate) fn write<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, index: u32) {
-    let Some(entry) = world.tables.detail(index) else { return };
+    let Some(entry) = world.tables.detail(index).filter(|_| !world.tables.explains()) else {
+        return;
+    };
     let Translation { is_opening, window_shift, sequence, timestamp, .. } = flight.translation;
     entry.update(|detail| {
         detail.is_opening = is_opening;

@@ -10,15 +10,13 @@ use super::maps::Maps;
 use super::rows::{self, Rows};
 use super::{Subject, word};
 use crate::family::Family;
+use crate::flight::Flight;
 use crate::verifier::at;
 
 /// Finds the rule that decides on a packet and counts it; `None` where the packet may go on.
 #[inline(never)]
-pub(super) fn judge<A: Family, M: Maps>(
-    maps: &M,
-    subject: &Subject<A>,
-    bytes: u64,
-) -> Option<Verdict> {
+pub(super) fn judge<A: Family, M: Maps>(maps: &M, flight: &mut Flight<A>) -> Option<Verdict> {
+    let subject = &flight.subject;
     let word = word(maps)?;
     let half = Firewall::half(word);
     let mut rows = Rows::ALL;
@@ -36,7 +34,12 @@ pub(super) fn judge<A: Family, M: Maps>(
         rows.destination = destination_row(A::class(maps, half, subject.destination));
     }
     find_rows(maps, word, subject, &mut rows);
-    decide(maps, word, rows.first(maps, half), bytes)
+    let (counter, verdict) = decide(maps, word, rows.first(maps, half))?;
+    flight.rule = counter;
+    if let Some(count) = maps.rule_count(counter) {
+        count.update(|count| count.add(flight.bytes));
+    }
+    verdict
 }
 
 /// Finds the row of the packet's service; whether it lets the packet's source use it.
@@ -78,18 +81,13 @@ fn port_row<M: Maps>(maps: &M, direction: u32, port: u16) -> u32 {
     page.map_or(0, |page| u32::from(at(page, usize::from(port))))
 }
 
+/// The counter of what decides, and the verdict where the packet is dropped.
 #[inline(always)]
-fn decide<M: Maps>(maps: &M, word: u64, rule: Option<u32>, bytes: u64) -> Option<Verdict> {
-    let (drops, counter, verdict) = match rule {
-        Some(rule) => {
-            let rule = at(maps.rules(Firewall::half(word))?, rule as usize);
-            (rule & RULE_DROPS != 0, rule & !RULE_DROPS, Verdict::FirewallDrop)
-        }
-        None if word & Firewall::POLICY_DROP == 0 => return None,
-        None => (true, 0, Verdict::FirewallPolicy),
-    };
-    if let Some(count) = maps.rule_count(counter) {
-        count.update(|count| count.add(bytes));
+fn decide<M: Maps>(maps: &M, word: u64, rule: Option<u32>) -> Option<(u32, Option<Verdict>)> {
+    if let Some(rule) = rule {
+        let rule = at(maps.rules(Firewall::half(word))?, rule as usize);
+        let verdict = (rule & RULE_DROPS != 0).then_some(Verdict::FirewallDrop);
+        return Some((rule & !RULE_DROPS, verdict));
     }
-    drops.then_some(verdict)
+    (word & Firewall::POLICY_DROP != 0).then_some((0, Some(Verdict::FirewallPolicy)))
 }

@@ -3,7 +3,7 @@
 //! What it costs does not depend on how many rules and prefixes there are: each property of the packet leads to a set
 //! of rules, and the first rule in all of these sets is the one.
 
-use lb_common::layout::firewall::Firewall;
+use lb_common::layout::firewall::{Firewall, NO_COUNT};
 use lb_common::verdict::{Kind, Verdict};
 
 use crate::family::Family;
@@ -61,6 +61,7 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Option<Verdict> {
     begin(packet, world, flight);
+    flight.rule = NO_COUNT;
     let known = identify::identify(packet, world, flight);
     let is_done = flight.next == Next::NOTHING;
     if is_done && known.kind() != Kind::Passed {
@@ -71,7 +72,7 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
         Asked::Nobody => return None,
         Asked::Refused(verdict) => return Some(verdict),
     }
-    match judge(world.tables, &flight.subject, flight.bytes) {
+    match judge(world.tables, flight) {
         Some(verdict) => {
             close::close(world, flight);
             Some(verdict)

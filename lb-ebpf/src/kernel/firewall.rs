@@ -8,7 +8,7 @@ use lb_common::layout::firewall::{
     MAX_RULES, Node, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
 };
 use lb_ebpf::firewall::Maps;
-use lb_ebpf::tables::Entry;
+use lb_ebpf::tables::{Entry, Tables};
 
 use super::maps::KernelTables;
 use super::parts;
@@ -45,7 +45,7 @@ static FIREWALL_RULES: Array<[u32; MAX_RULES]> = Array::with_max_entries(2, MMAP
 #[map]
 static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_RULE_COUNTS, 0);
 
-impl Maps for KernelTables {
+impl<const QUICK: bool> Maps for KernelTables<QUICK> {
     #[inline(always)]
     fn firewall(&self) -> Option<&Firewall> {
         FIREWALL.get(0)
@@ -114,6 +114,9 @@ impl Maps for KernelTables {
 
     #[inline(always)]
     fn rule_count(&self, number: u32) -> Option<Entry<Count>> {
+        if self.explains() {
+            return None;
+        }
         entry!(RULE_COUNTS, number)
     }
 

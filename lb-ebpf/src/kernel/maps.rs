@@ -20,10 +20,11 @@ use lb_common::{
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
 use lb_ebpf::flight::{Flight, Scratch};
+use lb_ebpf::flow::NOWHERE;
 use lb_ebpf::tables::{Entry, Tables};
 use lb_ebpf::verifier::rolled;
 
-use super::parts;
+use super::{explain, parts};
 use crate::program::entry;
 
 const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -99,10 +100,25 @@ unsafe fn fetch_add(word: *mut u64, addend: u64) -> u64 {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(word, addend) }
 }
 
-/// The maps above.
-pub struct KernelTables;
+/// The maps above. The quick program never explains.
+pub struct KernelTables<const QUICK: bool>;
 
-impl Tables for KernelTables {
+impl<const QUICK: bool> Tables for KernelTables<QUICK> {
+    #[inline(always)]
+    fn explains(&self) -> bool {
+        !QUICK && explain::explains()
+    }
+
+    #[inline(always)]
+    fn samples(&self) -> bool {
+        explain::samples()
+    }
+
+    #[inline(always)]
+    fn tell(&self, verdict: Verdict) {
+        parts::tell(u64::from(verdict.number()));
+    }
+
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
         SETTINGS.get(0)
@@ -167,8 +183,9 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn draw(&self, cursor: u32) -> u64 {
         let Some(cursor) = CURSORS.get_ptr_mut(cursor) else { return 0 };
+        let addend = u64::from(!self.explains());
         // SAFETY: the word is aligned and lives as long as the program.
-        unsafe { fetch_add(cursor.cast::<u64>(), 1) }
+        unsafe { fetch_add(cursor.cast::<u64>(), addend) }
     }
 
     #[inline(always)]
@@ -184,6 +201,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn add_load(&self, backend: u32, flows: u64) {
+        if self.explains() {
+            return;
+        }
         let Some(load) = LOADS.get_ptr_mut(backend) else { return };
         // SAFETY: a field of a value that lives as long as the program.
         let change = unsafe { &raw mut (*load).change };
@@ -200,7 +220,9 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn set_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
         // Without memory for it the source is not remembered, and the next flow is drawn.
-        AFFINITIES.insert(key, affinity, 0).ok();
+        if !self.explains() {
+            AFFINITIES.insert(key, affinity, 0).ok();
+        }
     }
 
     #[inline(always)]
@@ -230,12 +252,13 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn recall(&self, hash: u64, tick: u64) -> u64 {
-        parts::flow_recall(hash, tick)
+        // The other flow table is not that of the program that runs.
+        if self.explains() { NOWHERE } else { parts::flow_recall(hash, tick) }
     }
 
     #[inline(always)]
     fn old_position(&self, hash: u64) -> u64 {
-        parts::flow_old_position(hash)
+        if self.explains() { NOWHERE } else { parts::flow_old_position(hash) }
     }
 
     #[inline(always)]
@@ -318,7 +341,9 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn remember_fragment(&self, key: &FragmentKey, way: &FragmentWay) {
         // Where there is no room the later fragments are dropped, by name.
-        FRAGMENTS.insert(key, way, 0).ok();
+        if !self.explains() {
+            FRAGMENTS.insert(key, way, 0).ok();
+        }
     }
 
     #[inline(always)]
@@ -350,16 +375,25 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn verdict_count(&self, number: u32) -> Option<Entry<Count>> {
+        if self.explains() {
+            return None;
+        }
         entry!(VERDICTS, number)
     }
 
     #[inline(always)]
     fn listener_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        if self.explains() {
+            return None;
+        }
         entry!(LISTENER_TRAFFIC, id)
     }
 
     #[inline(always)]
     fn backend_traffic(&self, id: u32) -> Option<Entry<Traffic>> {
+        if self.explains() {
+            return None;
+        }
         entry!(BACKEND_TRAFFIC, id)
     }
 }

@@ -12,7 +12,11 @@ use lb_ebpf::flight::Flight;
 use lb_ebpf::parts as shared;
 use lb_ebpf::verifier::{hand_over, needed};
 
+use super::explain;
 use super::maps::KernelTables;
+
+/// The maps as all but the quick program see them.
+const SLOW: KernelTables<false> = KernelTables;
 
 /// Errors that this CPU may still send, and when it was last given some.
 #[map]
@@ -37,84 +41,84 @@ static REPORTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_search(hash: u64, from: u64, tick: u64) -> u64 {
-    lb_ebpf::flow::search(&KernelTables, hash, from, tick)
+    lb_ebpf::flow::search(&SLOW, hash, from, tick)
 }
 
 /// See [`lb_ebpf::migrate::recall`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_recall(hash: u64, tick: u64) -> u64 {
-    lb_ebpf::migrate::recall(&KernelTables, hash, tick)
+    lb_ebpf::migrate::recall(&SLOW, hash, tick)
 }
 
 /// See [`lb_ebpf::migrate::old_position`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_old_position(hash: u64) -> u64 {
-    lb_ebpf::migrate::old_position(&KernelTables, hash)
+    lb_ebpf::migrate::old_position(&SLOW, hash)
 }
 
 /// See [`lb_ebpf::migrate::reserve`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_reserve(hash: u64, old: u64, tick: u64) -> u64 {
-    lb_ebpf::migrate::reserve(&KernelTables, hash, old, tick)
+    lb_ebpf::migrate::reserve(&SLOW, hash, old, tick)
 }
 
 /// See [`lb_ebpf::migrate::hand_over`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_hand_over(hash: u64, old: u64, new: u64, tick: u64) -> u64 {
-    lb_ebpf::migrate::hand_over(&KernelTables, hash, old, new, tick)
+    lb_ebpf::migrate::hand_over(&SLOW, hash, old, new, tick)
 }
 
 /// See [`lb_ebpf::migrate::other_hash`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_other_hash(index: u64, cell: u64) -> u64 {
-    lb_ebpf::migrate::other_hash(&KernelTables, index as u32, Cell(cell))
+    lb_ebpf::migrate::other_hash(&SLOW, index as u32, Cell(cell))
 }
 
 /// See [`lb_ebpf::flow::survey`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn flow_survey(bucket: u64, tick: u64) -> u64 {
-    lb_ebpf::flow::survey(&KernelTables, bucket as u32, tick)
+    lb_ebpf::flow::survey(&SLOW, bucket as u32, tick)
 }
 
 /// See [`lb_ebpf::draw::less_loaded`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn draw_less_loaded(base: u64, length: u64) -> u64 {
-    lb_ebpf::draw::less_loaded(&KernelTables, base as u32, length as u32)
+    lb_ebpf::draw::less_loaded(&SLOW, base as u32, length as u32)
 }
 
 /// See [`lb_ebpf::firewall::address::short_value`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn firewall_short_value(half: u64, plane: u64, address: u64) -> u64 {
-    address::short_value(&KernelTables, half as u32 & 1, plane as u32 & 1, address as u32).into()
+    address::short_value(&SLOW, half as u32 & 1, plane as u32 & 1, address as u32).into()
 }
 
 /// See [`lb_ebpf::firewall::address::cell`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn firewall_cell(half: u64, key: u64) -> u64 {
-    address::cell(&KernelTables, half as u32 & 1, key).into()
+    address::cell(&SLOW, half as u32 & 1, key).into()
 }
 
 /// See [`lb_ebpf::firewall::rows::first_rule`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn firewall_first_rule(half: u64, addresses_and_ports: u64, others: u64) -> u64 {
-    rows::first_rule(&KernelTables, half as u32 & 1, addresses_and_ports, others).into()
+    rows::first_rule(&SLOW, half as u32 & 1, addresses_and_ports, others).into()
 }
 
 /// See [`lb_ebpf::firewall::address::long_class`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn firewall_long_class(half: u64, node: u64, high: u64, low: u64) -> u64 {
-    address::long_class(&KernelTables, half as u32 & 1, node as u32, high, low).into()
+    address::long_class(&SLOW, half as u32 & 1, node as u32, high, low).into()
 }
 
 /// Calls the global function of the flight's family, which finds the flight in the scratch memory.
@@ -139,8 +143,8 @@ macro_rules! parts {
         #[unsafe(no_mangle)]
         #[inline(never)]
         pub extern "C" fn $name(argument: u64) -> u64 {
-            let part: fn(&KernelTables, bool) -> Verdict = $part;
-            u64::from(part(&KernelTables, needed(argument) != 0).number())
+            let part: fn(&KernelTables<false>, bool) -> Verdict = $part;
+            u64::from(part(&SLOW, needed(argument) != 0).number())
         }
     )+};
 }
@@ -152,6 +156,14 @@ parts! {
     remember_v6 shared::remember_v6;
     try_source_v4 shared::try_source_v4;
     try_source_v6 shared::try_source_v6;
+}
+
+/// Tells of the packet at hand.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell(verdict: u64) -> u64 {
+    explain::tell(&SLOW, verdict as u8);
+    0
 }
 
 /// Takes one of the errors that this CPU may send.

@@ -6,7 +6,7 @@ use lb_agent::model::firewall::{Action, Firewall, Match, Rule, Sets};
 use crate::random::Random;
 
 /// Ids of the listeners that not everyone may use.
-const NOT_FOR_ALL: [u32; 3] = [0, 2, 6];
+const NOT_FOR_ALL: [u32; 5] = [0, 1, 2, 6, 7];
 
 /// No rules, some that drop what comes from some ports, or some that accept it alone; and perhaps a list of who may
 /// use some services.

@@ -141,6 +141,7 @@ fn run(seed: u64, frames: u64, table: &Table, counts: &mut Counts) {
         if number % 400 == 0 {
             pair.age(random.pick(&AGES));
             pair.collide(random);
+            pair.mark(random);
         }
         if number % 2_000 == 1_000 {
             pair.guard(&guard::rules(random));

@@ -171,6 +171,17 @@ impl Pair {
         });
     }
 
+    /// Has a flow accepted by rules of another generation, or its sequence numbers rewritten.
+    pub fn mark(&mut self, random: &mut Random) {
+        self.change_buckets(|bucket, _| {
+            let cell = &mut bucket[random.below(CELLS_PER_BUCKET)];
+            if cell.state().is_some() && random.chance(10) {
+                let translated = u64::from(random.chance(50)) << 36;
+                *cell = Cell(cell.under(u16::from(random.chance(50))).0 | translated);
+            }
+        });
+    }
+
     /// Fills most empty cells with open connections that no frame belongs to.
     pub fn crowd(&mut self, random: &mut Random) {
         self.change_buckets(|bucket, now| {

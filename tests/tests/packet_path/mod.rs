@@ -267,3 +267,19 @@ pub fn run(program: &Xdp, frame: &[u8], interface: u32) -> Ran {
     assert_eq!(output, BEFORE, "the kernel moves it along");
     Ran { action: result.return_value, frame }
 }
+
+/// The same so many times, without a look at what becomes of the frame, which has to stay as it is.
+pub fn run_often(program: &Xdp, frame: &[u8], interface: u32, times: usize) {
+    let context: Vec<u8> = [0, u32::try_from(frame.len()).unwrap(), 0, interface, 0, 0]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect();
+    let repeat = u32::try_from(times).unwrap();
+    let options = TestRunOptions {
+        data_in: Some(frame),
+        ctx_in: Some(&context),
+        repeat,
+        ..TestRunOptions::default()
+    };
+    program.test_run(options).unwrap();
+}

@@ -90,6 +90,17 @@ pub fn firewall_entries(size: Size) -> [(&'static str, u32); 4] {
 
 fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
+    prepare(&mut loader, pins, other, geometry);
+    loader.load(object).map_err(|error| DatapathError::Load(error.into()))
+}
+
+/// Tells a loader which maps are there, and how large the others are to be.
+pub(super) fn prepare(
+    loader: &mut EbpfLoader<'_>,
+    pins: &Pins,
+    other: Option<&Pins>,
+    geometry: Geometry,
+) {
     for name in map::ALL {
         loader.map_pin_path(name, pins.map(name));
     }
@@ -104,7 +115,6 @@ fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) ->
     for (name, entries) in firewall_entries(firewall) {
         loader.map_max_entries(name, entries);
     }
-    loader.load(object).map_err(|error| DatapathError::Load(error.into()))
 }
 
 /// The kernel's refusal. The verifier's log may be a megabyte; its last lines say what it stopped at.

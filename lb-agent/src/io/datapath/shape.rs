@@ -19,8 +19,8 @@ use lb_common::layout::{
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
-    INTERFACE_PLACES, LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS,
-    MAX_SLOTS, MAX_VIPS, filter, map,
+    DROPS_BYTES, INTERFACE_PLACES, LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED,
+    MAX_LISTENERS, MAX_SLOTS, MAX_VIPS, filter, map,
 };
 
 use super::error::{DatapathError, OnMap, Result};
@@ -127,6 +127,9 @@ impl Shape {
         if matches!(self.kind, MapType::Hash | MapType::LruHash) {
             return entries * (48 + key + value) + entries.next_power_of_two() * 16;
         }
+        if self.kind == MapType::RingBuf {
+            return entries;
+        }
         if self.kind == MapType::PerCpuArray {
             return entries * (8 + value * n_cpus);
         }
@@ -173,6 +176,11 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::LISTENER_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_LISTENERS)),
         (map::BACKEND_TRAFFIC, Shape::per_cpu::<Traffic>(MAX_BACKENDS)),
         (map::RULE_COUNTS, Shape::per_cpu::<Count>(MAX_RULE_COUNTS)),
+        (
+            map::DROPS,
+            Shape { kind: MapType::RingBuf, key: 0, value: 0, entries: DROPS_BYTES, flags: 0 },
+        ),
+        (map::SAMPLE_UNTIL, Shape::array::<u64>(1, 0)),
         (map::FIREWALL, Shape::array::<Firewall>(1, MMAPABLE)),
         (map::FIREWALL_ROOTS, Shape::array::<[u32; PAGE]>(2 * 2 * ROOT_PAGES, MMAPABLE)),
         (map::FIREWALL_FRONTS, Shape::array::<Front>(2 * geometry.firewall.chunks, MMAPABLE)),

@@ -135,5 +135,6 @@ pub(super) fn refused(error: &ReadError) -> Failure {
         }
         ReadError::File { .. } => Failure::internal(with_causes(error)),
         ReadError::Problems(problems) => Failure::invalid(problems),
+        ReadError::Sets(problems) => Failure::invalid(problems),
     }
 }

@@ -99,6 +99,7 @@ impl Runtime {
             return Ok(());
         }
         let error = "the configuration that runs waits for its confirmation";
+        tracing::warn!("nothing is changed: {error}");
         Err(Failure::new(StatusCode::CONFLICT, error)
             .with_help("confirm it with `lb-ctl config confirm`, or let its time pass"))
     }

@@ -54,7 +54,7 @@ use crate::model::tables::Way;
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use open::StartError;
-pub use sets::ReadSet;
+pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
 
 /// Time between two sweeps of the flow table.

@@ -69,6 +69,10 @@ impl ReadSet {
         let elements = elements.map_err(|reason| format!("{}: {reason}", path.display()));
         Self { set: set.to_owned(), path: path.to_owned(), stamp, elements }
     }
+
+    fn problem(&self) -> Option<String> {
+        Some(format!("set {}: {}", self.set, self.elements.as_ref().err()?))
+    }
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -170,11 +174,15 @@ pub(super) async fn of_config(config: &Config) -> Result<Vec<ReadSet>, String> {
         files.iter().map(|(set, path)| ReadSet::of(set, path)).collect::<Vec<_>>()
     });
     let read = read.await.map_err(|error| error.to_string())?;
-    let wrong = read
-        .iter()
-        .filter_map(|one| Some(format!("set {}: {}", one.set, one.elements.as_ref().err()?)));
-    let wrong: Vec<String> = wrong.collect();
+    let wrong: Vec<String> = read.iter().filter_map(ReadSet::problem).collect();
     if wrong.is_empty() { Ok(read) } else { Err(wrong.join("\n")) }
+}
+
+/// What is wrong with the files of a configuration's sets, a line each; without an agent.
+pub fn check_sets(config: &Config) -> Vec<String> {
+    let none = FirewallOverlay::default();
+    let read = sets::files(config, &none).map(|(set, path)| ReadSet::of(set, path));
+    read.filter_map(|one| one.problem()).collect()
 }
 
 /// What was read, as the core takes it.

@@ -24,6 +24,9 @@ pub enum ReadError {
     /// Everything that is wrong with it.
     #[error("{0}")]
     Problems(Problems),
+    /// Everything that is wrong with the files of its sets.
+    #[error("{0}")]
+    Sets(String),
 }
 
 /// Where the running configuration comes from.

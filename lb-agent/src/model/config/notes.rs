@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::address::family;
 use super::{Config, Service, Word};
+use crate::model::firewall::{Action, Match};
 
 /// A sentence for each surprise. `checks` are the names of all health checks of the file.
 pub(super) fn notes<'a>(config: &Config, checks: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -14,8 +15,35 @@ pub(super) fn notes<'a>(config: &Config, checks: impl Iterator<Item = &'a str>) 
     let used: BTreeSet<&str> = used.filter_map(|check| check.name.as_deref()).collect();
     let unused = checks.filter(|name| !used.contains(name));
     notes.extend(unused.map(|name| format!("health check {name}: no service uses it")));
+    notes.extend(firewall(config));
     if config.services.is_empty() {
         notes.push("there is no service, so every packet is passed to the host".to_owned());
+    }
+    notes
+}
+
+/// Sets that nobody names, and what a closed firewall closes that is easily forgotten.
+fn firewall(config: &Config) -> Vec<String> {
+    let Config { firewall, services, .. } = config;
+    let of_rules =
+        firewall.rules.iter().flat_map(|rule| rule.sources.iter().chain(&rule.destinations));
+    let named = of_rules.chain(services.iter().flat_map(|service| &service.allow));
+    let used: BTreeSet<&str> = named
+        .filter_map(|one| match one {
+            Match::Set(name) => Some(name.as_str()),
+            Match::Prefix(_) => None,
+        })
+        .collect();
+    let unused = firewall.sets.keys().filter(|name| !used.contains(name.as_str()));
+    let mut notes: Vec<String> =
+        unused.map(|name| format!("set {name}: no rule and no service names it")).collect();
+    if firewall.policy == Action::Drop {
+        let ports: Vec<String> = firewall.protect_ports.iter().map(u16::to_string).collect();
+        let open = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+        notes.push(format!(
+            "firewall: what matches no rule is dropped, services and answers to what this host asks others \
+             among it; TCP ports of the host that stay open: {open}"
+        ));
     }
     notes
 }

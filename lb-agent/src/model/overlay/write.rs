@@ -62,7 +62,7 @@ impl SetFile {
             edited.push('\n');
         }
         for prefix in added {
-            edited.push_str(&format!("{prefix}\n"));
+            edited.extend([&prefix.to_string(), "\n"]);
         }
         edited
     }

@@ -20,10 +20,14 @@ pub(crate) struct Mode {
     pub(crate) replies: bool,
 }
 
+/// The names of two modes that are compared with each other.
+pub(super) const NAT: &str = "nat";
+pub(super) const IPIP: &str = "ipip";
+
 /// All modes.
 const MODES: [Mode; 5] = [
-    Mode { name: "nat", floors: &[LRU_NAT, LRU_IPIP], replies: true },
-    Mode { name: "ipip", floors: &[LRU_IPIP], replies: false },
+    Mode { name: NAT, floors: &[LRU_NAT, LRU_IPIP], replies: true },
+    Mode { name: IPIP, floors: &[LRU_IPIP], replies: false },
     Mode { name: "gue", floors: &[LRU_IPIP], replies: false },
     Mode { name: "dsr", floors: &[LRU_NAT], replies: false },
     Mode { name: "full-nat", floors: &[LRU_NAT], replies: true },
@@ -50,9 +54,26 @@ const TRANSMIT: Floor =
     Floor { name: "parse, send back", program: "floor_transmit", by_family: true };
 const DROP: Floor = Floor { name: "drop", program: "floor_drop", by_family: false };
 
-/// The largest number of flows but with four million.
-pub(crate) const MANY: u32 = 1 << 19;
+/// Numbers of flows.
+const SOME: u32 = 1 << 17;
+const MANY: u32 = 1 << 19;
 const MOST: u32 = 1 << 22;
+
+/// The flow tables that cases share.
+const TABLES: [Table; 4] = [
+    Table { max_flows: SOME, holds_known: true },
+    Table { max_flows: MANY, holds_known: true },
+    Table { max_flows: MANY, holds_known: false },
+    Table { max_flows: MOST, holds_known: true },
+];
+
+/// A flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Table {
+    max_flows: u32,
+    /// Whether flows are open in it before anything is measured.
+    holds_known: bool,
+}
 
 /// What a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +94,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// As results name it.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Known => "known",
             Self::FirstOfTick => "known, first of a tick",
@@ -82,6 +103,11 @@ impl Kind {
             Self::NotOurs => "not ours",
             Self::Closed => "closed port",
         }
+    }
+
+    /// The same with the name of a mode.
+    pub(crate) fn of(self, mode: &str) -> String {
+        format!("{mode} {}", self.name())
     }
 
     /// What becomes of it.
@@ -105,7 +131,7 @@ pub(crate) struct Case {
 
 const CASES: [Case; 10] = [
     Case { kind: Kind::Known, flows: 1 },
-    Case { kind: Kind::Known, flows: 1 << 17 },
+    Case { kind: Kind::Known, flows: SOME },
     Case { kind: Kind::Known, flows: MANY },
     Case { kind: Kind::FirstOfTick, flows: MANY },
     Case { kind: Kind::NotOurs, flows: 1 },
@@ -119,16 +145,23 @@ const CASES: [Case; 10] = [
 impl Case {
     /// As results name it.
     pub(crate) fn name(self, mode: Mode) -> String {
-        format!("{} {}", mode.name, self.kind.name())
+        self.kind.of(mode.name)
     }
 
     /// Whether it tells more of a mode than was measured with the first one.
     fn differs_by_mode(self) -> bool {
         match self.kind {
-            Kind::Known => matches!(self.flows, 1 | MANY),
-            Kind::New => true,
-            Kind::FirstOfTick | Kind::NewWhereFull | Kind::NotOurs | Kind::Closed => false,
+            Kind::Known | Kind::New | Kind::Closed => true,
+            Kind::NotOurs => self.flows == 1,
+            Kind::FirstOfTick | Kind::NewWhereFull => false,
         }
+    }
+
+    /// The smallest table that has room for it.
+    fn table(self) -> Table {
+        let holds_known = !matches!(self.kind, Kind::New | Kind::NewWhereFull);
+        let max_flows = if holds_known { self.flows.max(SOME) } else { MANY };
+        Table { max_flows, holds_known }
     }
 
     /// What it is compared with.
@@ -181,19 +214,19 @@ impl fmt::Display for Group {
 
 /// All that is asked for.
 pub(crate) fn groups(arguments: &Arguments) -> Vec<Group> {
-    let group = |mode: Mode, family: Family, large: bool| {
+    let group = |mode: Mode, family: Family, table: Table| {
         let wanted = |case: &&Case| {
             let name = format!("{} {} {}", family.name(), case.name(mode), case.flows);
-            let tells = mode.name == MODES[0].name || case.differs_by_mode();
-            (case.flows == MOST) == large && tells && arguments.wants(&name)
+            let tells = mode.name == NAT || case.differs_by_mode();
+            case.table() == table && tells && arguments.wants(&name)
         };
         let cases = CASES.iter().filter(wanted).copied().collect();
-        let max_flows = if large { MOST } else { 2 * MANY };
-        Group { mode, family, max_flows, cases }
+        Group { mode, family, max_flows: table.max_flows, cases }
     };
-    let sizes: &[bool] = if arguments.quick { &[false] } else { &[false, true] };
+    let is_asked_for = |table: &&Table| !arguments.quick || table.max_flows < MOST;
+    let tables: Vec<_> = TABLES.iter().filter(is_asked_for).collect();
     let all = MODES.iter().flat_map(|mode| Family::ALL.map(|family| (*mode, family)));
-    all.flat_map(|(mode, family)| sizes.iter().map(move |large| group(mode, family, *large)))
+    all.flat_map(|(mode, family)| tables.iter().map(move |table| group(mode, family, **table)))
         .filter(|group| !group.cases.is_empty())
         .collect()
 }

@@ -12,7 +12,7 @@ use super::Arguments;
 use super::director::NIC;
 use super::feed::Family;
 use super::row::{Floor, Row};
-use cases::{Group, Kind, groups};
+use cases::{Group, IPIP, Kind, NAT, groups};
 use measure::measure;
 
 /// Measures all cases that are asked for.
@@ -23,21 +23,44 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
         arguments.say(&group.to_string());
         rows.extend(measure_in_a_namespace(arguments, &group)?);
     }
-    let beside_v4 = rows.iter().filter_map(|row| beside_v4(row, &rows)).collect::<Vec<_>>();
-    Ok([rows, beside_v4].concat())
+    let known = first_of_each(&rows);
+    let compared = known.iter().flat_map(|row| [beside_v4(row, &known), beside_ipip(row, &known)]);
+    let compared: Vec<_> = compared.flatten().collect();
+    Ok([rows, compared].concat())
 }
 
-/// The row of a known flow over IPv6, compared with the same over IPv4 instead of with its first floor.
+/// The rows of known flows, each once and not once for each floor.
+fn first_of_each(rows: &[Row]) -> Vec<Row> {
+    let mut firsts: Vec<Row> = Vec::new();
+    for row in rows {
+        let is_same =
+            |it: &Row| (&it.case, it.family, it.flows) == (&row.case, row.family, row.flows);
+        if !firsts.iter().any(is_same) {
+            firsts.push(row.clone());
+        }
+    }
+    firsts.retain(|row| row.case.ends_with(&Kind::Known.of("")));
+    firsts
+}
+
+/// A row over IPv6, compared with the same over IPv4 instead of with its floor.
 fn beside_v4(row: &Row, rows: &[Row]) -> Option<Row> {
     let [v4, v6] = Family::ALL.map(Family::name);
-    let is_known = row.case.ends_with(Kind::Known.name()) && row.family == v6;
-    let same =
-        |other: &&Row| other.family == v4 && (&other.case, other.flows) == (&row.case, row.flows);
-    let other = rows.iter().find(same).filter(|_| is_known)?;
-    let is_first =
-        rows.iter().find(|it| it.family == v6 && it.case == row.case && it.flows == row.flows);
-    is_first.filter(|first| *first == row)?;
-    let floor = Some(Floor { name: v4.to_owned(), value: other.value });
+    let is_same = |other: &&Row| other.family == v4 && other.case == row.case;
+    beside(row, rows.iter().filter(is_same), v4).filter(|_| row.family == v6)
+}
+
+/// A row of NAT, compared with the same of IPIP.
+fn beside_ipip(row: &Row, rows: &[Row]) -> Option<Row> {
+    let [nat, ipip] = [NAT, IPIP].map(|mode| Kind::Known.of(mode));
+    let is_same = |other: &&Row| other.family == row.family && other.case == ipip;
+    beside(row, rows.iter().filter(is_same), IPIP).filter(|_| row.case == nat)
+}
+
+/// A row, compared with the first of others with as many flows.
+fn beside<'r>(row: &Row, mut others: impl Iterator<Item = &'r Row>, name: &str) -> Option<Row> {
+    let other = others.find(|other| other.flows == row.flows)?;
+    let floor = Some(Floor { name: name.to_owned(), value: other.value });
     Some(Row { floor, ratio: Some(row.value / other.value), ..row.clone() })
 }
 

@@ -65,7 +65,6 @@ fn answer(call: Call) {
             let applied = Applied { dry_run: mode.dry_run, ..Applied::default() };
             reply.send(if known { Ok(applied) } else { Err(refusal.into()) }).unwrap();
         }
-        Call::Confirm(reply) => reply.send(Ok(())).unwrap(),
         Call::Status(reply) => reply.send(Err(problem())).unwrap(),
         Call::Firewall(reply) => reply.send(Err(problem())).unwrap(),
         Call::Sets(reply) => reply.send(Ok(Vec::new())).unwrap(),
@@ -86,7 +85,7 @@ fn answer(call: Call) {
             reply.send(Ok(report)).unwrap();
         }
         Call::Metrics(reply) => reply.send(Err(problem())).unwrap(),
-        Call::Ready(reply) => reply.send(Ok(())).unwrap(),
+        Call::Ready(reply) | Call::Confirm(reply) => reply.send(Ok(())).unwrap(),
     }
 }
 

@@ -22,15 +22,12 @@ pub(super) fn edit(
 ) -> Option<()> {
     let table = root.get("firewall").and_then(|value| value.get_ref().as_table());
     if before.rules != after.rules {
-        let rules = table.and_then(|table| table.get("rule"));
-        match rules {
-            Some(rules) => edit_rules(patch, rules.get_ref().as_array()?, before, after)?,
-            None => {
-                let at = patch.text().len();
-                after
-                    .rules
-                    .iter()
-                    .for_each(|new| patch.insert_lines(at, &lines(new, "\n", "", "")));
+        if let Some(rules) = table.and_then(|table| table.get("rule")) {
+            edit_rules(patch, rules.get_ref().as_array()?, before, after)?;
+        } else {
+            let at = patch.text().len();
+            for new in &after.rules {
+                patch.insert_lines(at, &lines(new, "\n", "", ""));
             }
         }
     }
@@ -75,9 +72,10 @@ fn edit_rules(
         }
         rest.next();
     }
-    rest.for_each(|new| {
-        patch.insert_lines(end(table).unwrap_or(header), &lines(new, gap, outer, inner))
-    });
+    let below = end(table)?;
+    for new in rest {
+        patch.insert_lines(below, &lines(new, gap, outer, inner));
+    }
     Some(())
 }
 

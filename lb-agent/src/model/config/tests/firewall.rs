@@ -151,6 +151,18 @@ fn a_service_may_be_for_some_addresses_only() {
 }
 
 #[test]
+fn what_may_surprise_is_noted() {
+    let notes = |more: &str| valid(&world(more)).notes.join("\n");
+    let closed = notes("[firewall]\npolicy = 'drop'\nset.idle = { elements = [] }");
+    assert!(closed.contains("set idle: no rule and no service names it"), "{closed}");
+    assert!(closed.contains("TCP ports of the host that stay open: 22"), "{closed}");
+    let open = notes(
+        "[firewall]\nset.used = { elements = [] }\nrule = [{ name = 'r', action = 'drop', source = '@used' }]",
+    );
+    assert!(!open.contains("set used") && !open.contains("stay open:"), "{open}");
+}
+
+#[test]
 fn a_rule_is_read_as_it_is_written() {
     let text = api::Rule {
         name: "r".into(),

@@ -88,7 +88,7 @@ fn rules_are_written_where_they_stand_and_all_else_stays() {
     let run = Run::of(&text).add("x", Some("b")).add("y", Some("a")).add("last", None);
     let rule = |name: &str, indent: &str| {
         let keys = ["action = \"drop\"", "source = \"10.0.0.0/8\"", "dport = [\"22\", \"80-90\"]"];
-        let keys: String = keys.iter().map(|key| format!("{indent}{key}\n")).collect();
+        let keys: String = keys.iter().flat_map(|key| [indent, key, "\n"]).collect();
         let outer = if indent.is_empty() { "" } else { "  " };
         format!("{outer}[[firewall.rule]]\n{indent}name = \"{name}\"\n{keys}")
     };
