@@ -103,18 +103,18 @@ impl Cell {
         ((self.0 >> GENERATION_SHIFT) & GENERATION_MASK) as u16
     }
 
+    /// The same flow, with sequence numbers that are rewritten or not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn translated(self, is_translated: bool) -> Self {
+        if is_translated { Self(self.0 | TRANSLATED) } else { Self(self.0 & !TRANSLATED) }
+    }
+
     /// Whether sequence numbers of the flow are rewritten.
     #[must_use]
     #[inline(always)]
     pub const fn is_translated(self) -> bool {
         self.0 & TRANSLATED != 0
-    }
-
-    /// The same flow, with sequence numbers rewritten.
-    #[must_use]
-    #[inline(always)]
-    pub const fn translated(self) -> Self {
-        Self(self.0 | TRANSLATED)
     }
 
     /// Whether two states of a cell differ in more than its age and the generation of the rules.
@@ -274,7 +274,7 @@ mod tests {
         assert!(!cell.is_news_to(cell.seen(9, State::Syn).under(2)));
         assert!(cell.is_news_to(cell.seen(7, State::SynAck)) && cell.is_news_to(Cell::EMPTY));
         assert!(cell.is_news_to(Cell::new(5, 7, 7, State::Syn, true)));
-        assert!(cell.translated().is_translated() && cell.translated().is_news_to(cell));
+        assert!(cell.translated(true).is_translated() && cell.translated(true).is_news_to(cell));
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod backend;
 mod draw;
 pub mod firewall;
 mod flow;
+pub mod guard;
 mod sample;
 mod traffic;
 
@@ -73,6 +74,8 @@ pub type HashKey = [u64; 5];
 pub struct Settings {
     /// Drawn once, kept as long as the flow table lives.
     pub hash_key: HashKey,
+    /// Secret key of SYN cookies, likewise.
+    pub cookie_key: [u64; 2],
     /// Number of buckets of the flow table, less one; the number is a power of two.
     pub bucket_mask: u32,
     /// [`LAYOUT_VERSION`](crate::LAYOUT_VERSION) of whoever created the maps.
@@ -166,14 +169,23 @@ pub struct Listener {
     pub address: Address,
     /// 4 or 6; 0 where the entry is free.
     pub family: u8,
+    /// When SYNs are answered with cookies: a [`SynCookies`] number; only where replies pass the director.
+    pub syn_cookies: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
     /// For how many ticks a source is sent to the backend of its last flow; 0: not at all.
     pub affinity_ticks: u32,
     /// How many leading bits of the source address count for that.
     pub affinity_prefix: u32,
-    /// Zero.
-    pub reserved_end: [u8; 16],
+    /// Nanoseconds in which a new flow may begin, and how many may at once; 0: there is no limit.
+    pub flow_cost: u32,
+    /// See `flow_cost`.
+    pub flow_burst: u32,
+    /// Nanoseconds in which a SYN may be followed by nothing before cookies are sent, and how many may be at once;
+    /// with [`SynCookies::Auto`].
+    pub syn_cost: u32,
+    /// See `syn_cost`.
+    pub syn_burst: u32,
 }
 
 /// Packs the first slot and the number of slots of a run.
@@ -207,6 +219,26 @@ pub enum Scheduler {
 
 impl Scheduler {
     /// The number in [`Listener::scheduler`].
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// When SYNs are answered with cookies, so that a flow begins with the client's ACK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SynCookies {
+    /// Never.
+    Off = 0,
+    /// While too many SYNs are followed by nothing.
+    Auto = 1,
+    /// Always.
+    Always = 2,
+}
+
+impl SynCookies {
+    /// The number in [`Listener::syn_cookies`].
     #[must_use]
     pub const fn number(self) -> u8 {
         self as u8

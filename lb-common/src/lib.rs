@@ -77,6 +77,8 @@ pub mod map {
     pub const AFFINITIES: &str = "AFFINITIES";
     /// [`Cursor`](crate::layout::Cursor) by cursor id.
     pub const CURSORS: &str = "CURSORS";
+    /// [`Guard`](crate::layout::guard::Guard) by listener id; memory-mappable.
+    pub const GUARDS: &str = "GUARDS";
     /// Buckets of the flow table; memory-mappable.
     pub const FLOWS: &str = "FLOWS";
     /// [`Detail`](crate::layout::Detail) by cell index; memory-mappable.
@@ -139,6 +141,8 @@ pub mod map {
     pub const STAGE_SECOND: u32 = 0;
     /// In the array of programs: that of the firewall.
     pub const STAGE_FIREWALL: u32 = 1;
+    /// In the array of programs: that of SYN cookies.
+    pub const STAGE_COOKIES: u32 = 2;
 
     /// A ring buffer of [`Sample`](crate::layout::Sample)s of dropped packets.
     pub const DROPS: &str = "DROPS";
@@ -170,7 +174,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 36] = [
+    pub const ALL: [&str; 37] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -182,6 +186,7 @@ pub mod map {
         LOADS,
         AFFINITIES,
         CURSORS,
+        GUARDS,
         FLOWS,
         DETAILS,
         MARKS,

@@ -112,6 +112,12 @@ verdicts! {
     33 FirewallDrop "firewall_drop" Dropped "A rule of the firewall said so; `lb-ctl firewall counters` tells which.";
     34 FirewallPolicy "firewall_policy" Dropped "No rule of the firewall matched, and its policy is to drop.";
     35 ServiceNotAllowed "service_not_allowed" Dropped "To a service whose `allow` list does not hold the source.";
+    36 SynCookieSent "syn_cookie_sent" Forwarded "A client's SYN was answered with a SYN cookie; nothing is remembered of it.";
+    37 SynCookieAccepted "syn_cookie_accepted" Forwarded "A client has sent a valid SYN cookie back; its backend was sent the SYN.";
+    38 SynCookieInvalid "syn_cookie_invalid" Dropped "To a service that answers with SYN cookies, of no known connection and without a valid cookie.";
+    39 BackendAcknowledged "backend_acknowledged" Forwarded "A backend repeated its answer to a SYN cookie's client, which is yet to speak; the handshake was ended for it.";
+    40 BackendReset "backend_reset" Forwarded "A backend still had an older connection of a SYN cookie's client; it was sent a reset.";
+    41 NewFlowsLimited "new_flows_limited" Dropped "A new flow of a service that has had as many as its limit lets it have.";
 }
 
 /// Entries of the array of counters: one more than the highest verdict number, with room to grow.

@@ -79,7 +79,7 @@ pub fn adopt<M: Movable>(maps: &M, told: &Told, tick: u64) -> Adopted {
 fn cell_of(told: &Told, hash: u64, settings: &Settings, tick: u64) -> Cell {
     let seen = tick.wrapping_sub(told.idle_ticks);
     let cell = Cell::new(tag_of(hash), told.backend, seen, told.state, told.is_reply);
-    let cell = if told.is_translated { cell.translated() } else { cell };
+    let cell = cell.translated(told.is_translated);
     cell.under(settings.generation.wrapping_sub(1))
 }
 

@@ -3,6 +3,7 @@
 use lb_common::layout::{Address, Backend, Detail, HashKey};
 
 use crate::World;
+use crate::cookie::translation::Translation;
 use crate::ethernet::Tags;
 use crate::family::{Family, Ip, Shape};
 use crate::flight::Flight;
@@ -18,6 +19,8 @@ pub(crate) fn write<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<
     let Some(entry) = world.tables.detail(index).filter(|_| !world.tables.explains()) else {
         return;
     };
+    let translation =
+        if flight.is_translated == 0 { Translation::NONE } else { flight.translation };
     entry.update(|detail| {
         *detail = Detail {
             client: A::to_words(flight.ip.source),
@@ -26,9 +29,10 @@ pub(crate) fn write<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<
             source_port: flight.peer_port,
             protocol: flight.ip.protocol,
             family: A::NUMBER,
-            reserved: 0,
-            sequence_delta: 0,
-            timestamp_delta: 0,
+            is_opening: translation.is_opening,
+            window_shift: translation.window_shift,
+            sequence_delta: translation.sequence,
+            timestamp_delta: translation.timestamp,
             hop_interface: flight.interface,
             hop_neighbour: world.link.source.into(),
             hop_tags: world.link.tags.control,

@@ -130,7 +130,7 @@ fn of_source<A: Family>(settings: &Settings, flight: &Flight<A>) -> u64 {
 
 /// The run is swapped by the agent in one store; it is read in one load.
 #[inline(always)]
-fn current_run(listener: &Listener) -> u64 {
+pub(crate) fn current_run(listener: &Listener) -> u64 {
     let run: *const u64 = &raw const listener.run;
     // SAFETY: the pointer comes from a reference; volatile since the agent may change the word meanwhile.
     unsafe { run.read_volatile() }
@@ -138,7 +138,7 @@ fn current_run(listener: &Listener) -> u64 {
 
 /// Whether the packet is the first of its flow, and not of a connection that was made elsewhere.
 #[inline(always)]
-fn begins<A: Family>(flight: &Flight<A>) -> bool {
+pub(crate) fn begins<A: Family>(flight: &Flight<A>) -> bool {
     flight.ip.protocol != TCP || flight.transport.opens()
 }
 

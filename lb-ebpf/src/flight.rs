@@ -6,6 +6,9 @@
 
 use lb_common::layout::{FragmentKey, FragmentWay, Settings};
 
+use crate::cookie::options::Options;
+use crate::cookie::segment::Segment;
+use crate::cookie::translation::Translation;
 use crate::draw::Choice;
 use crate::ethernet::{Ethernet, Hop};
 use crate::family::{Family, Ip};
@@ -88,6 +91,18 @@ pub struct Flight<A: Family> {
     pub backend: u32,
     /// 1 where the flow table has no place for the packet's flow.
     pub unremembered: u32,
+    /// 1 where SYN cookies may concern it.
+    pub asks_cookies: u32,
+    /// 1 where sequence numbers of the packet's flow are rewritten.
+    pub is_translated: u32,
+    /// Number of its verdict, where SYN cookies refuse it.
+    pub refusal: u32,
+    /// How they are, if they are.
+    pub translation: Translation,
+    /// The packet's TCP options, where they have been read.
+    pub options: Options,
+    /// The segment that takes the packet's place, if one does.
+    pub segment: Segment<A>,
     /// Where the packet goes, if it does.
     pub hop: Hop,
     /// Where it goes encapsulated, if it does.
@@ -120,6 +135,12 @@ impl Next {
     pub const TO_ANY_BACKEND: Self = Self(4);
     /// It answers a flow.
     pub const TO_CLIENT: Self = Self(5);
+    /// It is a SYN, which a cookie answers.
+    pub const ANSWER: Self = Self(6);
+    /// It brings a cookie, with which its flow begins.
+    pub const OPEN: Self = Self(7);
+    /// It brings a cookie once more, for a backend that has not answered yet.
+    pub const RECALL: Self = Self(8);
 }
 
 impl<A: Family> Flight<A> {

@@ -73,6 +73,15 @@ impl Found {
     }
 }
 
+/// What a new cell says of its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Where the flow stands.
+    pub state: State,
+    /// Whether its sequence numbers are rewritten.
+    pub is_translated: bool,
+}
+
 /// The flow table at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Flows<'t, T> {
@@ -137,8 +146,8 @@ impl<T: Tables> Flows<'_, T> {
     /// Takes a place for a new flow: one that is free, or that of the least worthy flow which is not
     /// established. [`Found::NONE`]: there is none.
     #[inline(always)]
-    pub fn insert(&self, hash: u64, backend: u32, state: State, reply: bool) -> Found {
-        let cell = self.cell(tag_of(hash), backend, state, reply);
+    pub fn insert(&self, hash: u64, backend: u32, kind: Kind, reply: bool) -> Found {
+        let cell = self.cell(tag_of(hash), backend, kind, reply);
         // The second round is for a race that was lost to another CPU.
         for _ in 0..2 {
             let candidate = self.candidate(hash);
@@ -160,16 +169,17 @@ impl<T: Tables> Flows<'_, T> {
 
     /// The cell of a flow that is seen now.
     #[inline(always)]
-    fn cell(&self, tag: u64, backend: u32, state: State, reply: bool) -> Cell {
-        Cell::new(tag, backend, self.tick, state, reply).under(self.settings.generation)
+    fn cell(&self, tag: u64, backend: u32, kind: Kind, reply: bool) -> Cell {
+        let cell = Cell::new(tag, backend, self.tick, kind.state, reply);
+        cell.under(self.settings.generation).translated(kind.is_translated)
     }
 
     /// Puts a new flow in the place of an old one with the same 5-tuple. [`Found::NONE`]: another CPU was
     /// quicker.
     #[inline(always)]
-    pub fn replace(&self, old: &Found, backend: u32, state: State) -> Found {
+    pub fn replace(&self, old: &Found, backend: u32, kind: Kind) -> Found {
         let reply = old.cell.is_reply();
-        let cell = self.cell(old.cell.tag(), backend, state, reply);
+        let cell = self.cell(old.cell.tag(), backend, kind, reply);
         if self.swap(old, cell) { Found { place: old.place, cell } } else { Found::NONE }
     }
 

@@ -7,14 +7,14 @@ use lb_common::verdict::Verdict;
 use crate::detail;
 use crate::family::Family;
 use crate::flight::{Flight, Next};
-use crate::flow::Found;
+use crate::flow::{Found, Kind};
 use crate::lookup::{find_flow, find_other_reply, find_reply, reply_tuple};
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
 use crate::send::{count, refuse, send};
 use crate::tables::Tables;
 use crate::transport::{ACK, FIN, RST, SYN, Transport};
-use crate::{World, draw, reset};
+use crate::{World, draw, guard, reset, schedule};
 
 /// Finds the flow of a packet for a listener.
 #[inline(always)]
@@ -58,7 +58,7 @@ pub(crate) fn begin<A: Family, F: Frame, T: Tables>(
     world: &World<'_, T>,
     flight: &mut Flight<A>,
 ) -> Verdict {
-    let verdict = world.tables.schedule(world, flight);
+    let verdict = schedule::admit(world, flight);
     if verdict != Verdict::ToBackend {
         return refuse(world, flight, verdict);
     }
@@ -86,7 +86,7 @@ fn stays(found: &Found, backend: &Backend, transport: &Transport) -> bool {
 
 /// Whether the client is told that its backend is gone. Never in answer to a reset.
 #[inline(always)]
-fn resets(backend: &Backend, transport: &Transport) -> bool {
+pub(crate) fn resets(backend: &Backend, transport: &Transport) -> bool {
     backend.state == BACKEND_DOWN_RESET && transport.flags & RST == 0
 }
 
@@ -203,6 +203,7 @@ fn follow_both<A: Family, T: Tables>(
     } else if closes(found, flight) {
         closed_state(found, theirs, flight)
     } else if confirms(found, flight) && theirs == Some(State::SynAck) {
+        guard::answered(world.tables, flight.listener);
         State::Established
     } else {
         old
@@ -213,7 +214,8 @@ fn follow_both<A: Family, T: Tables>(
         flows.touch(&partner, partner_state(&partner, new));
         detail::write(world, flight, partner.place.index());
     } else if partner.is_none() {
-        let partner = flows.insert(hash, found.cell.backend(), new, true);
+        let kind = Kind { state: new, is_translated: flight.is_translated != 0 };
+        let partner = flows.insert(hash, found.cell.backend(), kind, true);
         if partner.is_none() {
             return true;
         }

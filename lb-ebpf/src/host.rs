@@ -16,10 +16,11 @@ use core::net::{IpAddr, SocketAddr};
 use std::collections::HashMap;
 
 use lb_common::cell::Cell;
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     self, Affinity, AffinityKey, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail,
     Forward, FragmentKey, FragmentWay, HashKey, Interface, Listener, ListenerKeyV4, ListenerKeyV6,
-    Load, Scheduler, Settings, Slot, Traffic, Vip, run,
+    Load, Scheduler, Settings, Slot, SynCookies, Traffic, Vip, run,
 };
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{BUCKETS_PER_MARK, LAYOUT_VERSION};
@@ -80,6 +81,8 @@ pub struct HostTables {
     /// The tables that hold the other flow table.
     pub other: Option<Box<Self>>,
     tick: Memory<u64>,
+    nanoseconds: Memory<u64>,
+    guards: Vec<Memory<Guard>>,
     random: Memory<u64>,
     loads: Vec<Memory<Load>>,
     affinities: RefCell<HashMap<AffinityKey, Affinity>>,
@@ -110,6 +113,7 @@ impl HostTables {
     pub fn with_buckets(buckets: usize, seed: [u64; 2]) -> Self {
         let settings = Settings {
             hash_key: hash_key(seed),
+            cookie_key: seed.map(u64::swap_bytes),
             bucket_mask: buckets as u32 - 1,
             layout: LAYOUT_VERSION,
             timeouts: TIMEOUTS,
@@ -130,6 +134,8 @@ impl HostTables {
             firewall: HostFirewall::default(),
             other: None,
             tick: Memory::new(0),
+            nanoseconds: Memory::new(0),
+            guards: Vec::new(),
             random: Memory::new(1),
             loads: Vec::new(),
             affinities: RefCell::default(),
@@ -177,12 +183,17 @@ impl HostTables {
             port,
             address,
             family,
-            reserved: [0; 7],
+            syn_cookies: SynCookies::Off.number(),
+            reserved: [0; 6],
             affinity_ticks: 0,
             affinity_prefix: 0,
-            reserved_end: [0; 16],
+            flow_cost: 0,
+            flow_burst: 0,
+            syn_cost: 0,
+            syn_burst: 0,
         });
         self.cursors.push(Memory::new(0));
+        self.guards.push(Memory::default());
         self.listener_traffic.push(Memory::default());
         id
     }
@@ -236,6 +247,16 @@ impl HostTables {
     /// Sets the clock.
     pub fn set_tick(&self, tick: u64) {
         self.tick.set(tick);
+    }
+
+    /// Sets the clock of limits, which runs by itself.
+    pub fn set_nanoseconds(&self, nanoseconds: u64) {
+        self.nanoseconds.set(nanoseconds);
+    }
+
+    /// How much a listener is asked for.
+    pub fn guard_of(&self, listener: u32) -> Guard {
+        self.guards[listener as usize].get()
     }
 
     /// Says whether errors may be sent.

@@ -7,7 +7,7 @@ use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
 use crate::flight::{Flight, Next};
 use crate::packet::{Frame, Mac, Packet};
 use crate::tables::Tables;
-use crate::{forward, reply, send, transport};
+use crate::{cookie, forward, reply, send, transport};
 
 /// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
 #[inline(never)]
@@ -17,6 +17,7 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Verdict {
     flight.next = Next::NOTHING;
+    flight.asks_cookies = 0;
     if let Err(verdict) = A::parse(packet, world.link.length, false, &mut flight.ip) {
         // There may be no word on it in the header.
         flight.ip.shape = Shape::WHOLE;
@@ -44,6 +45,7 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
     match whose(world, flight) {
         Ok(next) => {
             flight.next = next;
+            flight.asks_cookies = u32::from(cookie::concerns(world.tables, flight));
             Verdict::NotOurs
         }
         Err(verdict) => verdict,

@@ -15,7 +15,7 @@ use lb_ebpf::packet::Packet;
 
 use crate::program::XdpFrame;
 use declared::STAGES;
-use lb_common::map::{STAGE_FIREWALL, STAGE_SECOND};
+use lb_common::map::{STAGE_COOKIES, STAGE_FIREWALL, STAGE_SECOND};
 use maps::KernelTables;
 
 /// The program that is attached.
@@ -46,7 +46,17 @@ pub fn sluice_firewall(context: XdpContext) -> u32 {
 #[xdp]
 pub fn sluice_second(context: XdpContext) -> u32 {
     let mut packet = Packet::new(XdpFrame::new(context.ctx));
-    action(lb_ebpf::second(&mut packet, &KernelTables::<false>).exit)
+    match lb_ebpf::second(&mut packet, &KernelTables::<false>) {
+        Some(outcome) => action(outcome.exit),
+        None => go_on(&context, STAGE_COOKIES),
+    }
+}
+
+/// The program that goes on where SYN cookies are concerned.
+#[xdp]
+pub fn sluice_cookies(context: XdpContext) -> u32 {
+    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    action(lb_ebpf::cookie::third(&mut packet, &KernelTables::<false>).exit)
 }
 
 /// Goes on in another program.

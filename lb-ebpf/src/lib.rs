@@ -27,6 +27,7 @@
 #[cfg(not(target_arch = "bpf"))]
 pub mod adopt;
 pub mod checksum;
+pub mod cookie;
 pub mod decap;
 pub mod detail;
 pub mod draw;
@@ -35,6 +36,7 @@ pub mod family;
 pub mod firewall;
 pub mod flight;
 pub mod flow;
+mod guard;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;
@@ -106,7 +108,8 @@ pub struct World<'t, T> {
 /// Decides on a packet, rewrites it and counts it.
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
     let decided = first(packet, tables).or_else(|| guard(packet, tables));
-    decided.unwrap_or_else(|| second(packet, tables))
+    let decided = decided.or_else(|| second(packet, tables));
+    decided.unwrap_or_else(|| cookie::third(packet, tables))
 }
 
 /// Deals with a packet if that is done quickly. `None`: it is as it was, and left to [`second`].
@@ -144,19 +147,20 @@ pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
     Some(rest(verdict))
 }
 
-/// Deals with any packet.
+/// Deals with any packet, but for those that SYN cookies may concern. `None`: it is one of these, left as it was to
+/// [`cookie::third`], which goes on with what the scratch memory tells.
 #[inline(always)]
-pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
+pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
     let bytes = packet.length() as u64;
     let outcome = match (tables.settings(), tables.scratch()) {
         (Some(settings), Some(scratch)) => {
-            scratch.update(|scratch| of_any_kind(packet, tables, settings, scratch))
+            scratch.update(|scratch| of_any_kind(packet, tables, settings, scratch))?
         }
         // The kernel has these maps, or it has none of us.
         _ => rest(Verdict::NotIp),
     };
     settle(tables, outcome.verdict, bytes);
-    outcome
+    Some(outcome)
 }
 
 /// Counts a packet, and tells of it where somebody wants to know.
@@ -181,18 +185,26 @@ fn of_any_kind<F: Frame, T: Tables>(
     tables: &T,
     settings: &Settings,
     scratch: &mut Scratch,
-) -> Outcome {
+) -> Option<Outcome> {
     let Scratch { link, v4, v6 } = &mut *scratch;
     if ethernet::parse(packet, link).is_none() {
-        return rest(Verdict::NotIp);
+        return Some(rest(Verdict::NotIp));
     }
     let world = World { tables, settings, link };
-    let (outcome, has_relay) = match world.link.kind {
-        ethernet::IPV4 => (balance(packet, &world, v4), v4.flight.relay.start != 0),
-        ethernet::IPV6 => (balance(packet, &world, v6), v6.flight.relay.start != 0),
-        _ => return rest(Verdict::NotIp),
+    let (outcome, has_relay, asks_cookies) = match world.link.kind {
+        ethernet::IPV4 => (balance(packet, &world, v4), has_relay(v4), v4.flight.asks_cookies),
+        ethernet::IPV6 => (balance(packet, &world, v6), has_relay(v6), v6.flight.asks_cookies),
+        _ => return Some(rest(Verdict::NotIp)),
     };
-    if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome }
+    if asks_cookies != 0 {
+        return None;
+    }
+    Some(if has_relay { relay::relay(packet, tables, settings, scratch) } else { outcome })
+}
+
+#[inline(always)]
+fn has_relay<A: Family>(facts: &Facts<A>) -> bool {
+    facts.flight.relay.start != 0
 }
 
 /// The packet stays as it is.
@@ -216,6 +228,7 @@ fn balance<A: Family, F: Frame, T: Tables>(
     begin(packet, world, flight);
     let known = identify::identify(packet, world, flight);
     let mut verdict = match flight.next {
+        _ if flight.asks_cookies != 0 => return rest(known),
         Next::NOTHING => return rest(known),
         Next::ICMP => icmp::decide(packet, world, flight, &mut facts.quote),
         Next::FRAGMENT => match fragment::follow(packet, world, flight) {
@@ -258,6 +271,7 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.tick = world.tables.tick();
     flight.interface = packet.interface();
     flight.unremembered = 0;
+    flight.is_translated = 0;
     flight.is_truncated = 0;
     flight.is_parsed = 0;
     flight.has_ports = 0;

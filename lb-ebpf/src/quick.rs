@@ -147,11 +147,17 @@ fn find<T: Tables>(tables: &T, settings: &Settings, hash: u64) -> Option<(Cell, 
     for slot in 0..CELLS_PER_BUCKET {
         let cell = Cell(bucket.load(slot));
         if cell.is_as_fresh_as(like) {
-            let is_under_way = cell.state_number() > State::Syn as u64;
-            return is_under_way.then_some((cell, Place { bucket: index, slot }));
+            return is_under_way(cell).then_some((cell, Place { bucket: index, slot }));
         }
     }
     None
+}
+
+/// A connection that has ended may be followed by one that a SYN cookie opens.
+#[inline(always)]
+fn is_under_way(cell: Cell) -> bool {
+    let state = cell.state_number();
+    state > State::Syn as u64 && state != State::Closing as u64
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use crate::World;
 use crate::detail;
 use crate::family::{Family, TCP};
 use crate::flight::Flight;
-use crate::flow::Found;
+use crate::flow::{Found, Kind};
 use crate::lookup::{find_reply, reply_tuple};
 use crate::nat::is_full_nat;
 use crate::source;
@@ -57,15 +57,15 @@ fn take_reply_cell<A: Family, T: Tables>(
     takes_over: bool,
 ) -> Verdict {
     let flows = flight.flows(world.tables, world.settings);
-    let (id, state) = (flight.backend, first_state(flight));
+    let (id, kind) = (flight.backend, first_kind(flight));
     flight.reply = reply_tuple(flight, backend);
     let hash = flight.reply.hash(&world.settings.hash_key);
     flows.fetch(hash);
     let found = find_reply(&flows, &flight.reply, hash);
     flight.partner = if found.is_none() {
-        flows.insert(hash, id, state, true)
+        flows.insert(hash, id, kind, true)
     } else if is_free_for(&found, id, takes_over) {
-        flows.replace(&found, id, state)
+        flows.replace(&found, id, kind)
     } else {
         return Verdict::ReplyConflict;
     };
@@ -77,14 +77,15 @@ fn take_reply_cell<A: Family, T: Tables>(
 }
 
 #[inline(always)]
-pub(crate) fn first_state<A: Family>(flight: &Flight<A>) -> State {
-    if flight.ip.protocol != TCP {
+pub(crate) fn first_kind<A: Family>(flight: &Flight<A>) -> Kind {
+    let state = if flight.ip.protocol != TCP {
         State::Udp
     } else if flight.transport.closes() {
         State::Closing
     } else {
         State::Syn
-    }
+    };
+    Kind { state, is_translated: flight.is_translated != 0 }
 }
 
 /// Whether a reply's cell may be given to the backend id: it has it already, or its flow is ending and may be
@@ -97,12 +98,12 @@ fn is_free_for(found: &Found, id: u32, takes_over: bool) -> bool {
 #[inline(never)]
 fn take_forward_cell<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> bool {
     let flows = flight.flows(world.tables, world.settings);
-    let (id, state) = (flight.backend, first_state(flight));
+    let (id, kind) = (flight.backend, first_kind(flight));
     let old = &flight.found;
     let new = if old.is_none() {
-        flows.insert(flight.hash, id, state, false)
+        flows.insert(flight.hash, id, kind, false)
     } else {
-        flows.replace(old, id, state)
+        flows.replace(old, id, kind)
     };
     if new.is_none() {
         return false;

@@ -5,6 +5,7 @@ use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
 use crate::World;
+use crate::cookie::translation;
 use crate::detail;
 use crate::draw;
 use crate::family::{Family, Shape};
@@ -104,7 +105,11 @@ fn is_news<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>) -> bo
 /// Keeps the cells of a known flow up to date: that of the other direction too, or it would expire under a
 /// flow that only ever answers.
 #[inline(never)]
-fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: &Backend) {
+pub(crate) fn follow<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    flight: &Flight<A>,
+    backend: &Backend,
+) {
     let found = &flight.found;
     let Some(old) = found.cell.state() else { return };
     let flows = flight.flows(world.tables, world.settings);
@@ -124,6 +129,9 @@ fn follow<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backen
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
         draw::follow(world.tables, backend.listener, &partner, new);
+        if flight.is_translated != 0 {
+            translation::write(world, flight, partner.place.index());
+        }
     }
 }
 

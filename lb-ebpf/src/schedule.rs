@@ -8,10 +8,19 @@ use crate::family::Family;
 use crate::flight::Flight;
 use crate::tables::Tables;
 use crate::verifier::rolled;
-use crate::{World, draw};
+use crate::{World, draw, guard};
 
 /// Slots that are looked at for backends that differ.
 const LOOKS: usize = 32;
+
+/// [`schedule`], if the packet's flow may begin now.
+#[inline(always)]
+pub(crate) fn admit<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
+    if draw::begins(flight) && !guard::admits(world.tables, flight.listener) {
+        return Verdict::NewFlowsLimited;
+    }
+    world.tables.schedule(world, flight)
+}
 
 /// Chooses a backend for the packet's flow, notes it as the packet's, and takes the flow's cells; says
 /// [`Verdict::ToBackend`], or why not. A cell that was found before is taken over: its backend cannot serve

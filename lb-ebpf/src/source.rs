@@ -11,7 +11,7 @@ use crate::World;
 use crate::family::{Family, mix};
 use crate::flight::Flight;
 use crate::lookup::{find_other_reply, find_reply, reply_tuple};
-use crate::remember::first_state;
+use crate::remember::first_kind;
 use crate::tables::Tables;
 use crate::verifier::rolled;
 
@@ -49,7 +49,7 @@ pub(crate) fn try_source<A: Family, T: Tables>(
     if !find_reply(&flows, &flight.reply, hash).is_none() {
         return Verdict::ReplyConflict;
     }
-    let taken = flows.insert(hash, flight.backend, first_state(flight), true);
+    let taken = flows.insert(hash, flight.backend, first_kind(flight), true);
     if taken.is_none() {
         world.tables.report_full_table(flight.tick);
         return Verdict::FlowTableFull;

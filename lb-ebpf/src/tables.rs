@@ -1,6 +1,7 @@
 //! What the packet path needs of the maps: the kernel's on BPF, plain memory on the host.
 
 use lb_common::cell::Cell;
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail, FragmentKey,
     FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
@@ -21,6 +22,8 @@ pub trait Tables: Maps {
     fn settings(&self) -> Option<&Settings>;
     /// The monotonic clock in ticks (`lb_common::cell::TICK_SHIFT`).
     fn tick(&self) -> u64;
+    /// The monotonic clock in nanoseconds.
+    fn nanoseconds(&self) -> u64;
     /// The id of an IPv4 listener.
     fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32>;
     /// The id of an IPv6 listener.
@@ -31,6 +34,8 @@ pub trait Tables: Maps {
     fn vip_v6(&self, address: &[u32; 4]) -> Option<Vip>;
     /// A listener.
     fn listener(&self, id: u32) -> Option<&Listener>;
+    /// How much a listener is asked for.
+    fn guard(&self, listener: u32) -> Option<Entry<Guard>>;
     /// A slot.
     fn slot(&self, index: u32) -> Option<Slot>;
     /// A backend.

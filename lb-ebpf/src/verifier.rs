@@ -67,6 +67,27 @@ pub fn hand_over<T>(value: &mut T) {
     unsafe { core::arch::asm!("{0} = {0}", in(reg) core::ptr::from_mut(value), options(nostack)) };
 }
 
+/// The number, by way of memory: to the verifier it is then any number, however it was worked out.
+#[inline(always)]
+pub(crate) fn by_memory(memory: &mut u64, number: u64) -> u64 {
+    let memory = core::ptr::from_mut(memory);
+    // SAFETY: the pointer comes from a reference.
+    unsafe { memory.write_volatile(number) };
+    // SAFETY: as above.
+    unsafe { memory.read_volatile() }
+}
+
+/// The number. Where nothing needs an argument, the compiler would leave what it is to chance, which the verifier
+/// refuses.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub fn needed(number: u64) -> u64 {
+    let mut number = number;
+    // SAFETY: one instruction.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(nomem, nostack)) };
+    number
+}
+
 /// The numbers from 0 to `end`, in a loop that stays a loop.
 #[inline(always)]
 pub fn rolled(end: usize) -> impl Iterator<Item = usize> {

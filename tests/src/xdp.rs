@@ -46,6 +46,17 @@ pub const TAG: Program = Program(&[
     0x0000_0000_0000_0095, // exit
 ]);
 
+/// Loses one packet of 64 by chance.
+pub const LOSE: Program = Program(&[
+    0x0000_0007_0000_0085, // r0 = bpf_get_prandom_u32()
+    0x0000_003f_0000_0057, // r0 &= 63
+    0x0000_0000_0002_0055, // if r0 != 0 goto pass
+    0x0000_0001_0000_00b7, // r0 = XDP_DROP
+    0x0000_0000_0000_0095, // exit
+    0x0000_0002_0000_00b7, // pass: r0 = XDP_PASS
+    0x0000_0000_0000_0095, // exit
+]);
+
 /// Attaches a program in native mode; it stays as long as its link's pin, a file of its own in `folder`.
 pub fn attach(program: Program, end: End<'_>, folder: &Path) -> Result<()> {
     let pin = folder.join(format!("{}-{}", end.namespace.name(), end.interface));

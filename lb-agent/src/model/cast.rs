@@ -15,7 +15,7 @@ use super::config::{
     HealthCheck, Metrics, OnBackendDown, Protocol, Scheduler, Service, Shutdown, Timeouts, Tunnel,
     Vrrp, VrrpChecksum, XdpMode,
 };
-use super::desired::{Draw, Listener};
+use super::desired::{Draw, Listener, Pace};
 use super::firewall::Firewall;
 use super::firewall::compile::Compiled;
 use super::tables::{ListenerKey, NextHop, Tables};
@@ -81,6 +81,7 @@ pub(super) fn shop(n_servers: u8) -> Service {
         drain_timeout: None,
         panic_threshold: None,
         affinity: None,
+        limits: None,
         allow: Vec::new(),
         backends: (1..=n_servers).map(web).collect(),
     }
@@ -147,6 +148,7 @@ pub(super) fn tables() -> Tables {
     Tables {
         settings: Settings {
             hash_key: [1, 2, 3, 4, 5],
+            cookie_key: [6, 7],
             bucket_mask: 0xff,
             layout: LAYOUT_VERSION,
             ..Settings::new_zeroed()
@@ -169,7 +171,14 @@ pub(super) fn listener(
 ) -> Listener {
     let members: Vec<_> = backends.keys().map(|address| (*address, 1)).collect();
     let scheduler = layout::Scheduler::RoundRobin;
-    let draw = Draw { scheduler, affinity_ticks: 0, affinity_prefix: 0 };
+    let draw = Draw {
+        scheduler,
+        affinity_ticks: 0,
+        affinity_prefix: 0,
+        syn_cookies: layout::SynCookies::Off,
+        unanswered: Pace::default(),
+        new_flows: Pace::default(),
+    };
     let (turns, forward) = (Arc::new([]), Forward::Nat);
     let mut listener = Listener { cursor, backends, members, turns, draw, down, forward };
     listener.set_slots(slots);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use lb_common::layout::{self, BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, Vip};
 
-use super::config::{self, Config, Forward, OnBackendDown, Service};
+use super::config::{self, Config, Forward, Limits, OnBackendDown, Service};
+use super::firewall::{Firewall, SynCookies};
 use super::health::Checks;
 use super::paces::Paces;
 use super::tables::{ListenerKey, NextHop};
@@ -74,6 +75,28 @@ pub struct Draw {
     pub affinity_ticks: u32,
     /// How many leading bits of a source count.
     pub affinity_prefix: u32,
+    /// When SYNs are answered with cookies.
+    pub syn_cookies: layout::SynCookies,
+    /// SYNs that may be followed by nothing before [`layout::SynCookies::Auto`] means always.
+    pub unanswered: Pace,
+    /// Flows that may begin.
+    pub new_flows: Pace,
+}
+
+/// How often something may happen: what fills a token bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// After so many nanoseconds once more; 0: always.
+    pub cost: u32,
+    /// So often at once.
+    pub burst: u32,
+}
+
+impl Pace {
+    /// A pace by the number that may happen in a second.
+    fn of(per_second: u32, burst: u32) -> Self {
+        Self { cost: 1_000_000_000 / per_second.max(1), burst }
+    }
 }
 
 /// Derives the tables. `turns` keeps what takes long to work out from one call to the next.
@@ -85,7 +108,8 @@ pub fn desired(
     next_hops: &NextHops,
 ) -> Desired {
     turns.begin();
-    let known = Known { checks, paces, turns, next_hops, halvings: 0 };
+    let firewall = &config.firewall;
+    let known = Known { checks, paces, turns, next_hops, halvings: 0, firewall };
     let services: Vec<_> =
         config.services.iter().map(|service| (service, by_family(service, known))).collect();
     let known = Known { halvings: halvings(&services), ..known };
@@ -120,6 +144,7 @@ struct Known<'a> {
     next_hops: &'a NextHops,
     /// How often rings are halved.
     halvings: u32,
+    firewall: &'a Firewall,
 }
 
 /// The members of a service for IPv4 and IPv6.
@@ -159,7 +184,7 @@ fn listeners(
             backends: members.states.clone(),
             members: members.serving.clone(),
             turns: Arc::clone(turns),
-            draw: draw(service, address),
+            draw: draw(service, address, known.firewall),
             down: down(service),
             forward: service.forward,
         };
@@ -176,7 +201,7 @@ fn turns(service: &Service, members: &Members<'_>, known: Known<'_>) -> Arc<[u32
     }
 }
 
-fn draw(service: &Service, listen: SocketAddr) -> Draw {
+fn draw(service: &Service, listen: SocketAddr, firewall: &Firewall) -> Draw {
     let scheduler = match service.scheduler {
         config::Scheduler::RoundRobin | config::Scheduler::WeightedRoundRobin => {
             layout::Scheduler::RoundRobin
@@ -193,7 +218,26 @@ fn draw(service: &Service, listen: SocketAddr) -> Draw {
         (whole_ticks(affinity.timeout), prefix)
     });
     let (affinity_ticks, affinity_prefix) = affinity.unwrap_or_default();
-    Draw { scheduler, affinity_ticks, affinity_prefix }
+    let limit = |limits: Limits| Pace::of(limits.new_connections_per_second, limits.burst);
+    Draw {
+        scheduler,
+        affinity_ticks,
+        affinity_prefix,
+        syn_cookies: cookies(service, firewall),
+        // A second's SYNs at once, for services begin their days so.
+        unanswered: Pace::of(firewall.syn_cookies_above, firewall.syn_cookies_above),
+        new_flows: service.limits.map_or_else(Pace::default, limit),
+    }
+}
+
+/// Without replies nothing can be translated.
+fn cookies(service: &Service, firewall: &Firewall) -> layout::SynCookies {
+    let passes_replies = matches!(service.forward, Forward::Nat | Forward::FullNat);
+    match firewall.syn_cookies {
+        SynCookies::Auto if passes_replies => layout::SynCookies::Auto,
+        SynCookies::Always if passes_replies => layout::SynCookies::Always,
+        SynCookies::Off | SynCookies::Auto | SynCookies::Always => layout::SynCookies::Off,
+    }
 }
 
 fn down(service: &Service) -> u8 {

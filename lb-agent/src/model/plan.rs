@@ -102,11 +102,18 @@ type Runs = BTreeMap<u32, (u64, Vec<Slot>)>;
 
 impl Planner<'_> {
     fn settings(&self) -> Vec<Write> {
-        let Settings { hash_key, bucket_mask, other_mask, layout, cpus, generation, .. } =
-            self.installed.settings;
-        let desired = self.desired.settings;
-        let settings =
-            Settings { hash_key, bucket_mask, other_mask, layout, cpus, generation, ..desired };
+        let Settings {
+            hash_key,
+            cookie_key,
+            bucket_mask,
+            other_mask,
+            layout,
+            cpus,
+            generation,
+            ..
+        } = self.installed.settings;
+        let made = Settings { hash_key, cookie_key, bucket_mask, ..self.desired.settings };
+        let settings = Settings { other_mask, layout, cpus, generation, ..made };
         changed(settings != self.installed.settings, || Write::Settings(Box::new(settings)))
     }
 

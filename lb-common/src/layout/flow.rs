@@ -21,8 +21,11 @@ pub struct Detail {
     pub protocol: u8,
     /// 4 or 6.
     pub family: u8,
-    /// Zero.
-    pub reserved: u16,
+    /// 1 from a SYN cookie until the backend has answered: the deltas hold the numbers that the client was given.
+    pub is_opening: u8,
+    /// By how many bits the backend's windows are shifted to the left, to the right if negative; 0 unless a SYN
+    /// cookie opened the flow.
+    pub window_shift: i8,
     /// Added to the backend's sequence numbers; 0 unless a SYN cookie opened the flow.
     pub sequence_delta: u32,
     /// Added to the backend's timestamps; 0 unless a SYN cookie opened the flow.

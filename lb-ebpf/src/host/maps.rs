@@ -2,6 +2,7 @@
 
 use core::cell::Cell as Memory;
 
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Detail, FragmentKey, FragmentWay, Interface,
     Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -28,6 +29,10 @@ impl Tables for HostTables {
         self.tick.get()
     }
 
+    fn nanoseconds(&self) -> u64 {
+        self.nanoseconds.get()
+    }
+
     fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32> {
         self.listener_ids_v4.get(key).copied()
     }
@@ -46,6 +51,10 @@ impl Tables for HostTables {
 
     fn listener(&self, id: u32) -> Option<&Listener> {
         (id < MAX_LISTENERS).then(|| self.listeners.get(id as usize).unwrap_or(&self.blank.0))
+    }
+
+    fn guard(&self, listener: u32) -> Option<Entry<Guard>> {
+        entry(&self.guards, listener)
     }
 
     fn slot(&self, index: u32) -> Option<Slot> {

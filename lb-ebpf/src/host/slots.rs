@@ -35,6 +35,7 @@ impl HostTables {
     pub fn make_room(&mut self, listeners: usize, backends: usize) {
         self.listeners.resize(listeners, self.blank.0);
         self.cursors.resize(listeners, Memory::new(0));
+        self.guards.resize(listeners, Memory::default());
         self.listener_traffic.resize(listeners, Memory::default());
         self.backends.resize(backends, self.blank.1);
         self.loads.resize(backends, Memory::new(Load::new_zeroed()));

@@ -3,6 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use lb_common::filter;
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay,
     Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -39,6 +40,8 @@ pub static LOADS: Array<Load> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
 pub static AFFINITIES: LruHashMap<AffinityKey, Affinity> =
     LruHashMap::with_max_entries(MAX_AFFINITIES, 0);
 #[map]
+pub static GUARDS: Array<Guard> = Array::with_max_entries(MAX_LISTENERS, MMAPABLE);
+#[map]
 pub static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
 // The agent sets the number of entries of these two from `max_flows`.
 #[map]
@@ -63,9 +66,9 @@ pub static LISTENER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entrie
 #[map]
 pub static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
 
-/// Programs that others go on in: the second one, and that of the firewall.
+/// Programs that others go on in: the second one, that of the firewall, and that of SYN cookies.
 #[map]
-pub static STAGES: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static STAGES: ProgramArray = ProgramArray::with_max_entries(3, 0);
 
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);

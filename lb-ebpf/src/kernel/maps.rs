@@ -1,9 +1,10 @@
 //! How the packet path asks the maps.
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns,
+    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
 };
 use lb_common::cell::{Cell, TICK_SHIFT};
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Detail, FragmentKey, FragmentWay, Interface,
     Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -17,9 +18,10 @@ use lb_ebpf::tables::{Entry, Tables};
 use lb_ebpf::verifier::rolled;
 
 use super::declared::{
-    AFFINITIES, BACKEND_TRAFFIC, BACKENDS, CURSORS, DETAILS, FILTER, FLOWS, FRAGMENTS, INTERFACES,
-    LISTENER_TRAFFIC, LISTENERS, LISTENERS_V4, LISTENERS_V6, LOADS, MARKS, OTHER_DETAILS,
-    OTHER_FLOWS, SCRATCH, SETTINGS, SLOTS, SOURCES_DRAWN, VERDICTS, VIPS_V4, VIPS_V6,
+    AFFINITIES, BACKEND_TRAFFIC, BACKENDS, CURSORS, DETAILS, FILTER, FLOWS, FRAGMENTS, GUARDS,
+    INTERFACES, LISTENER_TRAFFIC, LISTENERS, LISTENERS_V4, LISTENERS_V6, LOADS, MARKS,
+    OTHER_DETAILS, OTHER_FLOWS, SCRATCH, SETTINGS, SLOTS, SOURCES_DRAWN, VERDICTS, VIPS_V4,
+    VIPS_V6,
 };
 use super::{explain, fetch_add, parts};
 use crate::program::entry;
@@ -55,6 +57,12 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     }
 
     #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        // SAFETY: a helper without pointers.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
     fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32> {
         // SAFETY: the value is copied at once; a racing update replaces it whole.
         unsafe { LISTENERS_V4.get(key).copied() }
@@ -81,6 +89,11 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     #[inline(always)]
     fn listener(&self, id: u32) -> Option<&Listener> {
         LISTENERS.get(id)
+    }
+
+    #[inline(always)]
+    fn guard(&self, listener: u32) -> Option<Entry<Guard>> {
+        entry!(GUARDS, listener)
     }
 
     #[inline(always)]

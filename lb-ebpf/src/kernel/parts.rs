@@ -10,7 +10,7 @@ use lb_ebpf::family::Family;
 use lb_ebpf::firewall::{address, rows};
 use lb_ebpf::flight::Flight;
 use lb_ebpf::parts as shared;
-use lb_ebpf::verifier::hand_over;
+use lb_ebpf::verifier::{hand_over, needed};
 
 use super::explain;
 use super::maps::KernelTables;
@@ -144,7 +144,7 @@ macro_rules! parts {
         #[inline(never)]
         pub extern "C" fn $name(argument: u64) -> u64 {
             let part: fn(&KernelTables<false>, bool) -> Verdict = $part;
-            u64::from(part(&SLOW, argument != 0).number())
+            u64::from(part(&SLOW, needed(argument) != 0).number())
         }
     )+};
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{CELLS_PER_BUCKET, Detail, endpoint};
 use lb_common::verdict::Verdict;
-use lb_ebpf::flow::{Flows, Tuple};
+use lb_ebpf::flow::{Flows, Kind, Tuple};
 use lb_ebpf::host::{HostTables, NextHop, hash_key};
 use lb_ebpf::v4::V4 as Ipv4;
 use proptest::prelude::*;
@@ -16,6 +16,7 @@ use crate::cast::{
 };
 
 const NOW: u64 = 500;
+const ESTABLISHED: Kind = Kind { state: State::Established, is_translated: false };
 
 fn flows(tables: &HostTables) -> Flows<'_, HostTables> {
     Flows { tables, settings: &tables.settings, tick: NOW }
@@ -32,7 +33,7 @@ fn full_of_established() -> HostTables {
 
 /// The index of the cell that a new flow takes.
 fn taken(tables: &HostTables, hash: u64) -> Option<usize> {
-    let taken = flows(tables).insert(hash, 7, State::Established, false);
+    let taken = flows(tables).insert(hash, 7, ESTABLISHED, false);
     (!taken.is_none()).then(|| taken.place.index() as usize)
 }
 

@@ -1,5 +1,6 @@
 //! Each verdict by name, with the frame that brings it about and the counters that it leaves.
 
+mod cookies;
 mod dropped;
 mod passed;
 mod refused;
@@ -101,6 +102,7 @@ fn error_to_backend_error_to_client_and_error_without_flow() {
 fn no_verdict_is_forgotten() {
     let source = [
         include_str!("verdicts.rs"),
+        include_str!("verdicts/cookies.rs"),
         include_str!("verdicts/dropped.rs"),
         include_str!("verdicts/passed.rs"),
         include_str!("verdicts/refused.rs"),

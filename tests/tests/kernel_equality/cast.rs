@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::layout::{Forward, Scheduler, Settings, address};
+use lb_common::layout::{Forward, Scheduler, Settings, SynCookies, address};
 use lb_ebpf::family::{TCP, UDP};
 use lb_ebpf::host::{CLOSED, HostTables, NextHop, SHARED};
 use nix::net::if_::if_nametoindex;
@@ -87,6 +87,19 @@ const BY_OTHERS: &[Row] = &[
     ("[2001:db8::15]:80", TCP, Forward::GueV6, 0, V6_SERVERS),
 ];
 
+/// Those that always answer with SYN cookies.
+const COOKIES: [&str; 3] = ["203.0.113.16:80", "203.0.113.17:80", "[2001:db8::16]:80"];
+
+const BY_COOKIES: &[Row] = &[
+    (COOKIES[0], TCP, NAT, 0, V4_SERVERS),
+    (COOKIES[1], TCP, Forward::FullNat, 0, V4_SERVERS),
+    (COOKIES[2], TCP, NAT, 0, V6_SERVERS),
+];
+
+/// One that takes no new flows.
+const LIMITED: &str = "203.0.113.18:80";
+const BY_LIMIT: &[Row] = &[(LIMITED, UDP, NAT, 0, V4_SERVERS)];
+
 /// Sources of full NAT; with so few ports that they are used up now and then.
 const NAT_SOURCES: [&str; 4] = ["10.0.0.254", "10.0.0.253", "2001:db8:1::fe", "2001:db8:1::fd"];
 
@@ -116,10 +129,13 @@ impl Cast {
         }
         set_sources(&mut tables.settings);
         let mut services = Vec::new();
-        for (vip, protocol, forward, mtu, backends) in BY_NAT.iter().chain(BY_OTHERS) {
+        let others = BY_OTHERS.iter().chain(BY_COOKIES).chain(BY_LIMIT);
+        for (vip, protocol, forward, mtu, backends) in BY_NAT.iter().chain(others) {
+            let answers_with_cookies = COOKIES.contains(vip);
+            let is_limited = *vip == LIMITED;
             let vip: SocketAddr = vip.parse().unwrap();
             // Clients use NAT more than any other way, for there the most can happen.
-            let weight = if *forward == NAT { 2 } else { 1 };
+            let weight = if *forward == NAT || answers_with_cookies { 2 } else { 1 };
             services.extend([Service { vip, protocol: *protocol }].repeat(weight));
             let is_host = HOST.contains(&vip.ip().to_string().as_str());
             tables.add_vip(vip.ip(), if is_host { SHARED } else { CLOSED });
@@ -134,6 +150,10 @@ impl Cast {
                     id
                 })
                 .collect();
+            let entry = tables.listeners.last_mut().unwrap();
+            entry.syn_cookies =
+                if answers_with_cookies { SynCookies::Always } else { SynCookies::Off }.number();
+            entry.flow_cost = u32::from(is_limited);
             tables.set_slots(listener, &ids);
             tables.set_scheduler(listener, scheduler(listener, ids.len()));
             if listener % 5 == 2 {

@@ -10,7 +10,7 @@ use lb_ebpf::family::TCP;
 use crate::cast::{Cast, ELSEWHERE, MACS, Service};
 use crate::mutation::network;
 use crate::packet_path::frames::{
-    ACK, Ends, FIN, Link, PSH, RST, SYN, ends, ip_headers, kind, tcp,
+    ACK, Ends, FIN, Link, Numbers, PSH, RST, SYN, ends, ip_headers, kind, tcp, tcp_of,
 };
 use crate::packets::{as_fragment, icmp, set_udp_checksum, udp, with_extensions, with_options};
 use crate::pair::{Arrival, Sent};
@@ -21,6 +21,8 @@ use crate::strays::stray;
 const CLIENTS: usize = 60;
 /// How much of what happened is remembered.
 const MEMORY: usize = 512;
+/// How many handshakes with cookies are.
+const COOKIES: usize = 12;
 /// The kernel runs programs on frames of one page, of which it keeps a part; mutations add some bytes.
 const LONGEST: usize = 3_300;
 /// Flags of a TCP packet, as often as they stand here.
@@ -29,6 +31,20 @@ const FLAGS: [u8; 12] =
 /// ICMP errors of each family: type and code.
 const ERRORS_V4: [(u8, u8); 4] = [(3, 4), (3, 1), (11, 0), (12, 0)];
 const ERRORS_V6: [(u8, u8); 4] = [(1, 4), (2, 0), (3, 0), (4, 1)];
+
+/// TCP options: all of a SYN, timestamps at an even and at an odd place, SACK blocks at both, and some that end too
+/// soon or too late.
+const OPTIONS: [&[u8]; 9] = [
+    &[2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 1, 0, 0, 0, 0, 0, 1, 3, 3, 9],
+    &[2, 4, 1, 0, 1, 3, 3, 15],
+    &[1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8],
+    &[1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 0],
+    &[1, 1, 5, 10, 1, 2, 3, 4, 5, 6, 7, 8],
+    &[5, 18, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1, 1],
+    &[1, 5, 7, 1, 2, 3, 4, 5],
+    &[8, 1, 0, 0],
+    &[8, 40, 0, 0],
+];
 
 /// Makes frames.
 pub struct Generator {
@@ -39,6 +55,8 @@ pub struct Generator {
     /// UDP checksums that mean something: none, and those that become zero on the way to a backend and back.
     checksums: Vec<u16>,
     sent: Vec<Sent>,
+    /// The latest cookies, and SYNs of those that were valid.
+    cookies: Vec<Sent>,
     latest: usize,
 }
 
@@ -52,6 +70,7 @@ impl Generator {
             interfaces: cast.interfaces,
             checksums: deltas.flat_map(|delta| [0, delta, !delta]).collect(),
             sent: Vec::new(),
+            cookies: Vec::new(),
             latest: 0,
         }
     }
@@ -60,8 +79,9 @@ impl Generator {
     pub fn next(&mut self) -> Arrival {
         let (kind, packet) = match self.random.below(100) {
             0..32 => self.opening(),
-            32..50 => self.following().unwrap_or_else(|| self.opening()),
-            50..71 => self.answer().unwrap_or_else(|| self.opening()),
+            32..46 => self.following().unwrap_or_else(|| self.opening()),
+            46..54 => self.handshake().unwrap_or_else(|| self.opening()),
+            54..71 => self.answer().unwrap_or_else(|| self.opening()),
             71..75 => self.fragment(),
             75..81 => self.error(Verdict::ToBackend).unwrap_or_else(|| self.opening()),
             81..88 => self.error(Verdict::ToClient).unwrap_or_else(|| self.opening()),
@@ -76,8 +96,13 @@ impl Generator {
 
     /// Remembers what may be answered.
     pub fn learn(&mut self, sent: Sent) {
-        if !matches!(sent.outcome.verdict, Verdict::ToBackend | Verdict::ToClient) {
-            return;
+        match sent.outcome.verdict {
+            Verdict::ToBackend | Verdict::ToClient => {}
+            Verdict::SynCookieSent | Verdict::SynCookieAccepted => {
+                self.cookies.truncate(COOKIES - 1);
+                return self.cookies.insert(0, sent);
+            }
+            _ => return,
         }
         if self.sent.len() < MEMORY {
             self.latest = self.sent.len();
@@ -148,6 +173,23 @@ impl Generator {
         Some(self.packet(ends.turned(), is_tcp, flags))
     }
 
+    /// What a client sends that was sent a cookie, or a backend that was sent the SYN of such a client.
+    fn handshake(&mut self) -> Option<(u16, Vec<u8>)> {
+        let sent = self.cookies.get(self.random.below(COOKIES))?;
+        let (ends, [sequence, acknowledgement]) =
+            (ends(&sent.frame)?.turned(), numbers(&sent.frame)?);
+        let is_client = sent.outcome.verdict == Verdict::SynCookieSent;
+        let (flags, own) = if is_client { (ACK, acknowledgement) } else { (SYN | ACK, 77) };
+        let flags = if self.random.chance(85) { flags } else { self.random.pick(&FLAGS) };
+        let options = self.random.pick(&OPTIONS);
+        let heard = sequence.wrapping_add(1);
+        let numbers = Numbers { sequence: own, acknowledgement: heard, options };
+        let headers = ip_headers(ends.source.ip(), ends.destination.ip(), 64);
+        let ports = (ends.source.port(), ends.destination.port());
+        let packet = tcp_of(headers, ports, (flags, numbers), &[]);
+        Some((kind(ends.source.ip()), self.dressed(packet)))
+    }
+
     /// One of those, as the first or a later fragment of a packet; all have the same identification, so that
     /// the later ones follow the first.
     fn fragment(&mut self) -> (u16, Vec<u8>) {
@@ -165,7 +207,11 @@ impl Generator {
         let ttl = if self.random.chance(2) { 1 } else { 64 };
         let headers = ip_headers(ends.source.ip(), ends.destination.ip(), ttl);
         let ports = (ends.source.port(), ends.destination.port());
-        let mut packet = if is_tcp {
+        let mut packet = if is_tcp && self.random.chance(30) {
+            let options = self.random.pick(&OPTIONS);
+            let numbers = Numbers { sequence: 0x1234_5678, acknowledgement: 0x9abc_def0, options };
+            tcp_of(headers, ports, (flags, numbers), &payload)
+        } else if is_tcp {
             tcp(headers, ports, flags, &payload)
         } else {
             udp(headers, ports, &payload)
@@ -227,4 +273,14 @@ fn addresses(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
 fn is_tcp(frame: &[u8]) -> Option<bool> {
     let packet = etherparse::SlicedPacket::from_ethernet(frame).ok()?;
     Some(matches!(packet.transport?, etherparse::TransportSlice::Tcp(_)))
+}
+
+/// The numbers of a frame of TCP.
+fn numbers(frame: &[u8]) -> Option<[u32; 2]> {
+    match etherparse::SlicedPacket::from_ethernet(frame).ok()?.transport? {
+        etherparse::TransportSlice::Tcp(tcp) => {
+            Some([tcp.sequence_number(), tcp.acknowledgment_number()])
+        }
+        _ => None,
+    }
 }

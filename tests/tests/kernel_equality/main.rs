@@ -106,6 +106,12 @@ impl Counts {
             Verdict::FlowTableFull,
             Verdict::ReplyConflict,
             Verdict::SourcesUsedUp,
+            Verdict::SynCookieSent,
+            Verdict::SynCookieAccepted,
+            Verdict::SynCookieInvalid,
+            Verdict::BackendAcknowledged,
+            Verdict::BackendReset,
+            Verdict::NewFlowsLimited,
         ];
         behind.iter().filter_map(|verdict| self.verdicts.get(verdict)).sum()
     }

@@ -95,13 +95,35 @@ pub fn kind(address: IpAddr) -> u16 {
 
 /// An IP packet of TCP with these flags.
 pub fn tcp(headers: IpHeaders, ports: (u16, u16), flags: u8, payload: &[u8]) -> Vec<u8> {
-    let mut header = TcpHeader::new(ports.0, ports.1, 0x1234_5678, 64_240);
-    header.acknowledgment_number = if flags & ACK == 0 { 0 } else { 0x9abc_def0 };
+    let acknowledgement = if flags & ACK == 0 { 0 } else { 0x9abc_def0 };
+    let numbers = Numbers { sequence: 0x1234_5678, acknowledgement, options: &[] };
+    tcp_of(headers, ports, (flags, numbers), payload)
+}
+
+/// What the header of a TCP packet says, besides flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbers<'a> {
+    pub sequence: u32,
+    pub acknowledgement: u32,
+    /// As they stand there.
+    pub options: &'a [u8],
+}
+
+/// An IP packet of TCP with these flags, numbers and options.
+pub fn tcp_of(
+    headers: IpHeaders,
+    ports: (u16, u16),
+    (flags, numbers): (u8, Numbers<'_>),
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut header = TcpHeader::new(ports.0, ports.1, numbers.sequence, 64_240);
+    header.acknowledgment_number = numbers.acknowledgement;
     header.fin = flags & FIN != 0;
     header.syn = flags & SYN != 0;
     header.rst = flags & RST != 0;
     header.psh = flags & PSH != 0;
     header.ack = flags & ACK != 0;
+    header.set_options_raw(numbers.options).unwrap();
     let mut packet = Vec::new();
     PacketBuilder::ip(headers).tcp_header(header).write(&mut packet, payload).unwrap();
     packet

@@ -9,6 +9,7 @@ use aya::{Ebpf, EbpfLoader};
 use lb_agent::io::datapath::{FirewallMaps, OBJECT, firewall_entries, set_stages};
 use lb_agent::model::firewall::compile::Size;
 use lb_common::cell::Cell;
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey, FragmentWay, Interface,
     Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
@@ -41,6 +42,7 @@ pub struct PacketPath {
     pub loads: Array<MapData, Load>,
     pub backends: Array<MapData, Backend>,
     pub cursors: Array<MapData, Cursor>,
+    pub guards: Array<MapData, Guard>,
     pub flows: Array<MapData, Bucket>,
     pub details: Array<MapData, Detail>,
     pub interfaces: Array<MapData, Interface>,
@@ -96,6 +98,7 @@ impl PacketPath {
             loads: take(&mut loaded, map::LOADS),
             backends: take(&mut loaded, map::BACKENDS),
             cursors: take(&mut loaded, map::CURSORS),
+            guards: take(&mut loaded, map::GUARDS),
             flows: take(&mut loaded, map::FLOWS),
             details: take(&mut loaded, map::DETAILS),
             interfaces: take(&mut loaded, map::INTERFACES),
@@ -154,7 +157,10 @@ impl PacketPath {
 
     /// Prints how large its programs are, and holds them to the verifier's limit.
     pub fn check_sizes(&self) {
-        check_sizes(&self.loaded, &["sluice", "sluice_firewall", "sluice_second"]);
+        check_sizes(
+            &self.loaded,
+            &["sluice", "sluice_cookies", "sluice_firewall", "sluice_second"],
+        );
     }
 
     /// Runs the program on a frame that comes in by an interface of this network namespace.

@@ -2,6 +2,7 @@
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings,
     Slot, Traffic, Vip,
@@ -27,6 +28,7 @@ pub(super) struct Maps {
     pub(super) slots: Mapping,
     pub(super) loads: Mapping,
     pub(super) backends: Array<MapData, Backend>,
+    pub(super) guards: Mapping,
     pub(super) backend_words: Mapping,
     pub(super) filter: Mapping,
     pub(super) cursors: Array<MapData, Cursor>,
@@ -52,6 +54,7 @@ impl Maps {
             slots: words::<Slot>(pins, map::SLOTS, MAX_SLOTS)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             backends: open(pins, map::BACKENDS)?,
+            guards: words::<Guard>(pins, map::GUARDS, MAX_LISTENERS)?,
             backend_words: words::<Backend>(pins, map::BACKENDS, MAX_BACKENDS)?,
             filter: words::<u64>(pins, map::FILTER, filter::WORDS)?,
             cursors: open(pins, map::CURSORS)?,

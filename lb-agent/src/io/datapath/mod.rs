@@ -16,6 +16,7 @@ mod filter;
 mod firewall;
 mod flow_table;
 mod follow;
+mod guards;
 mod interfaces;
 mod loads;
 mod lock;
@@ -51,6 +52,7 @@ pub use error::{DatapathError, Result};
 pub use explain::Explainer;
 pub use firewall::FirewallMaps;
 pub use flow_table::{FlowEntry, FlowTable};
+pub use guards::Cookies;
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
 pub use program::firewall_entries;
@@ -189,6 +191,12 @@ impl Datapath {
         backends: impl IntoIterator<Item = u32>,
     ) -> Result<Counters> {
         self.maps.counters(listeners, backends)
+    }
+
+    /// How a listener does that answers with cookies where it must.
+    #[must_use]
+    pub fn cookies(&self, listener: u32) -> Option<Cookies> {
+        self.maps.cookies(listener)
     }
 
     /// The flow table, to be swept and read beside everything else.

@@ -6,7 +6,7 @@ use std::io::Read;
 use aya::util::nr_cpus;
 use lb_common::layout::{HashKey, Settings};
 use lb_common::{LAYOUT_VERSION, map};
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::error::{DatapathError, OnMap, Result, Source};
 use super::maps::Maps;
@@ -21,6 +21,7 @@ impl Maps {
         }
         self.write_settings(&Settings {
             hash_key: hash_key.map_or_else(draw_key, Ok)?,
+            cookie_key: draw_key()?,
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,
@@ -35,13 +36,14 @@ pub(super) fn cpus() -> Result<u16> {
     Ok(u16::try_from(cpus).unwrap_or(u16::MAX))
 }
 
-fn draw_key() -> Result<HashKey> {
-    Ok(zerocopy::transmute!(random::<{ size_of::<HashKey>() }>()?))
+pub(super) fn draw_key<const WORDS: usize>() -> Result<[u64; WORDS]> {
+    let mut key = [0; WORDS];
+    draw(key.as_mut_bytes())?;
+    Ok(key)
 }
 
 /// `/dev/random` waits, early after a boot, until the kernel's generator is seeded.
-pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    let read = File::open("/dev/random").and_then(|mut file| file.read_exact(&mut bytes));
-    read.map(|()| bytes).map_err(DatapathError::Random)
+fn draw(bytes: &mut [u8]) -> Result<()> {
+    let read = File::open("/dev/random").and_then(|mut file| file.read_exact(bytes));
+    read.map_err(DatapathError::Random)
 }

@@ -12,7 +12,7 @@ use super::attach::{Target, attach_all};
 use super::backends::wait_for_packets;
 use super::error::{DatapathError, OnMap, Result};
 use super::pins::Pins;
-use super::prepare::{cpus, random};
+use super::prepare::{cpus, draw_key};
 use super::shape::Geometry;
 use super::stages::{self, set_stages};
 use crate::model::config::XdpMode;
@@ -126,7 +126,7 @@ fn scatter_sources(loaded: &mut Ebpf) -> Result<()> {
     let drawn = loaded.map_mut(map::SOURCES_DRAWN).ok_or("the object has no such map");
     let drawn = drawn.on("find", map::SOURCES_DRAWN)?;
     let mut drawn = PerCpuArray::<_, u64>::try_from(drawn).on("open", map::SOURCES_DRAWN)?;
-    let seed = u64::from_ne_bytes(random::<8>()?);
+    let [seed] = draw_key()?;
     let firsts = (0..u64::from(cpus()?)).map(|cpu| mix(seed ^ cpu));
     let firsts = PerCpuValues::try_from(firsts.collect::<Vec<_>>());
     let firsts = firsts.on("write", map::SOURCES_DRAWN)?;

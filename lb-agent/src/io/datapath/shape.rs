@@ -11,6 +11,7 @@ use lb_common::layout::firewall::{
     Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS,
     MAX_RULES, Node, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
 };
+use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey,
     FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
@@ -165,6 +166,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::LOADS, Shape::array::<Load>(MAX_BACKENDS, MMAPABLE)),
         (map::AFFINITIES, Shape::lru::<AffinityKey, Affinity>(MAX_AFFINITIES)),
         (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
+        (map::GUARDS, Shape::array::<Guard>(MAX_LISTENERS, MMAPABLE)),
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
         (map::MARKS, Shape::array::<u64>(MAX_MARKS, MMAPABLE)),

@@ -17,8 +17,11 @@ use super::program::{program, verify};
 const STAGES: &str = "STAGES";
 
 /// Programs of the object, and where they stand in the array.
-const PROGRAMS: [(&str, u32); 2] =
-    [("sluice_second", map::STAGE_SECOND), ("sluice_firewall", map::STAGE_FIREWALL)];
+const PROGRAMS: [(&str, u32); 3] = [
+    ("sluice_second", map::STAGE_SECOND),
+    ("sluice_firewall", map::STAGE_FIREWALL),
+    ("sluice_cookies", map::STAGE_COOKIES),
+];
 
 /// Sets the array up. It must be kept as long as the program runs.
 pub fn set_stages(loaded: &mut Ebpf) -> Result<ProgramArray<MapData>> {

@@ -94,6 +94,7 @@ impl Maps {
         }
         for (id, value) in entries {
             zero(&mut self.listener_traffic, map::LISTENER_TRAFFIC, *id)?;
+            self.clear_guard(*id);
             // Not by a system call, which copies an entry in no order.
             self.write_run(*id, value.run)?;
             self.write_draw(*id, value)?;

@@ -10,6 +10,7 @@ mod tests;
 mod text;
 mod vrrp;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -59,6 +60,21 @@ pub struct Snapshot {
     pub reloads: Reloads,
     /// How replication stands, if there is any.
     pub sync: Option<SyncStatus>,
+    /// What the packet path knows of SYN floods, by listen address.
+    pub floods: Vec<Flood>,
+}
+
+/// SYN floods at a listen address of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// The service.
+    pub service: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether SYNs are answered with cookies now.
+    pub is_answered: bool,
+    /// Floods so far.
+    pub n_floods: u64,
 }
 
 /// How reloads went.

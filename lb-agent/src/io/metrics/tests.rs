@@ -135,6 +135,12 @@ fn world() -> Snapshot {
         flow_move: Some(FlowMove { cells_left: 250, cells: 1_000 }),
         reloads: Reloads { succeeded: 4, failed: 1, last_succeeded: false },
         sync: Some(sync()),
+        floods: vec![Flood {
+            service: "shop".into(),
+            address: "203.0.113.10:80".parse().unwrap(),
+            is_answered: true,
+            n_floods: 5,
+        }],
     }
 }
 
@@ -242,6 +248,8 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         "lb_flow_table_move_left_cells 250.0",
         "lb_flow_table_move_cells 1000.0",
         r#"lb_config_reloads_total{result="success"} 4"#,
+        r#"lb_syn_cookies_active{service="shop",address="203.0.113.10:80"} 1.0"#,
+        r#"lb_syn_floods_total{service="shop",address="203.0.113.10:80"} 5"#,
         r#"lb_config_reloads_total{result="failure"} 1"#,
         "lb_config_last_reload_success 0.0",
         concat!(r#"lb_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1.0"#),

@@ -12,7 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::Snapshot;
+use super::{Flood, Snapshot};
 
 /// Its content type.
 pub(super) const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -57,6 +57,7 @@ impl Collector for Snapshot {
         self.encode_health(&mut families)?;
         self.encode_sync(&mut families)?;
         super::vrrp::encode(&self.vrrp, &mut families)?;
+        self.encode_floods(&mut families)?;
         self.encode_agent(&mut families)
     }
 }
@@ -101,6 +102,10 @@ pub(super) fn whole(value: u64) -> f64 {
 
 fn backend_labels<'a>(service: &'a str, backend: &'a str) -> Vec<Label<'a>> {
     vec![("service", service), ("backend", backend)]
+}
+
+fn listen_labels<'a>(flood: &'a Flood, address: &'a str) -> Vec<Label<'a>> {
+    vec![("service", &flood.service), ("address", address)]
 }
 
 pub(super) fn yes(value: bool) -> f64 {
@@ -239,6 +244,18 @@ impl Snapshot {
         families.family("lb_probe_duration_seconds", "Duration of the last probe", took)?;
         let changes = [count(Vec::new(), self.health_changes)];
         families.family("lb_health_changes", "Times that a target became up or down", changes)
+    }
+
+    fn encode_floods(&self, families: &mut Families<'_>) -> fmt::Result {
+        let addresses = self.floods.iter().map(|flood| flood.address.to_string());
+        let addresses: Vec<_> = addresses.collect();
+        let rows = || self.floods.iter().zip(&addresses);
+        let active =
+            rows().map(|(flood, at)| gauge(listen_labels(flood, at), yes(flood.is_answered)));
+        let help = "Whether a SYN flood is answered with cookies now";
+        families.family("lb_syn_cookies_active", help, active)?;
+        let floods = rows().map(|(flood, at)| count(listen_labels(flood, at), flood.n_floods));
+        families.family("lb_syn_floods", "SYN floods that were answered with cookies", floods)
     }
 
     fn encode_agent(&self, families: &mut Families<'_>) -> fmt::Result {

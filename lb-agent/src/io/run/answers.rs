@@ -198,6 +198,7 @@ impl Runtime {
             flow_move: self.flow_move(),
             reloads: self.reloads,
             sync: self.sync_status(),
+            floods: self.floods(),
         })
     }
 

@@ -11,6 +11,7 @@ mod confirm;
 pub mod decap;
 mod descriptors;
 mod faults;
+mod floods;
 mod flows;
 mod open;
 mod packet_log;
@@ -37,6 +38,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
 use self::faults::Faults;
+use self::floods::Floods;
 use self::open::{Opened, Outside, Rest, open};
 use self::runtime::Runtime;
 use self::source::Source;
@@ -129,6 +131,7 @@ async fn run_opened(
         reloads: Reloads::default(),
         faults: Faults::default(),
         flows: FlowCounts::default(),
+        noted_floods: Floods::default(),
         wanted_addresses: BTreeSet::new(),
         is_out_of_step: false,
         sweeps: 0,

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::confirm::Unconfirmed;
 use super::faults::{Act, Faults};
+use super::floods::Floods;
 use super::sets::SetFiles;
 use super::source::Source;
 use super::trace::DropLog;
@@ -59,6 +60,7 @@ pub(super) struct Runtime {
     pub(super) faults: Faults,
     /// What the last sweep counted.
     pub(super) flows: FlowCounts,
+    pub(super) noted_floods: Floods,
     pub(super) wanted_addresses: BTreeSet<IpAddr>,
     /// A write has failed, and what the maps hold was not read since.
     pub(super) is_out_of_step: bool,
@@ -239,6 +241,7 @@ impl Runtime {
             Err(reason) => self.faults.note(SWEEP, Err(reason)),
         }
         self.note_probes();
+        self.note_floods();
         self.look_at_set_files();
         if self.faults.contains(WRITE) {
             self.write_anew().await;

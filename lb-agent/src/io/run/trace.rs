@@ -131,7 +131,7 @@ fn name_of(links: &[Link], index: u32) -> String {
 
 /// The date of a reading of the packet path's clock.
 fn unix_ms(time: u64) -> u64 {
-    let age = clock::since_boot().saturating_sub(Duration::from_nanos(time));
+    let age = clock::coarse().saturating_sub(Duration::from_nanos(time));
     u64::try_from(clock::unix().saturating_sub(age).as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::problem::Fault;
 use super::reader::{Located, Table};
 use super::value::{check_name, choice, integer, path};
-use crate::model::firewall::{Action, Firewall, Source};
+use crate::model::firewall::{Action, Firewall, Source, SynCookies};
 use rule::Draft as RuleDraft;
 pub(super) use value::addresses;
 
@@ -22,7 +22,7 @@ pub(super) struct Draft {
     pub(super) rules: Vec<RuleDraft>,
     /// Sets by name; `None`: it has a problem.
     pub(super) sets: BTreeMap<String, Option<Source>>,
-    rest: Option<(Action, Vec<u16>, u32)>,
+    rest: Option<(Action, Vec<u16>, u32, (SynCookies, u32))>,
 }
 
 /// Reads `[firewall]`.
@@ -33,23 +33,36 @@ pub(super) fn draft(mut table: Table<'_>) -> Draft {
     let max_prefixes = table.or("max_prefixes", default.max_prefixes, integer(1_024..=4_194_304));
     let sets = sets(&mut table);
     let rules = table.sections("rule", "[[firewall.rule]]").into_iter().map(rule::draft).collect();
-    table.finish(&["syn_cookies"]);
+    let syn_cookies = table.or("syn_cookies", default.syn_cookies, choice(&[]));
+    let above = table.or("syn_cookies_above", default.syn_cookies_above, integer(1..=10_000_000));
+    table.finish(&[]);
     let protected = protect_ports.map_or(Some(default.protect_ports), |ports| {
         let values = ports.items.into_iter().map(|port| port.value).collect();
         ports.whole.then_some(values)
     });
-    let rest = || Some((policy?.value, protected?, max_prefixes?.value));
+    let rest = || {
+        Some((policy?.value, protected?, max_prefixes?.value, (syn_cookies?.value, above?.value)))
+    };
     Draft { rules, sets, rest: rest() }
 }
 
 impl Draft {
     /// The firewall, unless a part of it has a problem.
     pub(super) fn finish(self) -> Option<Firewall> {
-        let (policy, protect_ports, max_prefixes) = self.rest?;
+        let (policy, protect_ports, max_prefixes, cookies) = self.rest?;
+        let (syn_cookies, syn_cookies_above) = cookies;
         let rules = self.rules.into_iter().map(|draft| draft.rule).collect::<Option<_>>()?;
         let sets = self.sets.into_iter().map(|(name, source)| Some((name, source?)));
         let sets = sets.collect::<Option<_>>()?;
-        Some(Firewall { policy, rules, sets, protect_ports, max_prefixes })
+        Some(Firewall {
+            policy,
+            rules,
+            sets,
+            protect_ports,
+            max_prefixes,
+            syn_cookies,
+            syn_cookies_above,
+        })
     }
 }
 

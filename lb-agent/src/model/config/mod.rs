@@ -26,6 +26,7 @@ mod edit;
 mod firewall;
 mod forwarding;
 mod health_check;
+mod limits;
 mod notes;
 mod parse;
 mod problem;
@@ -152,6 +153,15 @@ pub struct Datapath {
     pub tunnel: Tunnel,
 }
 
+/// How much a service takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections (with UDP: flows) that may begin in a second, at each address that is listened on.
+    pub new_connections_per_second: u32,
+    /// How many of them may begin at once.
+    pub burst: u32,
+}
+
 /// What becomes of fragments of packets for a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fragments {
@@ -228,6 +238,8 @@ pub struct Service {
     pub panic_threshold: Option<f64>,
     /// Whether a source is sent to the backend that it was sent to before.
     pub affinity: Option<Affinity>,
+    /// How much it takes.
+    pub limits: Option<Limits>,
     /// The addresses that may connect; empty: all.
     pub allow: Vec<Match>,
     /// Backends in the file's order; names are unique within the service.

@@ -15,11 +15,12 @@ use super::affinity::affinity;
 use super::duration::duration;
 use super::firewall::addresses;
 use super::health_check::health_check;
+use super::limits::limits;
 use super::problem::Fault;
 use super::reader::{List, Located, Table};
 use super::value::{boolean, choice, integer, name, nearest, share, type_name};
 use super::{
-    Affinity, Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, MAX_WEIGHT,
+    Affinity, Backend, BackendState, DEFAULT_WEIGHT, Forward, HealthCheck, Limits, MAX_WEIGHT,
     OnBackendDown, Protocol, Scheduler, Service,
 };
 use crate::model::desired::least_turns;
@@ -28,7 +29,7 @@ use crate::model::firewall::Match;
 /// The health checks of the file by name; `None`: it has a problem.
 pub(super) type HealthChecks = BTreeMap<String, Option<HealthCheck>>;
 
-const LATER_KEYS: &[&str] = &["limits", "pool", "role", "role_fallback"];
+const LATER_KEYS: &[&str] = &["pool", "role", "role_fallback"];
 const SECOND: Duration = Duration::from_secs(1);
 const LONGEST_SLOW_START: Duration = Duration::from_hours(1);
 const LONGEST_DRAIN: Duration = Duration::from_hours(24);
@@ -60,6 +61,7 @@ struct Rest {
     drain_timeout: Option<Duration>,
     panic_threshold: Option<f64>,
     affinity: Option<Affinity>,
+    limits: Option<Limits>,
 }
 
 /// Reads a service.
@@ -91,6 +93,10 @@ fn rest(table: &mut Table<'_>, checks: &HealthChecks) -> Option<Rest> {
         Some(value) => affinity(table, value).map(Some),
         None => Some(None),
     };
+    let limits = match table.raw("limits") {
+        Some(value) => limits(table, value).map(Some),
+        None => Some(None),
+    };
     Some(Rest {
         forward: forward?,
         scheduler: scheduler?.value,
@@ -100,6 +106,7 @@ fn rest(table: &mut Table<'_>, checks: &HealthChecks) -> Option<Rest> {
         drain_timeout: drain_timeout?.map(|found| found.value),
         panic_threshold: panic_threshold?.map(|found| found.value),
         affinity: affinity?,
+        limits: limits?,
     })
 }
 
@@ -180,6 +187,7 @@ impl Draft {
             drain_timeout: rest.drain_timeout,
             panic_threshold: rest.panic_threshold,
             affinity: rest.affinity,
+            limits: rest.limits,
             allow: self
                 .allow
                 .whole

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::duration::encode_duration;
 use super::word::{Kind, Word};
 use super::{
-    Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Sync, Timeouts,
-    firewall,
+    Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Limits, Service, Sync,
+    Timeouts, firewall,
 };
 
 /// A key and its value; `None`: the file does not have the key.
@@ -138,6 +138,7 @@ pub(super) fn service(service: &Service) -> Vec<Setting> {
             service.panic_threshold.map(|it| Literal::Bare(it.to_string())),
         ),
         optional("affinity", service.affinity.map(affinity)),
+        optional("limits", service.limits.map(limits)),
         list_if_any("allow", &service.allow),
     ]
 }
@@ -148,6 +149,11 @@ fn affinity(affinity: Affinity) -> Literal {
     Literal::Bare(format!(
         "{{ by = {by}, prefix_v4 = {prefix_v4}, prefix_v6 = {prefix_v6}, timeout = {timeout} }}"
     ))
+}
+
+fn limits(limits: Limits) -> Literal {
+    let Limits { new_connections_per_second: rate, burst } = limits;
+    Literal::Bare(format!("{{ new_connections_per_second = {rate}, burst = {burst} }}"))
 }
 
 /// A backend.

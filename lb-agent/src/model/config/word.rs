@@ -4,6 +4,7 @@ use super::{
     AffinityBy, BackendState, CheckKind, Forward, Fragments, OnBackendDown, Protocol, Scheduler,
     Shutdown, VrrpChecksum, XdpMode,
 };
+use crate::model::firewall::SynCookies;
 
 /// A type whose values are words of the file.
 pub trait Word: Copy + 'static {
@@ -63,5 +64,6 @@ words! {
     VrrpChecksum { PseudoHeader = "pseudo-header", Plain = "plain" }
     AffinityBy { Source = "source" }
     OnBackendDown { Reset = "reset", Keep = "keep" }
+    SynCookies { Off = "off", Auto = "auto", Always = "always" }
     BackendState { Ready = "ready", Drain = "drain", Maint = "maint" }
 }

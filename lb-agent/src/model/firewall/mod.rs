@@ -41,6 +41,21 @@ pub struct Firewall {
     pub protect_ports: Vec<u16>,
     /// Prefixes that the maps are made for, those of all sets and rules together.
     pub max_prefixes: u32,
+    /// When connections to services must begin with a SYN cookie, where replies pass the director.
+    pub syn_cookies: SynCookies,
+    /// SYNs a second, at each address that is listened on, that may be followed by nothing.
+    pub syn_cookies_above: u32,
+}
+
+/// When clients are sent SYN cookies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SynCookies {
+    /// Never.
+    Off,
+    /// While more SYNs than [`Firewall::syn_cookies_above`] are followed by nothing.
+    Auto,
+    /// Always.
+    Always,
 }
 
 /// What a file without `[firewall]` has: everything is accepted.
@@ -52,6 +67,8 @@ impl Default for Firewall {
             sets: BTreeMap::new(),
             protect_ports: vec![SSH],
             max_prefixes: 65_536,
+            syn_cookies: SynCookies::Auto,
+            syn_cookies_above: 1_000,
         }
     }
 }

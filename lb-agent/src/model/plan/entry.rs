@@ -52,10 +52,14 @@ pub(super) fn listener(key: ListenerKey, run: u64, cursor: u32, draw: Draw) -> L
         port,
         address,
         family,
-        reserved: [0; 7],
+        syn_cookies: draw.syn_cookies.number(),
+        reserved: [0; 6],
         affinity_ticks: draw.affinity_ticks,
         affinity_prefix: draw.affinity_prefix,
-        reserved_end: [0; 16],
+        flow_cost: draw.new_flows.cost,
+        flow_burst: draw.new_flows.burst,
+        syn_cost: draw.unanswered.cost,
+        syn_burst: draw.unanswered.burst,
     }
 }
 

@@ -16,6 +16,8 @@ pub(in crate::model::config) fn firewall(firewall: &Firewall) -> Vec<Setting> {
         word("policy", firewall.policy),
         bare("protect_ports", format!("[{}]", ports.join(", "))),
         bare("max_prefixes", firewall.max_prefixes),
+        word("syn_cookies", firewall.syn_cookies),
+        bare("syn_cookies_above", firewall.syn_cookies_above),
     ]
 }
 

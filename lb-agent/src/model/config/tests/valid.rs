@@ -102,6 +102,16 @@ fn a_share_may_be_written_without_a_fraction() {
 }
 
 #[test]
+fn a_tenth_of_a_second_s_connections_may_begin_at_once_unless_it_is_said_otherwise() {
+    for (rate, burst) in [(20_000, 2_000), (5, 1)] {
+        let line = format!("limits = {{ new_connections_per_second = {rate} }}");
+        let world = World { service: &line, ..World::default() };
+        let limits = config(&world.text()).services[0].limits.unwrap();
+        assert_eq!((limits.new_connections_per_second, limits.burst), (rate, burst));
+    }
+}
+
+#[test]
 fn an_empty_affinity_has_every_default() {
     let world = World { service: "affinity = {}", ..World::default() };
     let affinity = config(&world.text()).services[0].affinity.unwrap();

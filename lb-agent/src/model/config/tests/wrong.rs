@@ -220,6 +220,9 @@ fn how_backends_come_and_go_is_held_to_its_bounds() {
         ("affinity = { prefix_v6 = 0 }", "0 is not within 1 to 128"),
         ("affinity = { timeout = '4s' }", "\"4s\" is not within 5s to 24h"),
         ("affinity = { prefix = 32 }", "unknown key `prefix`"),
+        ("limits = {}", "new_connections_per_second"),
+        ("limits = { new_connections_per_second = 0 }", "0 is not within 1 to 10000000"),
+        ("limits = { new_connections_per_second = 5, burst = 0 }", "0 is not within 1 to"),
     ] {
         says(service(line), &[wanted, "lb.toml:"]);
     }
@@ -250,7 +253,7 @@ fn keys_of_later_versions_are_not_supported_yet() {
     for key in ["pool"] {
         says(more(&format!("[{key}]")), &[&format!("`{key}` {not_yet}")]);
     }
-    let keys = "limits pool role role_fallback";
+    let keys = "pool role role_fallback";
     for key in keys.split(' ') {
         says(service(&format!("{key} = 1")), &[&format!("`{key}` {not_yet}")]);
     }

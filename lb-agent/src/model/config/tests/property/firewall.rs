@@ -92,13 +92,17 @@ pub(super) fn firewall(has_service: bool) -> impl Strategy<Value = Firewall> {
         SETS.iter().map(|name| (*name).to_owned()).zip(sources).collect::<BTreeMap<_, _>>()
     });
     let numbers = (vec(1..=u16::MAX, 0..3), 1_024..=4_194_304_u32);
-    (word(), rules, sets, numbers).prop_map(
-        |(policy, rules, sets, (protect_ports, max_prefixes))| Firewall {
-            policy,
-            rules,
-            sets,
-            protect_ports,
-            max_prefixes,
+    (word(), rules, sets, numbers, (word(), 1..=10_000_000_u32)).prop_map(
+        |(policy, rules, sets, (protect_ports, max_prefixes), (syn_cookies, syn_cookies_above))| {
+            Firewall {
+                policy,
+                rules,
+                sets,
+                protect_ports,
+                max_prefixes,
+                syn_cookies,
+                syn_cookies_above,
+            }
         },
     )
 }

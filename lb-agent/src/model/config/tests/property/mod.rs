@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use super::super::{
     Affinity, Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck,
-    Metrics, Service, Sync, Timeouts, Tunnel, Word, diff, to_toml,
+    Limits, Metrics, Service, Sync, Timeouts, Tunnel, Word, diff, to_toml,
 };
 use super::{EXAMPLE, check, valid, vrrp as vrrp_tests};
 
@@ -74,22 +74,30 @@ fn service(index: u8, checks: Vec<HealthCheck>) -> impl Strategy<Value = Service
             drain_timeout: None,
             panic_threshold: None,
             affinity: None,
+            limits: None,
             allow: vec![],
             backends,
             listen,
         },
     );
     let duration = option::of(millis(1_000..=3_600_000));
-    (service, duration, option::of(0..=1_000_u16), affinity(), firewall::addresses()).prop_map(
-        |(service, duration, threshold, affinity, allow)| Service {
+    let values = (affinity(), option::of(limits()));
+    (service, duration, option::of(0..=1_000_u16), values, firewall::addresses()).prop_map(
+        |(service, duration, threshold, (affinity, limits), allow)| Service {
             allow,
             slow_start: duration,
             drain_timeout: duration,
             panic_threshold: threshold.map(|share| f64::from(share) / 1_000.0),
             affinity,
+            limits,
             ..service
         },
     )
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    let numbers = (1..=10_000_000_u32, 1..=10_000_000_u32);
+    numbers.prop_map(|(rate, burst)| Limits { new_connections_per_second: rate, burst })
 }
 
 fn affinity() -> impl Strategy<Value = Option<Affinity>> {
