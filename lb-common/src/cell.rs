@@ -110,6 +110,20 @@ impl Cell {
         self.0 & TRANSLATED != 0
     }
 
+    /// The same flow, with sequence numbers rewritten.
+    #[must_use]
+    #[inline(always)]
+    pub const fn translated(self) -> Self {
+        Self(self.0 | TRANSLATED)
+    }
+
+    /// Whether two states of a cell differ in more than its age and the generation of the rules.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_news_to(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !((AGE_MASK << 4) | (GENERATION_MASK << GENERATION_SHIFT)) != 0
+    }
+
     /// Whether a flow has this one's tag and generation, was seen in the same tick, and is neither translated nor
     /// moving; with nothing said of what is not so.
     #[must_use]
@@ -252,6 +266,15 @@ mod tests {
         assert_eq!(cell.under(6), cell.under(2));
         assert_eq!((cell.under(0).0 ^ cell.0), 3 << GENERATION_SHIFT);
         assert!(!cell.is_translated() && Cell(cell.0 | TRANSLATED).is_translated());
+    }
+
+    #[test]
+    fn neither_age_nor_generation_is_news() {
+        let cell = Cell::new(5, 6, 7, State::Syn, true);
+        assert!(!cell.is_news_to(cell.seen(9, State::Syn).under(2)));
+        assert!(cell.is_news_to(cell.seen(7, State::SynAck)) && cell.is_news_to(Cell::EMPTY));
+        assert!(cell.is_news_to(Cell::new(5, 7, 7, State::Syn, true)));
+        assert!(cell.translated().is_translated() && cell.translated().is_news_to(cell));
     }
 
     #[test]

@@ -14,11 +14,13 @@ mod draw;
 pub mod firewall;
 mod flow;
 mod sample;
+mod traffic;
 
 pub use backend::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET, BACKEND_UP, Backend, Forward};
 pub use draw::{Affinity, AffinityKey, Load, Slot};
 pub use flow::{Detail, FragmentKey, FragmentWay};
 pub use sample::{NOTHING, Sample};
+pub use traffic::{Count, Traffic};
 
 /// Cells in a bucket of the flow table: one cache line.
 pub const CELLS_PER_BUCKET: usize = 8;
@@ -243,43 +245,6 @@ impl Interface {
     pub const fn place(index: u32, choice: u32) -> u32 {
         index.wrapping_add(choice) & (crate::INTERFACE_PLACES - 1)
     }
-}
-
-/// Packets and bytes (of whole frames) with one verdict.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct Count {
-    /// Number of packets.
-    pub packets: u64,
-    /// Number of bytes, Ethernet header included, as they arrived.
-    pub bytes: u64,
-}
-
-impl Count {
-    /// Counts one packet.
-    #[inline(always)]
-    pub fn add(&mut self, bytes: u64) {
-        self.packets += 1;
-        self.bytes += bytes;
-    }
-}
-
-/// What passed through a listener or a backend.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
-)]
-#[repr(C)]
-pub struct Traffic {
-    /// From clients to backends.
-    pub forward: Count,
-    /// From backends to clients.
-    pub reply: Count,
-    /// New flows.
-    pub flows: u64,
-    /// Packets that were dropped although they belong here.
-    pub dropped: u64,
 }
 
 macro_rules! plain_data {

@@ -35,6 +35,12 @@ pub const MAX_SLOTS: u32 = 4_194_304;
 /// Most sources that are remembered, over all listeners; the oldest are forgotten for new ones.
 pub const MAX_AFFINITIES: u32 = 262_144;
 
+/// Buckets of the flow table that share a mark.
+pub const BUCKETS_PER_MARK: u32 = 64;
+
+/// Marks; in a table of more than 33 million flows several runs of buckets share one. A power of two.
+pub const MAX_MARKS: u32 = 262_144;
+
 /// Places for interfaces to attach to; a power of two.
 pub const INTERFACE_PLACES: u32 = 4_096;
 
@@ -75,6 +81,9 @@ pub mod map {
     pub const FLOWS: &str = "FLOWS";
     /// [`Detail`](crate::layout::Detail) by cell index; memory-mappable.
     pub const DETAILS: &str = "DETAILS";
+    /// A word for each run of buckets, not zero where a cell has changed that peers are to know of;
+    /// memory-mappable.
+    pub const MARKS: &str = "MARKS";
     /// Buckets of the other flow table while flows move from it or to it.
     pub const OTHER_FLOWS: &str = "OTHER_FLOWS";
     /// Details of that table.
@@ -161,7 +170,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 35] = [
+    pub const ALL: [&str; 36] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -175,6 +184,7 @@ pub mod map {
         CURSORS,
         FLOWS,
         DETAILS,
+        MARKS,
         FILTER,
         INTERFACES,
         FRAGMENTS,

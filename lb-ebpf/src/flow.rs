@@ -5,6 +5,7 @@
 
 use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey, Settings};
+use lb_common::{BUCKETS_PER_MARK, MAX_MARKS};
 
 use crate::family::{Family, product, spread};
 use crate::place::{Place, first_bucket, second_bucket};
@@ -150,6 +151,7 @@ impl<T: Tables> Flows<'_, T> {
             if rank(Cell(old), self.tick, self.settings) <= candidate.rank
                 && self.tables.swap(bucket, place.slot, old, cell.0)
             {
+                mark(self.tables, place.bucket);
                 return Found { place, cell };
             }
         }
@@ -199,8 +201,7 @@ impl<T: Tables> Flows<'_, T> {
             && cell.backend() == found.cell.backend()
             && cell.is_reply() == found.cell.is_reply();
         if same && cell.state_number() <= state as u64 {
-            let seen = self.seen(cell, state);
-            self.tables.swap(bucket, found.place.slot, cell.0, seen.0);
+            self.swap(&Found { place: found.place, cell }, self.seen(cell, state));
         }
     }
 
@@ -212,9 +213,15 @@ impl<T: Tables> Flows<'_, T> {
 
     #[inline(always)]
     fn swap(&self, found: &Found, new: Cell) -> bool {
-        self.tables
-            .bucket(found.place.bucket)
-            .is_some_and(|bucket| self.tables.swap(bucket, found.place.slot, found.cell.0, new.0))
+        let bucket = found.place.bucket;
+        let is_written = self
+            .tables
+            .bucket(bucket)
+            .is_some_and(|bucket| self.tables.swap(bucket, found.place.slot, found.cell.0, new.0));
+        if is_written && new.is_news_to(found.cell) {
+            mark(self.tables, bucket);
+        }
+        is_written
     }
 
     /// The best place for a new flow.
@@ -222,6 +229,14 @@ impl<T: Tables> Flows<'_, T> {
     fn candidate(&self, hash: u64) -> Candidate {
         let mask = self.settings.bucket_mask;
         Candidate::of(hash, mask, |bucket| self.tables.survey(bucket, self.tick))
+    }
+}
+
+/// Notes that a cell of a bucket holds something that peers do not know of.
+#[inline(always)]
+fn mark<T: Tables>(tables: &T, bucket: u32) {
+    if let Some(mark) = tables.mark((bucket / BUCKETS_PER_MARK) & (MAX_MARKS - 1)) {
+        mark.raise();
     }
 }
 

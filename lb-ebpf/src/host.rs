@@ -15,7 +15,6 @@ use core::mem::MaybeUninit;
 use core::net::{IpAddr, SocketAddr};
 use std::collections::HashMap;
 
-use lb_common::LAYOUT_VERSION;
 use lb_common::cell::Cell;
 use lb_common::layout::{
     self, Affinity, AffinityKey, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Count, Detail,
@@ -23,6 +22,7 @@ use lb_common::layout::{
     Load, Scheduler, Settings, Slot, Traffic, Vip, run,
 };
 use lb_common::verdict::MAX_VERDICTS;
+use lb_common::{BUCKETS_PER_MARK, LAYOUT_VERSION};
 use zerocopy::FromZeros;
 
 use crate::checksum::Sum;
@@ -86,6 +86,7 @@ pub struct HostTables {
     cursors: Vec<Memory<u64>>,
     buckets: Vec<Memory<Bucket>>,
     details: Vec<Memory<Detail>>,
+    marks: Vec<Memory<u64>>,
     scratch: Box<Memory<Scratch>>,
     verdicts: Vec<Memory<Count>>,
     listener_traffic: Vec<Memory<Traffic>>,
@@ -135,6 +136,7 @@ impl HostTables {
             cursors: Vec::new(),
             buckets: zeros(buckets),
             details: zeros(buckets * CELLS_PER_BUCKET),
+            marks: zeros(buckets.div_ceil(BUCKETS_PER_MARK as usize)),
             scratch: Box::new(Memory::new(scratch_of(0))),
             verdicts: zeros(MAX_VERDICTS as usize),
             listener_traffic: Vec::new(),
@@ -284,6 +286,12 @@ impl HostTables {
         let mut cells = bucket.get();
         cells[index % CELLS_PER_BUCKET] = cell.0;
         bucket.set(cells);
+    }
+
+    /// Takes the marks down; says which runs of buckets had one.
+    pub fn take_marks(&self) -> Vec<usize> {
+        let marks = self.marks.iter().enumerate();
+        marks.filter(|(_, mark)| mark.replace(0) != 0).map(|(number, _)| number).collect()
     }
 
     /// The details of all cells.

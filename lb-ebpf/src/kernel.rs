@@ -1,5 +1,6 @@
 //! What the kernel gives the packet path: the program, and in `maps` and `parts` all else.
 
+mod declared;
 mod explain;
 mod firewall;
 mod maps;
@@ -13,8 +14,9 @@ use lb_ebpf::Exit;
 use lb_ebpf::packet::Packet;
 
 use crate::program::XdpFrame;
+use declared::STAGES;
 use lb_common::map::{STAGE_FIREWALL, STAGE_SECOND};
-use maps::{KernelTables, STAGES};
+use maps::KernelTables;
 
 /// The program that is attached.
 #[xdp]
@@ -70,4 +72,12 @@ fn action(exit: Exit) -> u32 {
 fn redirect(interface: u32) -> u32 {
     // SAFETY: a helper without pointers.
     unsafe { bpf_redirect(interface, 0) as u32 }
+}
+
+/// Adds to a word, and returns what it was. LLVM's BPF backend returns the addend for weaker orderings.
+#[inline(always)]
+unsafe fn fetch_add(word: *mut u64, addend: u64) -> u64 {
+    use core::intrinsics::{AtomicOrdering, atomic_xadd};
+    // SAFETY: the caller's.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(word, addend) }
 }

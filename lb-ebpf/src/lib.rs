@@ -24,6 +24,8 @@
     reason = "every check that the compiler adds is an instruction of the packet path; indexes are constants"
 )]
 
+#[cfg(not(target_arch = "bpf"))]
+pub mod adopt;
 pub mod checksum;
 pub mod decap;
 pub mod detail;

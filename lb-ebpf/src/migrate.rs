@@ -19,7 +19,7 @@ use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
 
 /// Positions of a flow: two buckets.
-const POSITIONS: u64 = 2 * CELLS_PER_BUCKET as u64;
+pub(crate) const POSITIONS: u64 = 2 * CELLS_PER_BUCKET as u64;
 
 /// Times that a move is tried while others write the cell.
 const ATTEMPTS: usize = 4;
@@ -307,7 +307,7 @@ pub fn other_hash<M: Movable>(maps: &M, index: u32, cell: Cell) -> u64 {
 
 /// The hash of the flow that a cell stands for; `None` where its detail is another flow's.
 #[inline(always)]
-fn hash_of<M: Movable>(
+pub(crate) fn hash_of<M: Movable>(
     maps: &M,
     settings: &Settings,
     detail: Option<Entry<Detail>>,

@@ -53,6 +53,8 @@ pub trait Tables: Maps {
     }
     /// A bucket of the flow table.
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>>;
+    /// The mark with this number, of a run of buckets.
+    fn mark(&self, number: u32) -> Option<Entry<u64>>;
     /// A bucket of the other flow table, while flows move.
     fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>>;
     /// [`crate::flow::search`], likewise.
@@ -188,6 +190,16 @@ impl<T: Copy> Entry<T> {
 }
 
 impl Entry<u64> {
+    /// Sets a mark. One that is set is only read, so that CPUs do not take its cache line from each other.
+    #[inline(always)]
+    pub fn raise(self) {
+        // SAFETY: the maker of the entry promised that the value is valid. Volatile, since others write it.
+        if unsafe { self.0.read_volatile() } == 0 {
+            // SAFETY: as above.
+            unsafe { self.0.write_volatile(1) };
+        }
+    }
+
     /// The number, by way of memory: to the verifier it is then any number, however it was worked out.
     #[inline(always)]
     pub fn by_memory(self, number: u64) -> u64 {

@@ -164,7 +164,7 @@ fn dropped_packets_are_told_of_while_somebody_wants_to_know() {
         let mut drops = datapath.drops().unwrap();
         arrive(director.pins(), &opening(BLOCKED, 80));
         assert_eq!(drops.take(), None, "nobody had asked");
-        drops.renew(Duration::from_secs(60)).unwrap();
+        drops.renew(Duration::from_mins(1)).unwrap();
         arrive(director.pins(), &opening(WELCOME, 80));
         arrive(director.pins(), &opening(BLOCKED, 80));
         arrive(director.pins(), &opening(WELCOME, 81));
@@ -186,7 +186,7 @@ fn a_flood_of_dropped_packets_is_told_of_in_samples() {
     on_a_director(|director| {
         let datapath = datapath(director);
         let mut drops = datapath.drops().unwrap();
-        drops.renew(Duration::from_secs(60)).unwrap();
+        drops.renew(Duration::from_mins(1)).unwrap();
         packet_path::pin_to_cpu(0);
         let frame = opening(BLOCKED, 80);
         let program =

@@ -70,12 +70,12 @@ impl Calendar {
 /// milliseconds; either side may be a tick ahead of the other.
 #[must_use]
 pub fn tick() -> u64 {
-    tick_at(since_boot())
+    tick_at(coarse())
 }
 
 /// The clock of the packet path, coarse.
 #[must_use]
-pub fn since_boot() -> Duration {
+pub fn coarse() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
 }
 

@@ -7,16 +7,16 @@ use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
 
 use crate::model::made::{Made, Transport};
 
-/// Nobody's address: what is judged is what follows the Ethernet header.
-const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Somebody's: where a packet comes from does not matter.
+const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const TTL: u8 = 64;
 const WINDOW: u16 = 65_535;
 /// Of packets whose protocol we do not know.
 const PAYLOAD: [u8; 8] = [0; 8];
 
-/// The frame, from its Ethernet header on.
-pub fn frame(made: &Made) -> Result<Vec<u8>, BuildWriteError> {
-    let builder = PacketBuilder::ethernet2(MAC, MAC);
+/// The frame, from its Ethernet header on, for an interface with this address.
+pub fn frame(made: &Made, interface: [u8; 6]) -> Result<Vec<u8>, BuildWriteError> {
+    let builder = PacketBuilder::ethernet2(SENDER, interface);
     let builder = match (made.source, made.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             builder.ipv4(source.octets(), destination.octets(), TTL)
@@ -76,7 +76,7 @@ mod tests {
 
     fn made(source: &str, destination: &str, transport: Transport) -> Vec<u8> {
         let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-        frame(&Made { source, destination, transport }).unwrap()
+        frame(&Made { source, destination, transport }, [2, 0, 0, 0, 0, 9]).unwrap()
     }
 
     #[test]
@@ -84,6 +84,7 @@ mod tests {
         let syn = Transport::Tcp { ports: (40_000, 80), flags: 2 };
         let v4 = made("198.51.100.7", "203.0.113.10", syn);
         assert_eq!((v4.len(), &v4[12..14], v4[23]), (54, &[8, 0][..], 6));
+        assert_eq!(v4[..6], [2, 0, 0, 0, 0, 9]);
         assert_eq!((&v4[26..30], &v4[36..38], v4[47]), (&[198, 51, 100, 7][..], &[0, 80][..], 2));
         let v6 = made("2001:db8::7", "2001:db8::10", Transport::Icmp { kind: 128 });
         assert_eq!((&v6[12..14], v6[20], v6[54]), (&[0x86, 0xdd][..], 58, 128));

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use lb_common::api::{
-    Applied, Check, ConfigDiff, ConfigReport, ConfigText, Firewall, FlowList, HealthChange,
-    Problem, Release, RouterChange, Service, Set, SetElements, Status, TargetHealth, VerdictCount,
-    VrrpStatus,
+    Applied, Check, ConfigDiff, ConfigReport, ConfigText, DropSamples, Explanation, Firewall,
+    FlowList, HealthChange, MadePacket, Problem, Release, RouterChange, Service, Set, SetElements,
+    Status, SyncStatus, TargetHealth, VerdictCount, VrrpStatus,
 };
+use lb_common::layout::Sample;
 use tokio::sync::{mpsc, oneshot};
 
 use super::datapath::{FlowCounts, Prepared};
@@ -55,6 +56,12 @@ pub enum Call {
     Flows(FlowFilter, Reply<FlowList>),
     /// Counters by verdict.
     Drops(Reply<Vec<VerdictCount>>),
+    /// Packets that were dropped after the first so many samples.
+    DropSamples(Option<u64>, Reply<DropSamples>),
+    /// What would become of a packet.
+    Explain(MadePacket, Reply<Explanation>),
+    /// What the packet path has told of a packet that came by an interface.
+    Explained(Box<Sample>, String, Reply<Explanation>),
     /// The firewall and its counters.
     Firewall(Reply<Firewall>),
     /// The sets of the firewall.
@@ -75,6 +82,8 @@ pub enum Call {
     Reload(Mode, Reply<Applied>),
     /// Change a backend, a rule or a set.
     Change(Change, Mode, Reply<Applied>),
+    /// How replication stands.
+    Sync(Reply<SyncStatus>),
     /// Examine the host.
     Doctor(Reply<Vec<Check>>),
     /// State of the virtual routers.

@@ -13,4 +13,5 @@ pub mod notify;
 pub mod probe;
 pub mod run;
 pub mod store;
+pub mod sync;
 pub mod vrrp;

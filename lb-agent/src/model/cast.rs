@@ -114,6 +114,7 @@ pub(super) fn config(services: Vec<Service>) -> Config {
         firewall: Firewall::default(),
         services,
         vrrp: Vec::new(),
+        sync: None,
     }
 }
 

@@ -17,6 +17,7 @@ pub mod made;
 pub mod overlay;
 pub mod paces;
 pub mod plan;
+pub mod sync;
 pub mod tables;
 pub mod views;
 pub mod vrrp;

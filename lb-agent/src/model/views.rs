@@ -16,6 +16,7 @@ use super::tables::{ListenerKey, server};
 mod firewall;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 /// Counters as they were read from the maps, summed over the CPUs.
 #[derive(Clone, Copy, Debug)]

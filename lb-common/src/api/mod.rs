@@ -8,6 +8,7 @@
 //! | `GET /v1/health/history` | list of [`HealthChange`], oldest first |
 //! | `GET /v1/flows?limit=N&service=S&backend=B` | [`FlowList`] |
 //! | `GET /v1/drops` | list of [`VerdictCount`] |
+//! | `GET /v1/sync` | [`SyncStatus`] |
 //! | `GET /v1/drops/samples?after=N` | [`DropSamples`] |
 //! | `POST /v1/explain`, body [`MadePacket`] | [`Explanation`] |
 //! | `GET /v1/doctor` | list of [`Check`] |
@@ -42,6 +43,7 @@ mod flow;
 mod health;
 mod service;
 mod status;
+mod sync;
 mod trace;
 mod vrrp;
 
@@ -56,6 +58,7 @@ pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};
 pub use service::{Backend, BackendState, MAX_WEIGHT, Service, Traffic};
 pub use status::{Check, FlowMove, Interface, Status, VerdictCount};
+pub use sync::{SyncLink, SyncPeer, SyncRefusals, SyncStatus};
 pub use trace::{DropSamples, DroppedPacket, Explanation, MadePacket};
 pub use vrrp::{Discarded, Release, RouterChange, RouterState, VirtualRouter, VrrpStatus};
 

@@ -1,4 +1,4 @@
-//! Commands that only look: `service`, `health`, `conn`, `drops`.
+//! Commands that only look: `service`, `health`, `conn`, `drops`, `sync`.
 
 use std::time::Duration;
 
@@ -38,6 +38,12 @@ pub(crate) enum ConnVerb {
     List(FlowFilter),
     /// Count flows by backend
     Count(Filter),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SyncVerb {
+    /// Show each other director: whether it is in step, how far it is behind, cells told and heard
+    Status,
 }
 
 #[derive(Args, Clone, Debug, Default)]

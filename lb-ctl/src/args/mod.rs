@@ -16,7 +16,7 @@ use clap_complete::Shell;
 use backend::BackendVerb;
 use config::{ConfigVerb, Reload};
 use firewall::{FirewallVerb, SetVerb};
-use look::{ConnVerb, Drops, HealthVerb, ServiceVerb};
+use look::{ConnVerb, Drops, HealthVerb, ServiceVerb, SyncVerb};
 use trace::Explain;
 use vrrp::VrrpVerb;
 
@@ -115,6 +115,9 @@ pub(crate) enum Object {
     Set(SetVerb),
     /// Count dropped packets, or watch them
     Drops(Drops),
+    /// Show how the flow table is replicated to other directors
+    #[command(subcommand)]
+    Sync(SyncVerb),
     /// Show virtual routers, and let another director have one
     #[command(subcommand)]
     Vrrp(VrrpVerb),

@@ -1,13 +1,15 @@
-//! Commands that only look: `service`, `health`, `conn`.
+//! Commands that only look: `service`, `health`, `conn`, `sync`.
 
-use lb_common::api::{FlowList, HealthChange, TargetHealth};
+use lb_common::api::{FlowList, HealthChange, SyncStatus, TargetHealth};
 
 use super::find;
 use super::{Answer, Context};
 use crate::args::look::{ConnVerb, Filter, FlowFilter, HealthVerb, History, ServiceVerb};
 use crate::client::path;
 use crate::error::Error;
-use crate::render::{backend, flow, health as probes, service as services_text};
+use crate::render::{
+    backend, flow, health as probes, service as services_text, sync as replication,
+};
 
 pub(super) async fn service(verb: ServiceVerb, context: &Context) -> Result<Answer, Error> {
     let services = find::services(context).await?;
@@ -86,4 +88,9 @@ async fn flows(wanted: &FlowFilter, context: &Context) -> Result<Answer, Error> 
         answer.remarks.push(format!("{listed} of {} flows listed; --limit lists more", list.total));
     }
     Ok(answer)
+}
+
+pub(super) async fn sync(context: &Context) -> Result<Answer, Error> {
+    let status: SyncStatus = context.client.get("/v1/sync").await?;
+    context.answer(&status, |look| replication::page(&status, look))
 }

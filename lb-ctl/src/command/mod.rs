@@ -14,6 +14,7 @@ use std::io;
 use lb_common::api::{Applied, Check, Status};
 use serde::Serialize;
 
+use crate::args::look::SyncVerb;
 use crate::args::{Change, Format, Object};
 use crate::client::{Client, path};
 use crate::error::{Error, Exit};
@@ -80,6 +81,7 @@ pub(crate) async fn execute(object: Object, context: &Context) -> Result<Answer,
         Object::Backend(verb) => backend::backend(verb, context).await,
         Object::Health(verb) => look::health(verb, context).await,
         Object::Conn(verb) => look::conn(verb, context).await,
+        Object::Sync(SyncVerb::Status) => look::sync(context).await,
         Object::Firewall(verb) => firewall::firewall(verb, context).await,
         Object::Set(verb) => firewall::set(verb, context).await,
         Object::Vrrp(verb) => vrrp::vrrp(verb, context).await,

@@ -76,7 +76,7 @@ async fn follow(context: &Context) -> Result<Answer, Error> {
             lines.push_str(&context.answer(packet, |_look| trace::line(packet))?.text);
         }
         if missed > 0 && context.for_a_person() {
-            lines.push_str(&format!("({missed} more)\n"));
+            lines.extend(["(", &missed.to_string(), " more)\n"]);
         }
         let mut out = io::stdout().lock();
         if out.write_all(lines.as_bytes()).and_then(|()| out.flush()).is_err() {
@@ -148,16 +148,13 @@ mod tests {
     async fn sources_are_counted_from_now_on() {
         let asked = AtomicU64::new(0);
         let agent = Agent::start(move |request, _body| {
-            let answer = match asked.fetch_add(1, Ordering::Relaxed) {
-                0 => {
-                    assert_eq!(request, "GET /v1/drops/samples");
-                    r#"{"next":7,"missed":0,"packets":[]}"#.to_owned()
-                }
-                _ => {
-                    assert_eq!(request, "GET /v1/drops/samples?after=7");
-                    let packets = ["10.0.0.1", "10.0.0.2", "10.0.0.1"].map(sample).join(",");
-                    format!(r#"{{"next":7,"missed":4,"packets":[{packets}]}}"#)
-                }
+            let answer = if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+                assert_eq!(request, "GET /v1/drops/samples");
+                r#"{"next":7,"missed":0,"packets":[]}"#.to_owned()
+            } else {
+                assert_eq!(request, "GET /v1/drops/samples?after=7");
+                let packets = ["10.0.0.1", "10.0.0.2", "10.0.0.1"].map(sample).join(",");
+                format!(r#"{{"next":7,"missed":4,"packets":[{packets}]}}"#)
             };
             (200, answer)
         });

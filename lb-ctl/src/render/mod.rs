@@ -7,6 +7,7 @@ pub(crate) mod flow;
 pub(crate) mod health;
 pub(crate) mod service;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod table;
 pub(crate) mod trace;
 pub(crate) mod units;

@@ -93,6 +93,10 @@ impl Tables for HostTables {
         entry(&self.buckets, index)
     }
 
+    fn mark(&self, number: u32) -> Option<Entry<u64>> {
+        entry(&self.marks, number)
+    }
+
     fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>> {
         entry(&self.other.as_ref()?.buckets, index)
     }

@@ -1,21 +1,14 @@
-//! The maps, and how the packet path asks them.
+//! How the packet path asks the maps.
 
 use aya_ebpf::helpers::generated::{
     bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns,
 };
-use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray};
 use lb_common::cell::{Cell, TICK_SHIFT};
-use lb_common::filter;
 use lb_common::layout::{
-    Affinity, AffinityKey, Backend, Bucket, Count, Cursor, Detail, FragmentKey, FragmentWay,
-    Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
+    Affinity, AffinityKey, Backend, Bucket, Count, Detail, FragmentKey, FragmentWay, Interface,
+    Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic, Vip,
 };
-use lb_common::verdict::{MAX_VERDICTS, Verdict};
-use lb_common::{
-    INTERFACE_PLACES, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED, MAX_LISTENERS, MAX_SLOTS,
-    MAX_VIPS,
-};
+use lb_common::verdict::Verdict;
 use lb_ebpf::World;
 use lb_ebpf::family::Family;
 use lb_ebpf::flight::{Flight, Scratch};
@@ -23,81 +16,15 @@ use lb_ebpf::flow::NOWHERE;
 use lb_ebpf::tables::{Entry, Tables};
 use lb_ebpf::verifier::rolled;
 
-use super::{explain, parts};
+use super::declared::{
+    AFFINITIES, BACKEND_TRAFFIC, BACKENDS, CURSORS, DETAILS, FILTER, FLOWS, FRAGMENTS, INTERFACES,
+    LISTENER_TRAFFIC, LISTENERS, LISTENERS_V4, LISTENERS_V6, LOADS, MARKS, OTHER_DETAILS,
+    OTHER_FLOWS, SCRATCH, SETTINGS, SLOTS, SOURCES_DRAWN, VERDICTS, VIPS_V4, VIPS_V6,
+};
+use super::{explain, fetch_add, parts};
 use crate::program::entry;
 
-const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
-const NO_PREALLOC: u32 = aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-
-#[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
-#[map]
-static LISTENERS_V4: HashMap<ListenerKeyV4, u32> = HashMap::with_max_entries(MAX_LISTENERS, 0);
-#[map]
-static LISTENERS_V6: HashMap<ListenerKeyV6, u32> = HashMap::with_max_entries(MAX_LISTENERS, 0);
-#[map]
-static VIPS_V4: HashMap<u32, Vip> = HashMap::with_max_entries(MAX_VIPS, NO_PREALLOC);
-#[map]
-static VIPS_V6: HashMap<[u32; 4], Vip> = HashMap::with_max_entries(MAX_VIPS, NO_PREALLOC);
-#[map]
-static LISTENERS: Array<Listener> = Array::with_max_entries(MAX_LISTENERS, MMAPABLE);
-#[map]
-static SLOTS: Array<Slot> = Array::with_max_entries(MAX_SLOTS, MMAPABLE);
-#[map]
-static BACKENDS: Array<Backend> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
-#[map]
-static LOADS: Array<Load> = Array::with_max_entries(MAX_BACKENDS, MMAPABLE);
-#[map]
-static AFFINITIES: LruHashMap<AffinityKey, Affinity> =
-    LruHashMap::with_max_entries(MAX_AFFINITIES, 0);
-#[map]
-static CURSORS: Array<Cursor> = Array::with_max_entries(MAX_LISTENERS, 0);
-// The agent sets the number of entries of these two from `max_flows`.
-#[map]
-static FLOWS: Array<Bucket> = Array::with_max_entries(1024, MMAPABLE);
-#[map]
-static DETAILS: Array<Detail> = Array::with_max_entries(8192, MMAPABLE);
-// The flow table of another size, while flows move from it or to it.
-#[map]
-static OTHER_FLOWS: Array<Bucket> = Array::with_max_entries(1, MMAPABLE);
-#[map]
-static OTHER_DETAILS: Array<Detail> = Array::with_max_entries(1, MMAPABLE);
-#[map]
-static FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, MMAPABLE);
-#[map]
-static INTERFACES: Array<Interface> = Array::with_max_entries(INTERFACE_PLACES, MMAPABLE);
-#[map]
-static VERDICTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_VERDICTS, 0);
-#[map]
-static LISTENER_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_LISTENERS, 0);
-#[map]
-static BACKEND_TRAFFIC: PerCpuArray<Traffic> = PerCpuArray::with_max_entries(MAX_BACKENDS, 0);
-
-/// Programs that others go on in: the second one, and that of the firewall.
-#[map]
-pub static STAGES: ProgramArray = ProgramArray::with_max_entries(2, 0);
-
-#[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
-
-/// Where first fragments went, until their packets are whole.
-#[map]
-static FRAGMENTS: LruHashMap<FragmentKey, FragmentWay> =
-    LruHashMap::with_max_entries(MAX_FRAGMENTED, 0);
-
-/// This CPU's cursor over the sources of full NAT.
-#[map]
-static SOURCES_DRAWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
-
-/// Adds to a word, and returns what it was. LLVM's BPF backend returns the addend for weaker orderings.
-#[inline(always)]
-unsafe fn fetch_add(word: *mut u64, addend: u64) -> u64 {
-    use core::intrinsics::{AtomicOrdering, atomic_xadd};
-    // SAFETY: the caller's.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(word, addend) }
-}
-
-/// The maps above. The quick program never explains.
+/// The maps. The quick program never explains.
 pub struct KernelTables<const QUICK: bool>;
 
 impl<const QUICK: bool> Tables for KernelTables<QUICK> {
@@ -219,6 +146,11 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     #[inline(always)]
     fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
         entry!(FLOWS, index)
+    }
+
+    #[inline(always)]
+    fn mark(&self, number: u32) -> Option<Entry<u64>> {
+        entry!(MARKS, number)
     }
 
     #[inline(always)]

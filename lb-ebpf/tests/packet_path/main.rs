@@ -13,6 +13,7 @@
 #[path = "../cast/mod.rs"]
 mod cast;
 
+mod adopting;
 mod affinity;
 mod conflicts;
 mod dead_backends;

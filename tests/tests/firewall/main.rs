@@ -16,6 +16,7 @@ use serde_json::Value;
 mod rules;
 mod safety;
 mod sets;
+mod trace;
 
 /// How long a connection that is dropped is waited for: it is the counters that prove why it did not come.
 const SOON: Duration = Duration::from_millis(700);

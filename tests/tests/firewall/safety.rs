@@ -70,7 +70,8 @@ fn what_is_not_confirmed_is_taken_back() {
     let said = ctl_ends(&stage, &format!("config apply {draft}"), 1);
     assert!(said.contains("waits for its confirmation"), "{said}");
     wait_until_served(&stage, true);
-    assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), before);
+    let is_back = || Ok(std::fs::read_to_string(config_file(&world))? == before);
+    wait_until("the file to be as it was", TIMEOUT, is_back).unwrap();
     let said = ctl_ends(&stage, "config confirm", 1);
     assert!(said.contains("no configuration waits"), "{said}");
 }

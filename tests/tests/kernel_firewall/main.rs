@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use lb_agent::model::firewall::compile::{CompileError, Names, Size, builtins, compile};
-use lb_agent::model::firewall::{Firewall, Sets};
+use lb_agent::model::firewall::{Action, Firewall, Match, Rule, Sets};
 use lb_common::verdict::Verdict;
 use lb_ebpf::host::{CLOSED, HostFrame, HostTables};
 
@@ -79,7 +79,7 @@ fn names(random: &mut Random, services: BTreeMap<String, Vec<u32>>, firewall: &F
     };
     for service in SERVICES {
         if random.chance(20) {
-            let list = (0..1 + random.below(4)).map(|_| place(random)).collect();
+            let list = (0..=random.below(4)).map(|_| place(random)).collect();
             names.allows.insert(service.to_owned(), list);
         }
     }
@@ -137,7 +137,7 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
     let mut path = PacketPath::load_with(64, Size::for_prefixes(2_000));
     let (mut host, ids) = tables();
     path.install(&host);
-    let mut seen: BTreeMap<Verdict, usize> = BTreeMap::new();
+    let mut verdicts: BTreeMap<Verdict, usize> = BTreeMap::new();
     for _ in 0..PAIRS / PACKETS {
         let (mut firewall, sets) = firewall(random);
         firewall.max_prefixes = 2_000;
@@ -160,10 +160,10 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
                 "{verdict:?} by {counter:?}: {:?} {:?}",
                 sent.packet, sent.flaw
             );
-            *seen.entry(verdict).or_default() += 1;
+            *verdicts.entry(verdict).or_default() += 1;
         }
     }
-    println!("{seen:?}");
+    println!("{verdicts:?}");
     for verdict in [
         Verdict::FirewallDrop,
         Verdict::FirewallPolicy,
@@ -171,7 +171,10 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
         Verdict::NotOurs,
         Verdict::NoBackend,
     ] {
-        assert!(seen.get(&verdict).copied().unwrap_or_default() >= 1_000, "{verdict:?}: {seen:?}");
+        assert!(
+            verdicts.get(&verdict).copied().unwrap_or_default() >= 1_000,
+            "{verdict:?}: {verdicts:?}"
+        );
     }
 }
 
@@ -179,10 +182,7 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
 fn rules_that_the_maps_have_no_room_for_are_refused() {
     let many = (0..400_u32).map(|n| format!("10.{}.{}.0/24", n / 200, n % 200).parse().unwrap());
     let sets: Sets = [("a".to_owned(), many.collect())].into();
-    let rule = lb_agent::model::firewall::Rule {
-        sources: vec![lb_agent::model::firewall::Match::Set("a".to_owned())],
-        ..lb_agent::model::firewall::Rule::any(lb_agent::model::firewall::Action::Drop)
-    };
+    let rule = Rule { sources: vec![Match::Set("a".to_owned())], ..Rule::any(Action::Drop) };
     let rules = vec![rule; 3_000];
     let firewall = Firewall { rules, ..Firewall::default() };
     assert_eq!(compile(&firewall, &sets, &Names::default()), Err(CompileError::Rules));

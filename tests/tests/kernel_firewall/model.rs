@@ -103,11 +103,11 @@ fn matches_content(rule: &Rule, packet: &Packet) -> bool {
     };
     let flags = match packet.content {
         Content::Tcp { flags, .. } => Some(flags),
-        _ => None,
+        Content::Udp { .. } | Content::Icmp { .. } | Content::Other | Content::Later => None,
     };
     let kind = match packet.content {
         Content::Icmp { kind } => Some(kind),
-        _ => None,
+        Content::Tcp { .. } | Content::Udp { .. } | Content::Other | Content::Later => None,
     };
     let in_ranges = |ranges: &[std::ops::RangeInclusive<u16>], port: Option<u16>| {
         ranges.is_empty()

@@ -14,7 +14,7 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
     let Size { chunks, cell_buckets, long_buckets } = compiled.size;
     let Compiled { word, roots, fronts, values, cells, nodes, long, rows, .. } = compiled.clone();
     let mut rules = [0; MAX_RULES];
-    rules[..compiled.rules.len()].copy_from_slice(&compiled.rules);
+    rules.iter_mut().zip(&compiled.rules).for_each(|(place, rule)| *place = *rule);
     let counters = usize::try_from(MAX_RULE_COUNTS).unwrap();
     let index = |name: &Option<String>| match name.as_deref() {
         None => Some(0),

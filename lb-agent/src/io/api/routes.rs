@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use hyper::StatusCode;
 use lb_common::api::{
     Applied, BackendChange, Check, ConfigDiff, ConfigReport, ConfigText, FlowList, HealthChange,
-    Release, RouterChange, Service, Status, TargetHealth, VerdictCount, VrrpStatus,
+    Release, RouterChange, Service, Status, SyncStatus, TargetHealth, VerdictCount, VrrpStatus,
 };
 use lb_common::config_file;
 use serde::Deserialize;
@@ -36,6 +36,7 @@ pub fn router(core: Core) -> Router {
         .route("/v1/health/history", get(history))
         .route("/v1/flows", get(flows))
         .route("/v1/drops", get(drops))
+        .route("/v1/sync", get(sync))
         .route("/v1/doctor", get(doctor))
         .route("/v1/config", get(config))
         .route("/v1/config/diff", get(diff))
@@ -48,6 +49,7 @@ pub fn router(core: Core) -> Router {
         .route("/v1/vrrp", get(vrrp))
         .route("/v1/vrrp/history", get(vrrp_history))
         .route("/v1/vrrp/release", post(release))
+        .merge(trace::routes())
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -72,6 +74,10 @@ async fn history(State(core): State<Core>) -> Answer<Vec<HealthChange>> {
 
 async fn drops(State(core): State<Core>) -> Answer<Vec<VerdictCount>> {
     core.ask(Call::Drops).await.into()
+}
+
+async fn sync(State(core): State<Core>) -> Answer<SyncStatus> {
+    core.ask(Call::Sync).await.into()
 }
 
 async fn doctor(State(core): State<Core>) -> Answer<Vec<Check>> {
@@ -222,3 +228,4 @@ async fn no_method(method: Method, uri: Uri) -> Failure {
 mod firewall;
 #[cfg(test)]
 mod tests;
+mod trace;

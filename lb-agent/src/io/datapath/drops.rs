@@ -38,7 +38,7 @@ impl Drops {
 
     /// Has samples taken for so long, from now on.
     pub fn renew(&mut self, duration: Duration) -> Result<()> {
-        let end = clock::since_boot().saturating_add(duration);
+        let end = clock::coarse().saturating_add(duration);
         let end = u64::try_from(end.as_nanos()).unwrap_or(u64::MAX);
         self.until.set(0, end, 0).on("write", map::SAMPLE_UNTIL)
     }

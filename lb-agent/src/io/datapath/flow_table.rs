@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use aya::maps::{Array, MapData};
 use lb_common::cell::{Cell, State};
 use lb_common::layout::{Backend, Bucket, Detail, Load, Settings};
-use lb_common::{MAX_BACKENDS, map};
+use lb_common::{MAX_BACKENDS, MAX_MARKS, map};
 use lb_ebpf::tables::Entry;
 
 use super::error::{OnMap, Result};
@@ -33,12 +33,14 @@ pub struct FlowEntry {
 
 /// The flow table; may be used beside the packet path and from several threads.
 pub struct FlowTable {
-    cells: Half,
+    pub(super) cells: Half,
     /// The table that flows are moved from, while they are.
     old: Option<Half>,
+    /// A word for each run of buckets.
+    pub(super) marks: Mapping,
     loads: Mapping,
-    settings: Array<MapData, Settings>,
-    backends: Array<MapData, Backend>,
+    pub(super) settings: Array<MapData, Settings>,
+    pub(super) backends: Array<MapData, Backend>,
     round: Mutex<Round>,
 }
 
@@ -74,6 +76,7 @@ impl FlowTable {
         Ok(Self {
             cells: Half::open(pins)?,
             old: old.map(Half::open).transpose()?,
+            marks: words::<u64>(pins, map::MARKS, MAX_MARKS)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             settings: open(pins, map::SETTINGS)?,
             backends: open(pins, map::BACKENDS)?,
@@ -90,8 +93,8 @@ impl FlowTable {
         if round.loads.is_empty() {
             round.loads = changes(self.loads.words());
         }
-        if let Some(old) = &self.old {
-            let moving = Moving::new(&self.cells, old, &settings, &self.backends);
+        if self.old.is_some() {
+            let moving = Moving::new(&self.cells, self.old.as_ref(), &settings, &self.backends);
             if !round.move_next(&moving, tick) {
                 return Ok(None);
             }

@@ -25,6 +25,7 @@ mod moving;
 mod pins;
 mod prepare;
 mod program;
+mod replica;
 mod resize;
 mod room;
 mod settings;
@@ -39,6 +40,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_common::api;
+use lb_common::layout::HashKey;
 
 pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
@@ -52,6 +54,7 @@ pub use flow_table::{FlowEntry, FlowTable};
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
 pub use program::firewall_entries;
+pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
 pub use stages::set_stages;
 pub use sweep::FlowCounts;
@@ -103,10 +106,19 @@ impl Datapath {
     /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
+        Self::open_with_key(config, object, None)
+    }
+
+    /// The same, with this key of the flow hash where a flow table is made.
+    pub fn open_with_key(
+        config: &config::Datapath,
+        object: &[u8],
+        hash_key: Option<HashKey>,
+    ) -> Result<Self> {
         let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
         let pins = Pins::open(&config.pin_path)?;
-        let opened = Self::start(config, object, &pins, targets);
+        let opened = Self::start(config, object, &pins, (targets, hash_key));
         if opened.is_err() && before.is_none() {
             let removed = pins.remove_all();
             removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));
@@ -126,7 +138,7 @@ impl Datapath {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        targets: Vec<Target>,
+        (targets, hash_key): (Vec<Target>, Option<HashKey>),
     ) -> Result<Self> {
         remove_next_firewall(pins)?;
         let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
@@ -137,7 +149,7 @@ impl Datapath {
         check_pinned(pins, geometry)?;
         let mut maps = Maps::open(pins, geometry)?;
         let flows = Arc::new(FlowTable::open(pins, None)?);
-        maps.prepare(geometry)?;
+        maps.prepare(geometry, hash_key)?;
         maps.mark_all_takers();
         maps.settle_filter()?;
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();

@@ -18,10 +18,10 @@ use super::sweep::{AT_A_TIME, Round};
 /// Flows that are moved in one go at most: one took 1.2 us, so these take 0.6 s of one CPU.
 const MOVES_AT_A_TIME: usize = 1 << 19;
 
-/// Both tables, and the backends that cells were found to name.
+/// Both tables, if there are two, and the backends that cells were found to name.
 pub(super) struct Moving<'a> {
     new: &'a Half,
-    old: &'a Half,
+    old: Option<&'a Half>,
     settings: &'a Settings,
     backends: &'a Array<MapData, Backend>,
     known: RefCell<HashMap<u32, Option<Backend>>>,
@@ -30,7 +30,7 @@ pub(super) struct Moving<'a> {
 impl<'a> Moving<'a> {
     pub(super) fn new(
         new: &'a Half,
-        old: &'a Half,
+        old: Option<&'a Half>,
         settings: &'a Settings,
         backends: &'a Array<MapData, Backend>,
     ) -> Self {
@@ -57,11 +57,11 @@ impl Movable for Moving<'_> {
     }
 
     fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>> {
-        self.old.cells.entry(index)
+        self.old?.cells.entry(index)
     }
 
     fn other_detail(&self, index: u32) -> Option<Entry<Detail>> {
-        self.old.details.entry(index)
+        self.old?.details.entry(index)
     }
 
     fn survey(&self, index: u32, tick: u64) -> u64 {
@@ -72,7 +72,8 @@ impl Movable for Moving<'_> {
 impl Round {
     /// Moves the next cells of the old table; says whether they were the last.
     pub(super) fn move_next(&mut self, moving: &Moving<'_>, tick: u64) -> bool {
-        let (from, words) = (self.moved_to, moving.old.cells.words());
+        let words = moving.old.map_or(&[][..], |old| old.cells.words());
+        let from = self.moved_to;
         let slice = (0..).zip(words).skip(from).take(AT_A_TIME);
         let mut n_moves = 0;
         for (index, word) in slice {

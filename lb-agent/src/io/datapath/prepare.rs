@@ -14,13 +14,13 @@ use super::shape::Geometry;
 
 impl Maps {
     /// Writes the settings of new maps: a hash key, and timeouts of zero until the first plan.
-    pub(super) fn prepare(&mut self, geometry: Geometry) -> Result<()> {
+    pub(super) fn prepare(&mut self, geometry: Geometry, hash_key: Option<HashKey>) -> Result<()> {
         let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
         if settings.layout == LAYOUT_VERSION {
             return Ok(());
         }
         self.write_settings(&Settings {
-            hash_key: zerocopy::transmute!(random::<{ size_of::<HashKey>() }>()?),
+            hash_key: hash_key.map_or_else(draw_key, Ok)?,
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,
@@ -33,6 +33,10 @@ impl Maps {
 pub(super) fn cpus() -> Result<u16> {
     let cpus = nr_cpus().map_err(|(_, error)| Source::from(error)).on("write", map::SETTINGS)?;
     Ok(u16::try_from(cpus).unwrap_or(u16::MAX))
+}
+
+fn draw_key() -> Result<HashKey> {
+    Ok(zerocopy::transmute!(random::<{ size_of::<HashKey>() }>()?))
 }
 
 /// `/dev/random` waits, early after a boot, until the kernel's generator is seeded.

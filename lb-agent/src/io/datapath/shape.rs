@@ -19,7 +19,7 @@ use lb_common::layout::{
 use lb_common::verdict::MAX_VERDICTS;
 use lb_common::{
     DROPS_BYTES, INTERFACE_PLACES, LAYOUT_VERSION, MAX_AFFINITIES, MAX_BACKENDS, MAX_FRAGMENTED,
-    MAX_LISTENERS, MAX_SLOTS, MAX_VIPS, filter, map,
+    MAX_LISTENERS, MAX_MARKS, MAX_SLOTS, MAX_VIPS, filter, map,
 };
 
 use super::error::{DatapathError, OnMap, Result};
@@ -167,6 +167,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::CURSORS, Shape::array::<Cursor>(MAX_LISTENERS, 0)),
         (map::FLOWS, Shape::array::<Bucket>(geometry.buckets, MMAPABLE)),
         (map::DETAILS, Shape::array::<Detail>(geometry.cells, MMAPABLE)),
+        (map::MARKS, Shape::array::<u64>(MAX_MARKS, MMAPABLE)),
         (map::FILTER, Shape::array::<u64>(filter::WORDS, MMAPABLE)),
         (map::INTERFACES, Shape::array::<Interface>(INTERFACE_PLACES, MMAPABLE)),
         (map::FRAGMENTS, Shape::lru::<FragmentKey, FragmentWay>(MAX_FRAGMENTED)),
@@ -269,7 +270,7 @@ mod tests {
         let table = geometry(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 101, 14]);
+        assert_eq!(mib, [288 + 103, 14]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the kernel's maps at that moment, and `text` renders it.
 
 mod firewall;
+mod replication;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,7 +18,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::StatusCode;
-use lb_common::api::{Firewall, FlowMove, Service, Set, TargetHealth, VerdictCount, VrrpStatus};
+use lb_common::api::{
+    Firewall, FlowMove, Service, Set, SyncStatus, TargetHealth, VerdictCount, VrrpStatus,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -54,6 +57,8 @@ pub struct Snapshot {
     pub flow_move: Option<FlowMove>,
     /// Configurations taken and refused since the agent started.
     pub reloads: Reloads,
+    /// How replication stands, if there is any.
+    pub sync: Option<SyncStatus>,
 }
 
 /// How reloads went.

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use lb_common::api::{
-    Backend, BackendState, Discarded, Health, RouterState, Rule, RuleCount, RuleStatus, Traffic,
-    VirtualRouter,
+    Backend, BackendState, Discarded, Health, RouterState, Rule, RuleCount, RuleStatus, SyncLink,
+    SyncPeer, SyncRefusals, Traffic, VirtualRouter,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -50,6 +50,33 @@ fn shop() -> Service {
         health_check: None,
         backends: vec![backend],
         traffic: traffic(),
+    }
+}
+
+fn sync() -> SyncStatus {
+    let link = |cells, in_step| SyncLink {
+        connected: true,
+        in_step,
+        lag_ms: 4,
+        cells,
+        bytes: 1_000,
+        problem: None,
+    };
+    let peer = SyncPeer {
+        address: "10.0.0.3:8848".parse().unwrap(),
+        node: None,
+        told: link(40, true),
+        heard: link(50, false),
+        unknown_backends: Vec::new(),
+        unknown_flows: 6,
+        conflicts: 7,
+        without_place: 8,
+    };
+    SyncStatus {
+        is_in_step: false,
+        listen: "10.0.0.2:8848".parse().unwrap(),
+        peers: vec![peer],
+        refused: SyncRefusals { stranger: 1, version: 2, key: 3, message: 4 },
     }
 }
 
@@ -107,6 +134,7 @@ fn world() -> Snapshot {
         is_moving: true,
         flow_move: Some(FlowMove { cells_left: 250, cells: 1_000 }),
         reloads: Reloads { succeeded: 4, failed: 1, last_succeeded: false },
+        sync: Some(sync()),
     }
 }
 
@@ -200,6 +228,13 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         r#"lb_backend_up{service="shop",backend="web1"} 1.0"#,
         r#"lb_backend_serving{service="shop",backend="web1"} 1.0"#,
         r#"lb_probe_duration_seconds{service="shop",backend="web1",address="192.0.2.11:80"} 0.012"#,
+        "lb_sync_in_step 0.0",
+        r#"lb_sync_connected{peer="10.0.0.3:8848",direction="told"} 1.0"#,
+        r#"lb_sync_lag_seconds{peer="10.0.0.3:8848",direction="heard"} 0.004"#,
+        r#"lb_sync_cells_total{peer="10.0.0.3:8848",direction="heard"} 50"#,
+        r#"lb_sync_bytes_total{peer="10.0.0.3:8848",direction="told"} 1000"#,
+        r#"lb_sync_lost_cells_total{peer="10.0.0.3:8848",reason="conflict"} 7"#,
+        r#"lb_sync_refused_total{reason="key"} 3"#,
         "lb_health_changes_total 2",
         "lb_flow_table_flows 3.0",
         "lb_flow_table_limit 1048576.0",
@@ -237,7 +272,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 37);
+    assert_eq!(families.len(), 44);
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ impl Collector for Snapshot {
         encode_traffic(&mut families, "backend", &self.backends(), BACKEND)?;
         self.encode_firewall(&mut families)?;
         self.encode_health(&mut families)?;
+        self.encode_sync(&mut families)?;
         super::vrrp::encode(&self.vrrp, &mut families)?;
         self.encode_agent(&mut families)
     }

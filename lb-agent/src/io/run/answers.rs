@@ -38,6 +38,11 @@ impl Runtime {
             }
             Call::Flows(filter, reply) => self.answer_flows(filter, reply),
             Call::Drops(reply) => drop(reply.send(self.drops())),
+            Call::DropSamples(after, reply) => drop(reply.send(self.drop_samples(after))),
+            Call::Explain(packet, reply) => self.answer_explain(&packet, reply),
+            Call::Explained(sample, interface, reply) => {
+                drop(reply.send(self.explained(&sample, interface)));
+            }
             Call::Firewall(reply) => drop(reply.send(self.firewall())),
             Call::Sets(reply) => drop(reply.send(Ok(self.set_list()))),
             Call::SetElements(set, limit, reply) => {
@@ -53,6 +58,7 @@ impl Runtime {
             Call::Confirm(reply) => drop(reply.send(self.confirm_config())),
             Call::Reload(mode, reply) => drop(reply.send(self.reload(mode).await)),
             Call::Change(change, mode, reply) => drop(reply.send(self.change(change, mode).await)),
+            Call::Sync(reply) => drop(reply.send(self.answer_sync())),
             Call::Doctor(reply) => self.answer_doctor(reply),
             Call::Vrrp(reply) => self.vrrp.status(reply),
             Call::VrrpHistory(reply) => self.answer_vrrp_history(reply),
@@ -68,6 +74,7 @@ impl Runtime {
         let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
         let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
         let warnings = warnings.chain(self.move_notice()).chain(self.unconfirmed_notice());
+        let warnings = warnings.chain(self.sync_warnings());
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -190,6 +197,7 @@ impl Runtime {
             is_moving: self.datapath.is_moving(),
             flow_move: self.flow_move(),
             reloads: self.reloads,
+            sync: self.sync_status(),
         })
     }
 

@@ -14,12 +14,14 @@ mod faults;
 mod flows;
 mod open;
 mod packet_log;
+mod replication;
 mod runtime;
 mod save;
 mod sets;
 mod signals;
 mod size;
 mod source;
+mod trace;
 mod vrrp;
 
 use std::collections::BTreeSet;
@@ -38,6 +40,7 @@ use self::faults::Faults;
 use self::open::{Opened, Outside, Rest, open};
 use self::runtime::Runtime;
 use self::source::Source;
+use self::trace::DropLog;
 use super::api::SocketFile;
 use super::clock::{self, Calendar};
 use super::datapath::{self, FlowCounts, Lock};
@@ -102,7 +105,8 @@ async fn run_opened(
     rest: Rest,
     started_at: Instant,
 ) -> Result<(), StartError> {
-    let Rest { metrics, addresses, outside, datapath, agent, set_files, effects, resolver } = rest;
+    let Rest { metrics, addresses, outside, datapath, sync, agent, set_files, effects, resolver } =
+        rest;
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
@@ -110,12 +114,14 @@ async fn run_opened(
     let mut runtime = Runtime {
         agent,
         datapath,
+        replication: None,
         resolver,
         addresses,
         vrrp,
         scripts: Scripts::start(),
         source,
         set_files,
+        drop_log: DropLog::default(),
         messages: messages.clone(),
         probes,
         started_at,
@@ -134,6 +140,7 @@ async fn run_opened(
     };
     runtime.carry_out(effects).await;
     runtime.keep_sets();
+    runtime.start_replication(sync)?;
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.tell_modes();

@@ -20,6 +20,7 @@ use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
 use crate::io::message::Message;
 use crate::io::netlink::{AddressError, Addresses, Resolver, follow_addresses, host_addresses};
 use crate::io::store::{self, StoreError};
+use crate::io::sync;
 use crate::model::agent::{Agent, Effect, Known};
 use crate::model::config::Config;
 use crate::model::plan::Full;
@@ -60,6 +61,12 @@ pub enum StartError {
     /// The routes and neighbours.
     #[error("follow the kernel's routes and neighbours")]
     Resolver(#[source] io::Error),
+    /// Replication.
+    #[error(transparent)]
+    Sync(#[from] sync::OpenError),
+    /// Its threads.
+    #[error("start the threads of replication")]
+    SyncThreads(#[source] io::Error),
     /// A signal.
     #[error("listen for signals")]
     Signals(#[source] io::Error),
@@ -89,6 +96,8 @@ impl StartError {
             | Self::Addresses(_)
             | Self::VirtualAddresses(_)
             | Self::Resolver(_)
+            | Self::Sync(_)
+            | Self::SyncThreads(_)
             | Self::Signals(_) => ExitCode::FAILURE,
         }
     }
@@ -110,6 +119,7 @@ pub(super) struct Rest {
     pub(super) addresses: Addresses,
     pub(super) outside: Outside,
     pub(super) datapath: Datapath,
+    pub(super) sync: Option<sync::Opened>,
     pub(super) agent: Agent,
     pub(super) set_files: SetFiles,
     pub(super) effects: Vec<Effect>,
@@ -159,7 +169,9 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let host = host_addresses().await?;
     let (changes, ways) = mpsc::channel(1024);
     let outside = listen(ways)?;
-    let datapath = Datapath::open(&config.datapath, OBJECT)?;
+    let sync = config.sync.as_ref().map(sync::open).transpose()?;
+    let hash_key = sync.as_ref().map(|opened| opened.keys.flow_hash);
+    let datapath = Datapath::open_with_key(&config.datapath, OBJECT, hash_key)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
     let interfaces = config.datapath.interfaces.clone();
     let numbers = store::load_rule_numbers(&config.agent.state_dir)?;
@@ -170,9 +182,17 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
             Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
         });
     match started {
-        Ok((agent, effects, resolver)) => {
-            Ok(Rest { metrics, addresses, outside, datapath, agent, set_files, effects, resolver })
-        }
+        Ok((agent, effects, resolver)) => Ok(Rest {
+            metrics,
+            addresses,
+            outside,
+            datapath,
+            sync,
+            agent,
+            set_files,
+            effects,
+            resolver,
+        }),
         Err(error) => {
             drop(datapath);
             if is_first {

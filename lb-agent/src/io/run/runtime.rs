@@ -11,12 +11,14 @@ use super::confirm::Unconfirmed;
 use super::faults::{Act, Faults};
 use super::sets::SetFiles;
 use super::source::Source;
+use super::trace::DropLog;
 use crate::io::causes::with_causes;
 use crate::io::clock::{self, Calendar};
 use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver, host_addresses};
+use crate::io::sync::Replication;
 use crate::io::vrrp::{Scripts, Vrrp};
 use crate::io::{notify, probe, store};
 use crate::model::agent::{Agent, Effect, Event, ProbeOutcome, Refusal, RequestId, Target};
@@ -39,12 +41,14 @@ const SWEEPS_PER_LOOK: u64 = 10;
 pub(super) struct Runtime {
     pub(super) agent: Agent,
     pub(super) datapath: Datapath,
+    pub(super) replication: Option<Replication>,
     pub(super) resolver: Resolver,
     pub(super) addresses: Addresses,
     pub(super) vrrp: Vrrp,
     pub(super) scripts: Scripts,
     pub(super) source: Source,
     pub(super) set_files: SetFiles,
+    pub(super) drop_log: DropLog,
     /// For tasks that have something to tell.
     pub(super) messages: mpsc::Sender<Message>,
     /// For probes that have ended.
@@ -152,6 +156,7 @@ impl Runtime {
         tracing::debug!(n_writes = writes.len(), "write the kernel's tables");
         let written = self.datapath.apply(writes);
         self.is_out_of_step = written.is_err();
+        self.publish_writes(writes);
         self.note_write(written);
     }
 

@@ -58,6 +58,7 @@ impl Runtime {
     async fn size_changed(&mut self, changed: Result<(), DatapathError>) {
         self.faults.note(RESIZE, changed.map_err(|error| with_causes(&error)));
         packet_log::forward(&self.datapath);
+        self.publish();
         self.write_anew().await;
     }
 

@@ -112,7 +112,9 @@ impl Agent {
         mut writes: Vec<Write>,
     ) -> Result<(Vec<Write>, Made), CompileError> {
         let mut tables = self.installed.clone();
-        writes.iter().for_each(|write| tables.apply(write));
+        for write in &writes {
+            tables.apply(write);
+        }
         let made = self.guard.compile(running, &tables, &self.host)?;
         let place = writes.iter().position(|write| matches!(write, Write::Point { .. }));
         let place = place.unwrap_or(writes.len());

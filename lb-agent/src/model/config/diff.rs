@@ -32,11 +32,12 @@ pub fn needs_restart(before: &Config, after: &Config) -> Vec<String> {
     keys
 }
 
-/// The pins and the attachment, the sockets and the overlay's place are set up once.
+/// The pins and the attachment, the sockets, the overlay's place and the connections of directors are set up once.
 fn fixed_at_start(key: &str) -> bool {
     let in_datapath = ["interfaces", "pin_path", "xdp_mode"].map(|name| format!("datapath.{name}"));
     key.starts_with("api.")
         || key.starts_with("metrics.")
+        || key.starts_with("sync.")
         || key == "agent.state_dir"
         || in_datapath.iter().any(|fixed| fixed == key)
 }

@@ -34,6 +34,7 @@ mod scheduler;
 mod service;
 mod setting;
 mod sources;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -46,7 +47,9 @@ pub use diff::{diff, needs_restart};
 pub use duration::encode_duration;
 pub(super) use edit::edit;
 pub(super) use firewall::rule::{from_text as rule_from_text, to_text as rule_to_text};
-pub(super) use firewall::value::{icmp_type_of, prefix_of, protocol_of, tcp_flags_of};
+pub(super) use firewall::value::{
+    icmp_type_of, prefix_of, protocol_of, protocol_text, tcp_flags_of,
+};
 pub use parse::{Checked, parse};
 pub use problem::Problems;
 pub use scheduler::{Affinity, AffinityBy, Scheduler};
@@ -75,6 +78,19 @@ pub struct Config {
     pub services: Vec<Service>,
     /// `[[vrrp]]`, in the file's order; names are unique.
     pub vrrp: Vec<Vrrp>,
+    /// `[sync]`
+    pub sync: Option<Sync>,
+}
+
+/// `[sync]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// Where other directors are listened to.
+    pub listen: SocketAddr,
+    /// Where they listen.
+    pub peers: Vec<SocketAddr>,
+    /// The file of the key that all share.
+    pub key_file: PathBuf,
 }
 
 /// `[agent]`

@@ -8,7 +8,8 @@ use super::reader::Table;
 use super::service::{Draft, HealthChecks, draft};
 use super::value::{Parsed, check_name, type_name};
 use super::{
-    Config, Datapath, across, daemon, datapath, firewall, forwarding, health_check, notes, vrrp,
+    Config, Datapath, across, daemon, datapath, firewall, forwarding, health_check, notes, sync,
+    vrrp,
 };
 use crate::model::firewall::Firewall;
 
@@ -44,7 +45,8 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let firewall = firewall(&mut root, datapath.as_ref(), &drafts);
     let vrrp = vrrp::read(&mut root, &names(&drafts));
     let services = drafts.into_iter().map(Draft::finish).collect::<Option<_>>();
-    root.finish(&["pool", "sync"]);
+    let sync = sync::sync(&mut root);
+    root.finish(&["pool"]);
     let config = Config {
         agent: agent?,
         api: api?,
@@ -53,6 +55,7 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
         firewall: firewall?,
         services: services?,
         vrrp: vrrp?,
+        sync: sync?,
     };
     let notes = notes::notes(&config, checks.keys().map(String::as_str));
     Some(Checked { config, notes })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::duration::encode_duration;
 use super::word::{Kind, Word};
 use super::{
-    Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Timeouts,
+    Affinity, Backend, CheckKind, Config, Datapath, FullNat, HealthCheck, Service, Sync, Timeouts,
     firewall,
 };
 
@@ -65,8 +65,8 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The tables of a file that stand once.
-pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 8] {
-    let Config { agent, api, metrics, datapath, firewall, services: _, vrrp: _ } = config;
+pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 9] {
+    let Config { agent, api, metrics, datapath, firewall, services: _, vrrp: _, sync } = config;
     let agent = vec![
         text("node", &agent.node),
         word("shutdown", agent.shutdown),
@@ -100,7 +100,16 @@ pub(super) fn sections(config: &Config) -> [(&'static str, Vec<Setting>); 8] {
         ("datapath.timeouts", timeouts),
         ("datapath.full_nat", full_nat),
         ("datapath.tunnel", tunnel),
+        ("sync", sync.as_ref().map_or_else(Vec::new, sync_settings)),
         ("firewall", firewall::setting::firewall(firewall)),
+    ]
+}
+
+fn sync_settings(sync: &Sync) -> Vec<Setting> {
+    vec![
+        text("listen", sync.listen.to_string()),
+        list("peers", &sync.peers),
+        path("key_file", &sync.key_file),
     ]
 }
 

@@ -19,7 +19,8 @@ impl fmt::Display for File<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(config) = self;
         writeln!(f, "version = 1")?;
-        for (name, settings) in setting::sections(config) {
+        let sections = setting::sections(config).into_iter();
+        for (name, settings) in sections.filter(|(_, settings)| !settings.is_empty()) {
             writeln!(f, "\n[{name}]")?;
             lines(f, "", &settings)?;
         }

@@ -21,24 +21,24 @@ const FIRST_RULE: Row = Row {
 };
 
 /// A firewall with one rule, which matches every packet or none.
-fn firewall(flags: u64, row: Row, rule: u32) -> HostFirewall {
+fn firewall(flags: u64, row: &Row, rule: u32) -> HostFirewall {
     let mut rules = [0; MAX_RULES];
     rules[0] = rule;
     let mut firewall =
-        HostFirewall { rows: vec![row], rules: vec![rules], ..HostFirewall::default() };
+        HostFirewall { rows: vec![*row], rules: vec![rules], ..HostFirewall::default() };
     firewall.firewall.word = Firewall::ON | flags;
     firewall
 }
 
 fn dropping() -> HostFirewall {
-    firewall(0, FIRST_RULE, RULE_DROPS)
+    firewall(0, &FIRST_RULE, RULE_DROPS)
 }
 
 #[test]
 fn firewall_drop_and_firewall_policy() {
     for cast in FAMILIES {
         let mut world = World::new(cast, TCP);
-        let policy = firewall(Firewall::POLICY_DROP, NO_RULE, 0);
+        let policy = firewall(Firewall::POLICY_DROP, &NO_RULE, 0);
         for (rules, verdict) in
             [(dropping(), Verdict::FirewallDrop), (policy, Verdict::FirewallPolicy)]
         {
@@ -48,7 +48,7 @@ fn firewall_drop_and_firewall_policy() {
             front(&world, &ping(&cast, cast.vip.ip()), verdict);
             assert_verdict(&world, &answer(TCP, cast.backends[0], cast.client), BACK, verdict);
         }
-        world.tables.firewall = firewall(Firewall::POLICY_DROP, FIRST_RULE, 0);
+        world.tables.firewall = firewall(Firewall::POLICY_DROP, &FIRST_RULE, 0);
         front(&world, &opening(TCP, cast.client, cast.vip), Verdict::ToBackend);
     }
 }
@@ -57,7 +57,7 @@ fn firewall_drop_and_firewall_policy() {
 fn service_not_allowed() {
     for cast in FAMILIES {
         let mut world = World::new(cast, UDP);
-        let mut rules = firewall(Firewall::BY_SERVICE, NO_RULE, 0);
+        let mut rules = firewall(Firewall::BY_SERVICE, &NO_RULE, 0);
         let pages = usize::try_from(SERVICE_PAGES).unwrap();
         rules.services = vec![[service(0, 0); PAGE]; pages];
         rules.services[0][usize::try_from(world.listener).unwrap()] = service(0, 1);
@@ -73,7 +73,7 @@ fn service_not_allowed() {
 fn what_does_not_name_what_rules_ask_about_is_malformed_or_extension_headers() {
     for cast in FAMILIES {
         let mut world = World::new(cast, TCP);
-        world.tables.firewall = firewall(0, NO_RULE, 0);
+        world.tables.firewall = firewall(0, &NO_RULE, 0);
         let short =
             packet(cast.client, cast.other_vip, crate::cast::packet::Body::Other(6, vec![0; 12]));
         front(&world, &short, Verdict::Malformed);
@@ -89,7 +89,7 @@ fn a_flow_goes_on_until_the_rules_change_and_is_then_forgotten_by_its_next_packe
         for protocol in PROTOCOLS {
             for from_client in [true, false] {
                 let mut world = World::new(cast, protocol);
-                world.tables.firewall = firewall(0, NO_RULE, 0);
+                world.tables.firewall = firewall(0, &NO_RULE, 0);
                 world.tables.settings.generation = 1;
                 world.begin(cast.client);
                 let request = match protocol {
@@ -117,7 +117,7 @@ fn a_flow_that_the_new_rules_accept_is_noted_under_them_from_either_direction() 
     for cast in FAMILIES {
         for protocol in PROTOCOLS {
             let mut world = World::new(cast, protocol);
-            world.tables.firewall = firewall(0, NO_RULE, 0);
+            world.tables.firewall = firewall(0, &NO_RULE, 0);
             world.begin(cast.client);
             let reply = answer(protocol, cast.backends[0], cast.client);
             world.tables.settings.generation = 3;

@@ -66,6 +66,11 @@ fn answer(call: Call) {
             reply.send(if known { Ok(applied) } else { Err(refusal.into()) }).unwrap();
         }
         Call::Status(reply) => reply.send(Err(problem())).unwrap(),
+        Call::Sync(reply) => reply.send(Err(problem())).unwrap(),
+        Call::DropSamples(_, reply) => reply.send(Err(problem())).unwrap(),
+        Call::Explain(_, reply) | Call::Explained(_, _, reply) => {
+            reply.send(Err(problem())).unwrap();
+        }
         Call::Firewall(reply) => reply.send(Err(problem())).unwrap(),
         Call::Sets(reply) => reply.send(Ok(Vec::new())).unwrap(),
         Call::SetElements(_, limit, reply) => {

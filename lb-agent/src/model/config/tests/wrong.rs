@@ -226,9 +226,28 @@ fn how_backends_come_and_go_is_held_to_its_bounds() {
 }
 
 #[test]
+fn the_other_directors_are_named_once_each_and_have_a_key() {
+    let sync = |peers: &str| {
+        let line =
+            format!("sync = {{ listen = '10.0.0.2:8848', key_file = '/k', peers = {peers} }}");
+        move |words: &[&str]| says(root(&line), words)
+    };
+    sync("'10.0.0.3'")(&["add the port"]);
+    sync("'127.0.0.1:8848'")(&["127.0.0.1 is a loopback address"]);
+    sync("['10.0.0.3:8848', '10.0.0.3:9000']")(&["10.0.0.3 is named twice", "first named here"]);
+    sync("[]")(&["`peers` is empty"]);
+    let many: Vec<_> = (3..12).map(|last| format!("'10.0.0.{last}:8848'")).collect();
+    sync(&format!("[{}]", many.join(", ")))(&["more than 8 peers"]);
+    says(
+        root("sync = { listen = '10.0.0.2:8848', peers = '10.0.0.3:8848' }"),
+        &["missing key `key_file` in [sync]"],
+    );
+}
+
+#[test]
 fn keys_of_later_versions_are_not_supported_yet() {
     let not_yet = "is not supported yet";
-    for key in ["pool", "sync"] {
+    for key in ["pool"] {
         says(more(&format!("[{key}]")), &[&format!("`{key}` {not_yet}")]);
     }
     let keys = "limits pool role role_fallback";

@@ -10,6 +10,7 @@ use super::long::{self, Nodes};
 use super::plane::Planes;
 use super::row::Rules;
 use super::{CompileError, Match, Sets, Size};
+use crate::model::firewall::Elements;
 
 /// What finds the class of an address, and what the classes mean.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Addresses {
             match place {
                 Match::Prefix(prefix) => add(*prefix, label, &mut v4, &mut v6),
                 Match::Set(name) => {
-                    let elements = sets.get(name).into_iter().flat_map(|elements| elements.iter());
+                    let elements = sets.get(name).into_iter().flat_map(Elements::iter);
                     elements.for_each(|prefix| add(prefix, label, &mut v4, &mut v6));
                 }
             }
@@ -54,16 +55,22 @@ impl Addresses {
 fn uses(rules: &Rules) -> BTreeMap<&Match, Uses> {
     let mut all: BTreeMap<&Match, Uses> = BTreeMap::new();
     for (number, rule) in (0..).zip(rules.iter()) {
-        rule.sources.iter().for_each(|place| all.entry(place).or_default().push(2 * number));
-        rule.destinations
-            .iter()
-            .for_each(|place| all.entry(place).or_default().push(2 * number + 1));
+        for place in &rule.sources {
+            all.entry(place).or_default().push(2 * number);
+        }
+        for place in &rule.destinations {
+            all.entry(place).or_default().push(2 * number + 1);
+        }
     }
     for (number, list) in rules.lists.values() {
         let number = u32::try_from(*number).unwrap_or(u32::MAX / 2);
-        list.iter().for_each(|place| all.entry(place).or_default().push(2 * number));
+        for place in list {
+            all.entry(place).or_default().push(2 * number);
+        }
     }
-    all.values_mut().for_each(|uses| uses.sort_unstable());
+    for uses in all.values_mut() {
+        uses.sort_unstable();
+    }
     all
 }
 

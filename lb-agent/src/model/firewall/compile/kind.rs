@@ -16,7 +16,7 @@ pub(super) fn pages(rules: &Rules, rows: &mut Rows) -> Result<Vec<[u16; PAGE]>, 
         let mut entries = [0; PAGE];
         for (value, entry) in (0..=u8::MAX).zip(&mut entries) {
             let kind = kind(page, value);
-            *entry = rows.number(rules.row(|rule| holds(rule, kind)))?;
+            *entry = rows.number(&rules.row(|rule| holds(rule, kind)))?;
         }
         pages.push(entries);
     }

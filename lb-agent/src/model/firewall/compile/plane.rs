@@ -87,28 +87,29 @@ impl Planes {
             }
         }
         let common = most_common(&values);
-        self.push_chunk(front(&values, common), values, common)
+        self.push_chunk(front(&values, common), &values, common)
     }
 
     fn push_chunk(
         &mut self,
         front: Front,
-        values: [u16; PAGE],
+        values: &[u16; PAGE],
         common: u16,
     ) -> Result<u32, CompileError> {
         let chunk = u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);
         if chunk >= self.size.chunks {
-            return Err(self.full());
+            return Err(CompileError::Prefixes);
         }
         self.fronts.push(front);
-        self.values.push(values);
+        self.values.push(*values);
         Ok(root(chunk, common))
     }
 
     /// The cells in their buckets.
     pub(super) fn buckets(&self) -> Result<Vec<[u64; 8]>, CompileError> {
         let hashes = self.cells.iter().map(|(key, _)| cell_hash(*key)).collect();
-        let places = Places::<8>::find(hashes, self.size.cell_buckets).ok_or(self.full())?;
+        let places =
+            Places::<8>::find(hashes, self.size.cell_buckets).ok_or(CompileError::Prefixes)?;
         let word = |entry: &Option<u32>| {
             let cell = entry.and_then(|entry| self.cells.get(index(entry)));
             cell.map_or(0, |(key, value)| (key << CELL_SHIFT) | u64::from(*value))
@@ -120,10 +121,6 @@ impl Planes {
             words
         });
         Ok(words.collect())
-    }
-
-    fn full(&self) -> CompileError {
-        CompileError::Prefixes
     }
 }
 

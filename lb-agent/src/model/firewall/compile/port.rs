@@ -29,7 +29,7 @@ pub(super) fn pages(
             let ranges = ranges(rule);
             ranges.is_empty() || ranges.iter().any(|range| range.contains(&port))
         });
-        let row = rows.number(row)?;
+        let row = rows.number(&row)?;
         ports.get_mut(start..end).into_iter().for_each(|ports| ports.fill(row));
     }
     Ok(ports.as_chunks::<PAGE>().0.to_vec())

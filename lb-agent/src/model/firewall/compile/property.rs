@@ -26,10 +26,10 @@ impl Properties {
         names: &Names,
     ) -> Result<Self, CompileError> {
         let mut rows = Rows::default();
-        rows.push(rules.row(|_| true))?;
+        rows.push(&rules.row(|_| true))?;
         for uses in &addresses.classes {
-            rows.push(class_row(rules, uses, 0))?;
-            rows.push(class_row(rules, uses, 1))?;
+            rows.push(&class_row(rules, uses, 0))?;
+            rows.push(&class_row(rules, uses, 1))?;
         }
         let ports = [
             port::pages(rules, &mut rows, |rule| &rule.sports)?,
@@ -46,9 +46,9 @@ impl Properties {
 fn class_row(rules: &Rules, uses: &Uses, side: u32) -> Row {
     let named = |rule: &Rule| if side == 0 { rule.sources.len() } else { rule.destinations.len() };
     let free = (0..).zip(rules.iter()).filter(|(_, rule)| named(rule) == 0).map(|(n, _)| n);
-    let used = uses.iter().filter(|used| *used % 2 == side);
-    let used = used.filter_map(|used| usize::try_from(*used / 2).ok());
-    row_of(free.chain(used))
+    let of_side = uses.iter().filter(|number| *number % 2 == side);
+    let of_side = of_side.filter_map(|number| usize::try_from(*number / 2).ok());
+    row_of(free.chain(of_side))
 }
 
 fn services(
@@ -58,7 +58,7 @@ fn services(
 ) -> Result<Vec<[u32; PAGE]>, CompileError> {
     let mut of = |name: Option<&String>| {
         let holds = |rule: &Rule| rule.service.is_none() || rule.service.as_ref() == name;
-        rows.number(rules.row(holds))
+        rows.number(&rules.row(holds))
     };
     let others = service(of(None)?, 0);
     let n_pages = usize::try_from(SERVICE_PAGES).unwrap_or_default();
@@ -68,7 +68,9 @@ fn services(
         let word = service(of(Some(name))?, list.unwrap_or(0));
         for listener in listeners.iter().filter_map(|listener| usize::try_from(*listener).ok()) {
             let entry = pages.as_flattened_mut().get_mut(listener);
-            entry.into_iter().for_each(|entry| *entry = word);
+            if let Some(entry) = entry {
+                *entry = word;
+            }
         }
     }
     Ok(pages)
@@ -81,7 +83,7 @@ fn links(rules: &Rules, rows: &mut Rows) -> Result<Vec<(Option<String>, u32)>, C
     let all = [None].into_iter().chain(named.into_iter().map(Some));
     let row = |name: Option<&String>| {
         let holds = |rule: &Rule| rule.interface.is_none() || rule.interface.as_ref() == name;
-        Ok((name.cloned(), u32::from(rows.number(rules.row(holds))?)))
+        Ok((name.cloned(), u32::from(rows.number(&rules.row(holds))?)))
     };
     all.map(row).collect()
 }

@@ -72,17 +72,17 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Adds a row behind all others, whether there is one like it or not.
-    pub(super) fn push(&mut self, row: Row) -> Result<u16, CompileError> {
+    pub(super) fn push(&mut self, row: &Row) -> Result<u16, CompileError> {
         let number = u16::try_from(self.list.len()).ok().filter(|n| u32::from(*n) < MAX_ROWS);
         let number = number.ok_or(CompileError::Rows)?;
-        self.list.push(row);
-        self.numbers.entry(row).or_insert(number);
+        self.list.push(*row);
+        self.numbers.entry(*row).or_insert(number);
         Ok(number)
     }
 
     /// The number of a row.
-    pub(super) fn number(&mut self, row: Row) -> Result<u16, CompileError> {
-        match self.numbers.get(&row) {
+    pub(super) fn number(&mut self, row: &Row) -> Result<u16, CompileError> {
+        match self.numbers.get(row) {
             Some(number) => Ok(*number),
             None => self.push(row),
         }

@@ -1,7 +1,7 @@
 //! How large the maps of the firewall are.
 
 /// Chunks that can be needed: one for each value of the first 16 bits of an IPv4 address and of a global IPv6
-/// address (2000::/3), and some for others.
+/// address (`2000::/3`), and some for others.
 const MOST_CHUNKS: u32 = 65_536 + 8_192 + 1_024;
 
 /// Fewest prefixes that there is room for.

@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use super::super::{
     Affinity, Agent, Api, Backend, CheckKind, Config, Datapath, Forward, FullNat, HealthCheck,
-    Metrics, Service, Timeouts, Tunnel, Word, diff, to_toml,
+    Metrics, Service, Sync, Timeouts, Tunnel, Word, diff, to_toml,
 };
 use super::{EXAMPLE, check, valid, vrrp as vrrp_tests};
 
@@ -196,12 +196,20 @@ fn config() -> impl Strategy<Value = Config> {
     let listen = option::of((any::<bool>(), 1..=u16::MAX));
     let metrics = listen
         .prop_map(|listen| Metrics { listen: listen.map(|(v4, port)| address(v4, 200, 1, port)) });
+    let peers = btree_set(2..9_u8, 1..8);
+    let sync = option::of((peers, 1..=u16::MAX, "/[a-z]{1,9}")).prop_map(|sync| {
+        sync.map(|(peers, port, key_file)| Sync {
+            listen: address(true, 200, 1, port),
+            peers: peers.into_iter().map(|last| address(true, 200, last, port)).collect(),
+            key_file: key_file.into(),
+        })
+    });
     let with_firewall = services().prop_flat_map(|services| {
         let firewall = firewall::firewall(!services.is_empty());
         (Just(services), firewall)
     });
-    (agent, api, metrics, datapath(), with_firewall, vrrp_tests::routers()).prop_map(
-        |(agent, api, metrics, datapath, (services, firewall), vrrp)| Config {
+    (agent, api, metrics, datapath(), with_firewall, vrrp_tests::routers(), sync).prop_map(
+        |(agent, api, metrics, datapath, (services, firewall), vrrp, sync)| Config {
             agent,
             api,
             metrics,
@@ -209,6 +217,7 @@ fn config() -> impl Strategy<Value = Config> {
             firewall,
             services,
             vrrp,
+            sync,
         },
     )
 }
