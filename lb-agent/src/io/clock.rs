@@ -21,7 +21,7 @@ pub fn unix() -> Duration {
 
 /// Time since the boot of the machine: the monotonic clock, as all processes read it.
 #[must_use]
-pub fn uptime() -> Duration {
+pub fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 

@@ -143,7 +143,7 @@ impl Thread {
     fn configure(&mut self, routers: Vec<config::Vrrp>, dead_services: BTreeSet<String>) {
         if !self.is_started {
             self.is_started = true;
-            self.routers = Routers::new(self.beats.recent(&routers, clock::uptime()));
+            self.routers = Routers::new(self.beats.recent(&routers, clock::since_boot()));
         }
         self.entries.clone_from(&routers);
         // The routers first learn what there is, and only then decide.
@@ -201,7 +201,7 @@ impl Thread {
         }
         if !is_noted {
             let active = self.routers.active();
-            let kept = self.beats.write(active, clock::uptime());
+            let kept = self.beats.write(active, clock::since_boot());
             self.warn_of(kept.map_err(|error| format!("note the last advertisement: {error}")));
         }
     }

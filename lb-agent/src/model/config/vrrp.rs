@@ -26,6 +26,8 @@ const LONGEST_DELAY: Duration = Duration::from_hours(1);
 const PRIORITY: u32 = 100;
 const INTERVAL: Duration = Duration::from_secs(1);
 const HOP_LIMIT: u32 = 255;
+/// RFC 9568 5.2.8.
+const CHECKSUM: VrrpChecksum = VrrpChecksum::PseudoHeader;
 
 /// `[[vrrp]]`
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +187,7 @@ fn unicast(table: &mut Table<'_>) -> Option<Unicast> {
     let source = table.list("unicast_source", "[\"192.0.2.1\"]", host);
     let peers = table.list("unicast_peers", "[\"192.0.2.2\"]", host);
     let hops = table.or("unicast_min_hop_limit", HOP_LIMIT, integer(1..=HOP_LIMIT));
-    let checksum = table.or("checksum_v4", VrrpChecksum::DEFAULT, choice(&[]));
+    let checksum = table.or("checksum_v4", CHECKSUM, choice(&[]));
     let source = source.map_or(Vec::new(), |list| list.items);
     let peers = peers.map_or(Vec::new(), |list| list.items);
     across::sources(table.report, &source, &peers);

@@ -232,12 +232,9 @@ impl Group {
         // Another one waits no longer than its skew, which is less than an interval.
         let patience = self.election.interval * 5 / 4 + Duration::from_millis(50);
         self.leaving_until = Some(now + patience.min(LEAVE_WITHIN));
-        let mut acts = vec![Act::Advertise(0), self.change(now, to, reason)];
+        let changed = self.change(now, to, reason);
         self.forget_all(now);
-        if self.members.is_empty() {
-            acts.clear();
-        }
-        acts
+        vec![Act::Advertise(0), changed]
     }
 
     fn become_active(&mut self, now: Instant, reason: String) -> Vec<Act> {

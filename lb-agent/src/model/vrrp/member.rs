@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::advert::{Advert, HOP_LIMIT, Reason};
 use super::{Effect, GROUP_V4, GROUP_V6, Interface, Network, Place, Received, packet};
-use crate::model::config::{Vrrp, VrrpChecksum};
+use crate::model::config::Vrrp;
 
 /// Identity of a router; the order is the same on all directors, unless they name interfaces differently.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -235,9 +235,4 @@ pub(super) fn down_interval(interval: Duration, priority: u8) -> Duration {
 /// The link-local address that follows from the virtual MAC address (RFC 9568 7.3, RFC 4291 appendix A).
 pub(super) fn link_local(id: u8) -> Ipv6Addr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, 0x0200 | u16::from(id))
-}
-
-impl VrrpChecksum {
-    /// What RFC 9568 5.2.8 asks for.
-    pub const DEFAULT: Self = Self::PseudoHeader;
 }
