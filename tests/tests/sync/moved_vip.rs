@@ -85,7 +85,8 @@ impl Download {
             socket.set_recv_buffer_size(BUFFER).unwrap();
             socket.connect_timeout(&vip.into(), TIMEOUT).unwrap();
             let mut stream = TcpStream::from(socket);
-            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+            // A busy machine may well take a while.
+            stream.set_read_timeout(Some(4 * TIMEOUT)).unwrap();
             let request =
                 format!("GET /bytes/{LENGTH} HTTP/1.1\r\nHost: vip\r\nConnection: close\r\n\r\n");
             stream.write_all(request.as_bytes()).unwrap();
