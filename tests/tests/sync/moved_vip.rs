@@ -113,7 +113,9 @@ impl Download {
 #[test]
 fn downloads_go_on_while_the_vip_moves_to_and_fro() {
     let worlds = Worlds::new(2).unwrap();
-    let [first, second] = start(&worlds, "", &worlds.shop("nat", "rr"));
+    // A server that is busy with downloads may not answer probes in time, and its connections would be reset.
+    let services = worlds.shop("nat", "rr").replace("health_check = \"web\"", "");
+    let [first, second] = start(&worlds, "", &services);
     let mut downloads: Vec<_> =
         both_vips().iter().cycle().take(6).map(|vip| Download::begin(&worlds, *vip)).collect();
     for to in [1, 0, 1] {
