@@ -166,7 +166,7 @@ fn a_million_flows_are_told_to_a_director_that_joins() {
         let first = halves[0].replicate();
         let joined = now();
         let second = halves[1].replicate();
-        wait_until("the one that joins to be in step", 6 * TIMEOUT, || {
+        wait_until("the one that joins to be in step", 24 * TIMEOUT, || {
             Ok(second.is_in_step(clock::now()))
         })
         .unwrap_or_else(|error| panic!("{error}: {:?}", second.status(clock::now())));
