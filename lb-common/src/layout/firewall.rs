@@ -88,15 +88,18 @@ impl Firewall {
     }
 }
 
-/// The first 16 bits of an address lead here: `chunk << 16 | value`.
+/// The first 16 bits of an address lead here: `chunk << ROOT_SHIFT | value`.
 ///
 /// Without a chunk (0) the value is that of all addresses that begin so. With one it is the value of those whose
 /// front says [`FRONT_COMMON`].
 #[must_use]
 #[inline(always)]
 pub const fn root(chunk: u32, value: u16) -> u32 {
-    (chunk << 16) | value as u32
+    (chunk << ROOT_SHIFT) | (value & VALUE) as u32
 }
+
+/// Bits of a [`root`] that are its value; all others are the chunk, of which there may be more than 2^16.
+pub const ROOT_SHIFT: u32 = VALUE.trailing_ones();
 
 /// What the next eight bits lead to: two bits for each of 256 values, 32 in a word, from the lowest on.
 pub type Front = [u64; 8];

@@ -6,7 +6,7 @@
 
 use lb_common::layout::firewall::{
     CELL_SHIFT, CELL_SPILLED, FRONT_COMMON, FRONT_NONE, FRONT_SINGLES, HAS_SINGLES, HAS_SPANS,
-    LONG_PER_BUCKET, LongBucket, VALUE, cell_key,
+    LONG_PER_BUCKET, LongBucket, ROOT_SHIFT, VALUE, cell_key,
 };
 
 use super::maps::Maps;
@@ -54,7 +54,7 @@ fn look<M: Maps>(maps: &M, half: u32, plane: u32, address: u32) -> Look {
     let page = ((half * 2 + plane) << 8) | (address >> 24);
     let Some(roots) = maps.roots(page) else { return Look::Value(0) };
     let root = at(roots, (address >> 16) as usize);
-    let (chunk, value) = (root >> 16, root & 0xffff);
+    let (chunk, value) = (root >> ROOT_SHIFT, root & u32::from(VALUE));
     let Some(firewall) = maps.firewall().filter(|_| chunk != 0) else { return Look::Value(value) };
     let chunk = half * firewall.chunks + chunk;
     let Some(front) = maps.front(chunk) else { return Look::Value(0) };

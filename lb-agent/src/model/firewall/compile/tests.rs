@@ -1,1 +1,80 @@
-//! placeholder
+//! What is compiled, as the packet path finds it; rules as a whole are held against a model in `tests/kernel_firewall`.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use lb_common::layout::firewall::Firewall as Wire;
+use lb_ebpf::firewall::address::{class_v4, class_v6};
+use lb_ebpf::host::{HostFirewall, HostTables};
+
+use super::{CompileError, Compiled, Names, compile};
+use crate::model::firewall::{Action, Firewall, Match, Rule, Sets};
+
+/// A rule that drops what comes from these prefixes, for which there is just room.
+fn compiled(prefixes: impl Iterator<Item = IpNet>) -> Result<Compiled, CompileError> {
+    let elements: crate::model::firewall::Elements = prefixes.collect();
+    let max_prefixes = u32::try_from(elements.len()).unwrap();
+    let sets: Sets = [("all".to_owned(), elements)].into();
+    let sources = vec![Match::Set("all".to_owned())];
+    let rules = vec![Rule { sources, ..Rule::any(Action::Drop) }];
+    let firewall = Firewall { rules, max_prefixes, ..Firewall::default() };
+    compile(&firewall, &sets, &Names::default())
+}
+
+fn on_the_host(compiled: Compiled) -> HostTables {
+    let size = compiled.size;
+    let mut host = HostTables::new(8, [1, 2]);
+    host.firewall = HostFirewall {
+        firewall: Wire {
+            word: compiled.word,
+            cell_mask: size.cell_buckets - 1,
+            long_mask: size.long_buckets - 1,
+            chunks: size.chunks,
+            reserved: 0,
+        },
+        roots: compiled.roots,
+        fronts: compiled.fronts,
+        values: compiled.values,
+        cells: compiled.cells,
+        nodes: compiled.nodes,
+        long: compiled.long,
+        ..HostFirewall::default()
+    };
+    host
+}
+
+fn v4(bits: u32, length: u8) -> IpNet {
+    IpNet::new(Ipv4Addr::from_bits(bits).into(), length).unwrap()
+}
+
+fn v6(bits: u128, length: u8) -> IpNet {
+    IpNet::new(Ipv6Addr::from_bits(bits).into(), length).unwrap()
+}
+
+#[test]
+fn prefixes_below_every_first_half_of_ipv4_and_of_global_ipv6_are_all_found() {
+    let of_v4 = |half: u32| (half << 16) | 0x0102;
+    let of_v6 = |half: u128| (half << 112) | (5 << 80) | 7;
+    let (halves_v4, halves_v6) = (0..0x1_0000_u32, 0x2000..0x4000_u128);
+    let prefixes_v4 = halves_v4.clone().map(|half| v4(of_v4(half), 32));
+    let prefixes_v6 = halves_v6.clone().map(|half| v6(of_v6(half), 128));
+    let host = on_the_host(compiled(prefixes_v4.chain(prefixes_v6)).unwrap());
+    for half in halves_v4 {
+        let found = [of_v4(half), of_v4(half) + 1].map(|address| class_v4(&host, 0, address));
+        assert_eq!(found, [1, 0], "{half:x}");
+    }
+    for half in halves_v6 {
+        let high = u64::try_from(of_v6(half) >> 64).unwrap();
+        let found = [7, 8].map(|low| class_v6(&host, 0, high, low));
+        assert_eq!(found, [1, 0], "{half:x}");
+    }
+}
+
+#[test]
+fn more_prefixes_than_there_is_room_for_are_an_error() {
+    let sets: Sets = [("all".to_owned(), (0..600).map(|n| v4(n << 16, 24)).collect())].into();
+    let sources = vec![Match::Set("all".to_owned())];
+    let rules = vec![Rule { sources, ..Rule::any(Action::Drop) }];
+    let firewall = Firewall { rules, max_prefixes: 300, ..Firewall::default() };
+    assert_eq!(compile(&firewall, &sets, &Names::default()), Err(CompileError::Prefixes));
+}
