@@ -153,7 +153,7 @@ fn change_cells(world: &World, change: impl Fn(Cell) -> Cell) {
 
 #[test]
 fn a_flow_of_which_something_is_new_is_left_alone() {
-    let changes: [Change; 5] = [
+    let changes: [Change; 6] = [
         |world| world.tables.set_tick(1),
         |world| world.tables.settings.generation = 1,
         |world| world.tables.settings.generation = 4,
