@@ -144,6 +144,10 @@ fn find<T: Tables>(tables: &T, settings: &Settings, hash: u64) -> Option<(Cell, 
     let bucket = tables.bucket(index)?;
     let like =
         Cell::new(tag_of(hash), 0, tables.tick(), State::Udp, false).under(settings.generation);
+    // The number that no cell has room for: every packet is to be judged.
+    if like.generation() != settings.generation {
+        return None;
+    }
     for slot in 0..CELLS_PER_BUCKET {
         let cell = Cell(bucket.load(slot));
         if cell.is_as_fresh_as(like) {

@@ -153,9 +153,10 @@ fn change_cells(world: &World, change: impl Fn(Cell) -> Cell) {
 
 #[test]
 fn a_flow_of_which_something_is_new_is_left_alone() {
-    let changes: [Change; 5] = [
+    let changes: [Change; 6] = [
         |world| world.tables.set_tick(1),
         |world| world.tables.settings.generation = 1,
+        |world| world.tables.settings.generation = 4,
         |world| change_cells(world, |cell| Cell(cell.0 | 1 << 36)),
         |world| change_cells(world, Cell::arriving),
         |world| world.tables.backends.iter_mut().for_each(|it| it.state = BACKEND_DOWN_KEEP),
