@@ -16,7 +16,7 @@ mod packet_path;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::Xdp;
 use aya_obj::programs::xdp::XdpAttachType;
 use lb_agent::io::clock;
@@ -82,9 +82,10 @@ fn reopen(director: &Director) -> Datapath {
     config.max_flows = SMALL;
     let datapath = Datapath::open(&config, OBJECT).unwrap();
     // Frames of a test run come in by the loopback interface.
-    let mut interfaces: HashMap<_, u32, Interface> = map_of(director.pins(), map::INTERFACES);
-    let loopback = Interface { mac: CLIENTS_SIDE.destination, reserved: [0; 2] };
-    interfaces.insert(LOOPBACK, loopback, 0).unwrap();
+    let mut interfaces: Array<_, Interface> = map_of(director.pins(), map::INTERFACES);
+    let (mac, index) = (CLIENTS_SIDE.destination, LOOPBACK.into());
+    let loopback = Interface { mac, reserved: [0; 2], index };
+    interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
     datapath
 }
 
