@@ -111,7 +111,7 @@ fn open<A: Family, T: Tables>(
     };
     replace(flight, ends, says, stamped(has_timestamps, [timestamp, theirs.echo]));
     count(world.tables, backend.listener, flight.backend, |traffic| {
-        traffic.reply.add(flight.bytes)
+        traffic.reply.add(flight.bytes);
     });
     Verdict::ToClient
 }

@@ -39,10 +39,12 @@ pub(super) fn deal<A: Family, F: Frame, T: Tables>(
         Next::TO_ANY_BACKEND => return forward::begin(packet, world, flight),
         _ => Verdict::from_number(flight.refusal as u8).unwrap_or(Verdict::SynCookieInvalid),
     };
-    match verdict {
-        Verdict::ToBackend => ask(world, flight),
-        Verdict::SynCookieSent => verdict,
-        _ => refuse(world, flight, verdict),
+    if verdict == Verdict::ToBackend {
+        ask(world, flight)
+    } else if verdict == Verdict::SynCookieSent {
+        verdict
+    } else {
+        refuse(world, flight, verdict)
     }
 }
 

@@ -76,7 +76,7 @@ impl Terms {
     }
 }
 
-/// Sizes of segments that are told apart: the least that all take, tunnels and PPPoE, Ethernet.
+/// Sizes of segments that are told apart: the least that all take, tunnels and `PPPoE`, Ethernet.
 #[inline(always)]
 const fn segments<A: Family>() -> [u16; 4] {
     if A::NUMBER == 4 { [536, 1360, 1440, 1460] } else { [1220, 1340, 1420, 1440] }
@@ -124,12 +124,12 @@ fn stamp<A: Family, T>(
     (period, terms): (u64, u32),
 ) -> (u32, u32) {
     let tuple = flight.tuple();
-    let [a, b, c, d] = A::to_words(tuple.source);
-    let [e, f, g, h] = A::to_words(tuple.destination);
+    let (from, to) = (A::to_words(tuple.source), A::to_words(tuple.destination));
     let ports = (u32::from(tuple.source_port) << 16) | u32::from(tuple.destination_port);
-    let mut hash = SipHash::keyed(&world.settings.cookie_key).with(pair(a, e));
+    let mut hash = SipHash::keyed(&world.settings.cookie_key).with(pair(from[0], to[0]));
     if A::NUMBER == 6 {
-        hash = hash.with(pair(b, f)).with(pair(c, g)).with(pair(d, h));
+        hash =
+            hash.with(pair(from[1], to[1])).with(pair(from[2], to[2])).with(pair(from[3], to[3]));
     }
     let hash = hash.with(pair(ports, sequence)).with(pair(period as u32, terms)).finish();
     ((hash as u32 & !TERMS) | terms, (hash >> 32) as u32)

@@ -115,7 +115,7 @@ pub(super) fn write<A: Family, F: Frame>(
     let (sequence, acknowledgement) = (segment.sequence.to_be(), segment.acknowledgement.to_be());
     let flags = u16::from_ne_bytes([DATA_OFFSET, segment.flags]);
     let [source, destination] = segment.ports;
-    let [a, b, c, d, e] = segment.options;
+    let options = segment.options;
     let sum = A::sum(A::sum(Sum::default(), segment.source), segment.destination)
         .with(u16::from(TCP).to_be())
         .with((HEADER as u16).to_be())
@@ -123,8 +123,8 @@ pub(super) fn write<A: Family, F: Frame>(
         .with(destination)
         .with(flags)
         .with(segment.window.to_be());
-    let options = Sum::default().with_u32(a).with_u32(b).with_u32(c).with_u32(d).with_u32(e);
-    let sum = sum.join(options).with_u32(sequence).with_u32(acknowledgement);
+    let of_options = options.iter().fold(Sum::default(), |sum, word| sum.with_u32(*word));
+    let sum = sum.join(of_options).with_u32(sequence).with_u32(acknowledgement);
     header.set_u16::<0>(source);
     header.set_u16::<2>(destination);
     header.set_u32::<SEQUENCE>(sequence);
@@ -133,10 +133,10 @@ pub(super) fn write<A: Family, F: Frame>(
     header.set_u16::<WINDOW>(segment.window.to_be());
     header.set_u16::<TCP_CHECK>(sum.checksum());
     header.set_u16::<URGENT>(0);
-    header.set_u32::<20>(a);
-    header.set_u32::<24>(b);
-    header.set_u32::<28>(c);
-    header.set_u32::<32>(d);
-    header.set_u32::<36>(e);
+    header.set_u32::<20>(options[0]);
+    header.set_u32::<24>(options[1]);
+    header.set_u32::<28>(options[2]);
+    header.set_u32::<32>(options[3]);
+    header.set_u32::<36>(options[4]);
     Some(())
 }

@@ -1,4 +1,4 @@
-//! SipHash-2-4 (Aumasson and Bernstein, "SipHash: a fast short-input PRF"), of whole 64-bit words.
+//! SipHash-2-4 (Aumasson and Bernstein, "`SipHash`: a fast short-input PRF"), of whole 64-bit words.
 
 /// A hash in the making. To hash bytes is the same, where they are whole words, the lowest byte first.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +67,9 @@ mod tests {
         #[test]
         fn it_is_what_the_standard_library_says(key: [u64; 2], words: Vec<u64>) {
             let mut oracle = SipHasher::new_with_keys(key[0], key[1]);
-            words.iter().for_each(|word| oracle.write_u64(*word));
+            for word in &words {
+                oracle.write_u64(*word);
+            }
             let ours = words.iter().fold(SipHash::keyed(&key), |hash, word| hash.with(*word));
             prop_assert_eq!(ours.finish(), oracle.finish());
         }

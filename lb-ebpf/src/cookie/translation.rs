@@ -156,7 +156,7 @@ fn placed(at: usize, old: u32, new: u32) -> Sum {
 #[inline(always)]
 pub(super) fn shifted(window: u16, shift: i8) -> u16 {
     if shift >= 0 {
-        return (u64::from(window) << (shift as u64 & 15)).min(0xffff) as u16;
+        return (u64::from(window) << (shift.unsigned_abs() & 15)).min(0xffff) as u16;
     }
     let smaller = window >> (shift.unsigned_abs() & 15);
     if smaller == 0 && window != 0 { 1 } else { smaller }

@@ -79,7 +79,7 @@ fn the_backend_s_answer_opens_the_client_s_window() {
 #[test]
 fn what_the_client_says_first_ends_the_handshake() {
     for scene in Scene::all(Scene::answered) {
-        let data = scene.from_client().payload(b"hello");
+        let data = scene.by_client().payload(b"hello");
         let sent = scene.front(&data, Verdict::ToBackend);
         let expected = data.tcp_options(&scene.client_options(BACKEND_CLOCK));
         let (sequence, heard) = (CLIENT.wrapping_add(1), BACKEND.wrapping_add(1));

@@ -28,7 +28,7 @@ fn the_backend_is_asked_again_when_the_client_repeats_itself() {
         assert_eq!(scene.world.tables.traffic_of_backend(0).flows, 1);
         assert_eq!(scene.world.states(), (vec![State::Syn], vec![State::Syn]));
         scene.back(&scene.answer(), Verdict::ToClient);
-        scene.front(&scene.from_client(), Verdict::ToBackend);
+        scene.front(&scene.by_client(), Verdict::ToBackend);
         assert_eq!(scene.world.states(), (vec![State::Established], vec![State::Established]));
     }
 }
@@ -73,7 +73,7 @@ fn a_backend_that_refuses_is_heard_at_the_number_that_the_client_expects() {
 #[test]
 fn a_backend_that_goes_on_with_an_older_connection_is_reset() {
     for scene in Scene::all(Scene::opened) {
-        let old = scene.from_backend();
+        let old = scene.by_backend();
         let sent = scene.back(&old, Verdict::BackendReset);
         let expected = tcp(scene.source, scene.cast.backends[0]).rst();
         let expected = expected.tcp_options(&our_options(None, None));
@@ -87,9 +87,8 @@ fn a_backend_that_goes_on_with_an_older_connection_is_reset() {
 #[test]
 fn a_client_takes_its_port_again_after_the_end_of_a_connection() {
     for scene in Scene::all(Scene::established) {
-        scene
-            .front(&scene.from_client().sequence(CLIENT.wrapping_add(6)).fin(), Verdict::ToBackend);
-        scene.back(&scene.from_backend().fin(), Verdict::ToClient);
+        scene.front(&scene.by_client().sequence(CLIENT.wrapping_add(6)).fin(), Verdict::ToBackend);
+        scene.back(&scene.by_backend().fin(), Verdict::ToClient);
         assert_eq!(scene.world.states().0, [State::Closing]);
         let sent = scene.front(&scene.opening().sequence(77), Verdict::SynCookieSent);
         let cookie = crate::scene::number_at(&sent.bytes, scene.cast, 4);
@@ -102,9 +101,9 @@ fn a_client_takes_its_port_again_after_the_end_of_a_connection() {
 #[test]
 fn what_is_left_of_an_ended_connection_is_still_translated() {
     for scene in Scene::all(Scene::established) {
-        let reset = numbered(scene.from_backend().rst(), BACKEND.wrapping_add(1), CLIENT, 0);
+        let reset = numbered(scene.by_backend().rst(), BACKEND.wrapping_add(1), CLIENT, 0);
         scene.back(&reset, Verdict::ToClient);
-        let last = scene.from_client().sequence(CLIENT.wrapping_add(6));
+        let last = scene.by_client().sequence(CLIENT.wrapping_add(6));
         let sent = scene.front(&last, Verdict::ToBackend);
         let heard = crate::scene::number_at(&sent.bytes, scene.cast, 8);
         assert_eq!(heard, BACKEND.wrapping_add(1));
@@ -116,7 +115,7 @@ fn a_client_whose_backend_dies_is_reset_at_the_number_that_it_expects() {
     for cast in FAMILIES {
         let mut scene = Scene::established(cast, Forward::Nat, OFFERS[0]);
         scene.world.tables.backends[0].state = BACKEND_DOWN_RESET;
-        let sent = scene.front(&scene.from_client(), Verdict::ResetSent);
+        let sent = scene.front(&scene.by_client(), Verdict::ResetSent);
         let number = crate::scene::number_at(&sent.bytes, cast, 4);
         assert_eq!(number, scene.cookie.wrapping_add(1));
     }
@@ -133,5 +132,5 @@ fn a_flood_leaves_no_trace_and_established_flows_stay() {
         scene.front(&guess, Verdict::SynCookieInvalid);
     }
     assert_eq!(scene.world.states(), (vec![State::Established], vec![State::Established]));
-    scene.front(&scene.from_client(), Verdict::ToBackend);
+    scene.front(&scene.by_client(), Verdict::ToBackend);
 }

@@ -58,7 +58,7 @@ pub fn opening_options(offer: Offer, clocks: [u32; 2]) -> Vec<u8> {
     if offer.sack {
         bytes.extend([1, 4, 2]);
     }
-    while bytes.len() % 4 != 0 {
+    while !bytes.len().is_multiple_of(4) {
         bytes.push(0);
     }
     bytes
@@ -67,7 +67,9 @@ pub fn opening_options(offer: Offer, clocks: [u32; 2]) -> Vec<u8> {
 /// The option with timestamps.
 pub fn timestamps(clocks: [u32; 2]) -> Vec<u8> {
     let mut bytes = vec![8, 10];
-    clocks.iter().for_each(|clock| bytes.extend(clock.to_be_bytes()));
+    for clock in clocks {
+        bytes.extend(clock.to_be_bytes());
+    }
     bytes
 }
 
@@ -159,7 +161,7 @@ impl Scene {
     /// The client has spoken.
     pub fn established(cast: Cast, forward: Forward, offer: Offer) -> Self {
         let scene = Self::answered(cast, forward, offer);
-        let data = scene.from_client().payload(b"hello");
+        let data = scene.by_client().payload(b"hello");
         assert_eq!(scene.world.front(&data).verdict, Verdict::ToBackend);
         scene
     }
@@ -189,7 +191,7 @@ impl Scene {
     }
 
     /// What the client says next after the cookie.
-    pub fn from_client(&self) -> Packet {
+    pub fn by_client(&self) -> Packet {
         let packet = tcp(self.cast.client, self.cast.vip).ack();
         let packet = packet.tcp_options(&self.client_options(self.clock));
         numbered(packet, CLIENT.wrapping_add(1), self.cookie.wrapping_add(1), 60)
@@ -197,7 +199,7 @@ impl Scene {
 
     /// The client's answer to the cookie.
     pub fn cookie_back(&self) -> Packet {
-        self.from_client()
+        self.by_client()
     }
 
     /// The backend's SYN-ACK.
@@ -210,7 +212,7 @@ impl Scene {
     }
 
     /// A later packet of the backend.
-    pub fn from_backend(&self) -> Packet {
+    pub fn by_backend(&self) -> Packet {
         let clocks = [BACKEND_CLOCK.wrapping_add(500), CLIENT_CLOCK + 1];
         let options = if self.offer.timestamps { timestamps(clocks) } else { Vec::new() };
         let options = if options.is_empty() { options } else { [vec![1, 1], options].concat() };

@@ -30,11 +30,9 @@ fn translated(scene: &Scene, packet: &Packet) -> Packet {
 #[test]
 fn what_the_backend_says_carries_the_numbers_that_the_client_knows() {
     for scene in Scene::all(Scene::established) {
-        for packet in [
-            scene.from_backend(),
-            scene.from_backend().payload(&[7; 1_400]),
-            scene.from_backend().fin(),
-        ] {
+        for packet in
+            [scene.by_backend(), scene.by_backend().payload(&[7; 1_400]), scene.by_backend().fin()]
+        {
             let sent = scene.back(&packet, Verdict::ToClient);
             assert_frame(&sent.bytes, &translated(&scene, &packet));
         }
@@ -46,11 +44,11 @@ fn numbers_are_still_translated_after_many_ticks_and_both_ways() {
     for scene in Scene::all(Scene::established) {
         for tick in [1, 2, 40, 900] {
             scene.world.tables.set_tick(tick);
-            let sent = scene.front(&scene.from_client(), Verdict::ToBackend);
+            let sent = scene.front(&scene.by_client(), Verdict::ToBackend);
             let heard = crate::scene::number_at(&sent.bytes, scene.cast, 8);
             assert_eq!(heard, BACKEND.wrapping_add(1));
-            let sent = scene.back(&scene.from_backend(), Verdict::ToClient);
-            assert_frame(&sent.bytes, &translated(&scene, &scene.from_backend()));
+            let sent = scene.back(&scene.by_backend(), Verdict::ToClient);
+            assert_frame(&sent.bytes, &translated(&scene, &scene.by_backend()));
         }
     }
 }
@@ -59,8 +57,10 @@ fn numbers_are_still_translated_after_many_ticks_and_both_ways() {
 fn blocks(before: usize, edges: &[u32]) -> Vec<u8> {
     let mut bytes = vec![1; before];
     bytes.extend([5, u8::try_from(2 + edges.len() * 4).unwrap()]);
-    edges.iter().for_each(|edge| bytes.extend(edge.to_be_bytes()));
-    while bytes.len() % 4 != 0 {
+    for edge in edges {
+        bytes.extend(edge.to_be_bytes());
+    }
+    while !bytes.len().is_multiple_of(4) {
         bytes.push(1);
     }
     bytes
@@ -75,7 +75,7 @@ fn blocks_that_the_client_has_heard_are_translated_wherever_they_stand() {
             let theirs: Vec<u32> =
                 (1..=n_edges).map(|edge| BACKEND.wrapping_add(edge * 1_000)).collect();
             let known: Vec<u32> = theirs.iter().map(|edge| edge.wrapping_add(delta)).collect();
-            let packet = scene.from_client().tcp_options(&blocks(before, &known));
+            let packet = scene.by_client().tcp_options(&blocks(before, &known));
             let sent = scene.front(&packet, Verdict::ToBackend);
             let expected = packet.tcp_options(&blocks(before, &theirs));
             let heard = BACKEND.wrapping_add(1);
@@ -94,7 +94,7 @@ fn timestamps_are_translated_at_an_odd_place_too() {
             bytes.resize(16, 0);
             bytes
         };
-        let packet = scene.from_client().tcp_options(&options([5, scene.clock.wrapping_add(3)]));
+        let packet = scene.by_client().tcp_options(&options([5, scene.clock.wrapping_add(3)]));
         let sent = scene.front(&packet, Verdict::ToBackend);
         let expected = packet.tcp_options(&options([5, BACKEND_CLOCK.wrapping_add(3)]));
         let expected = numbered(expected, CLIENT.wrapping_add(1), BACKEND.wrapping_add(1), 60);
@@ -107,7 +107,7 @@ fn no_window_is_told_larger_than_it_is_and_none_that_is_open_as_closed() {
     let scene = Scene::established(V4, Forward::Nat, OFFERS[0]);
     for (theirs, told) in [(0, 0), (1, 4), (16_383, 65_532), (16_384, 65_535), (65_535, 65_535)] {
         let packet =
-            numbered(scene.from_backend(), BACKEND.wrapping_add(1), CLIENT.wrapping_add(6), theirs);
+            numbered(scene.by_backend(), BACKEND.wrapping_add(1), CLIENT.wrapping_add(6), theirs);
         let sent = scene.back(&packet, Verdict::ToClient);
         let window = crate::scene::number_at(&sent.bytes, V4, 14) >> 16;
         assert_eq!(window, told);
