@@ -172,10 +172,11 @@ impl<const N: usize> Window<'_, N> {
     /// Writes destination and source of an Ethernet header at the start.
     #[inline(always)]
     pub fn set_macs(&self, macs: &[u8; 12]) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *macs;
-        self.set_u32::<0>(u32::from_ne_bytes([a, b, c, d]));
-        self.set_u32::<4>(u32::from_ne_bytes([e, f, g, h]));
-        self.set_u32::<8>(u32::from_ne_bytes([i, j, k, l]));
+        let word =
+            |at: usize| u32::from_ne_bytes([macs[at], macs[at + 1], macs[at + 2], macs[at + 3]]);
+        self.set_u32::<0>(word(0));
+        self.set_u32::<4>(word(4));
+        self.set_u32::<8>(word(8));
     }
 
     /// Writes a MAC address from offset `O`.
