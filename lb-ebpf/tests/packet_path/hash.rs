@@ -10,7 +10,7 @@ use lb_ebpf::v4::V4;
 use lb_ebpf::v6::V6;
 
 const FLOWS: u32 = 1 << 16;
-const BUCKETS: usize = 1 << 13;
+const BUCKETS: u16 = 1 << 13;
 const KEYS: u64 = 24;
 
 /// Flows as they come: ports that follow each other, from addresses that do.
@@ -25,20 +25,23 @@ fn flow<F: Family>(number: u32, address: impl Fn(u32) -> F::Address) -> Tuple<F>
     }
 }
 
+fn bucket(hash: u64) -> usize {
+    hash as usize % usize::from(BUCKETS)
+}
+
 /// How flows are spread over buckets, in standard deviations from what chance does; and how many of them share
 /// bucket and tag with another.
 fn spread<F: Family>(key: u64, address: impl Fn(u32) -> F::Address + Copy) -> (f64, usize) {
     let key = hash_key([key, !key]);
     let hashes: Vec<u64> = (0..FLOWS).map(|it| flow::<F>(it, address).hash(&key)).collect();
-    let mut loads = vec![0_u32; BUCKETS];
+    let mut loads = vec![0_u32; BUCKETS.into()];
     for hash in &hashes {
-        loads[*hash as usize % BUCKETS] += 1;
+        loads[bucket(*hash)] += 1;
     }
-    let expected = f64::from(FLOWS) / BUCKETS as f64;
+    let expected = f64::from(FLOWS) / f64::from(BUCKETS);
     let squares: f64 = loads.iter().map(|load| (f64::from(*load) - expected).powi(2)).sum();
-    let degrees = BUCKETS as f64 - 1.0;
-    let names: BTreeSet<_> =
-        hashes.iter().map(|it| (*it as usize % BUCKETS, it >> (64 - TAG_BITS))).collect();
+    let degrees = f64::from(BUCKETS) - 1.0;
+    let names: BTreeSet<_> = hashes.iter().map(|it| (bucket(*it), it >> (64 - TAG_BITS))).collect();
     ((squares / expected - degrees) / (2.0 * degrees).sqrt(), hashes.len() - names.len())
 }
 

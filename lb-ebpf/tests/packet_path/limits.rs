@@ -19,11 +19,9 @@ fn begin(world: &World, from: u64, seconds: u64, per_second: u64) -> u64 {
     let begins = |number: &u64| {
         world.tables.set_nanoseconds(from + number * SECOND / per_second);
         let client = world.cast.client_number(u32::try_from(*number).unwrap());
-        match world.front(&opening(world.protocol, client, world.cast.vip)).verdict {
-            Verdict::ToBackend => true,
-            Verdict::NewFlowsLimited => false,
-            other => panic!("{other:?}"),
-        }
+        let verdict = world.front(&opening(world.protocol, client, world.cast.vip)).verdict;
+        assert!(matches!(verdict, Verdict::ToBackend | Verdict::NewFlowsLimited), "{verdict:?}");
+        verdict == Verdict::ToBackend
     };
     (0..seconds * per_second).filter(begins).count() as u64
 }

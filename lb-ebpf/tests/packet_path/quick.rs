@@ -18,13 +18,20 @@ use crate::cast::{
 const TEXT: &[u8] = b"a few bytes that make no frame too short";
 
 /// All that the packet path writes.
-fn written(
-    tables: &HostTables,
-) -> (Vec<Cell>, Vec<Detail>, Vec<Count>, Vec<Traffic>, Vec<Traffic>) {
+#[derive(Debug, PartialEq)]
+struct Written {
+    cells: Vec<Cell>,
+    details: Vec<Detail>,
+    verdicts: Vec<Count>,
+    traffic: Vec<Traffic>,
+}
+
+fn written(tables: &HostTables) -> Written {
     let listeners = (0..tables.listeners.len() as u32).map(|id| tables.traffic_of_listener(id));
     let backends = (0..tables.backends.len() as u32).map(|id| tables.traffic_of_backend(id));
-    let traffic = (listeners.collect(), backends.collect());
-    (tables.cells(), tables.details(), tables.verdicts(), traffic.0, traffic.1)
+    let traffic = listeners.chain(backends).collect();
+    let (cells, details, verdicts) = (tables.cells(), tables.details(), tables.verdicts());
+    Written { cells, details, verdicts, traffic }
 }
 
 /// What the short cut says of a packet; `None` where it left it alone.

@@ -29,7 +29,9 @@ impl Maps {
     /// Forgets how much the listener was asked for that had the id before.
     pub(super) fn clear_guard(&self, listener: u32) {
         let words = self.guard(listener).unwrap_or_default();
-        words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        for word in words {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     fn guard(&self, listener: u32) -> Option<&[AtomicU64]> {

@@ -22,8 +22,11 @@ pub(super) struct Draft {
     pub(super) rules: Vec<RuleDraft>,
     /// Sets by name; `None`: it has a problem.
     pub(super) sets: BTreeMap<String, Option<Source>>,
-    rest: Option<(Action, Vec<u16>, u32, (SynCookies, u32))>,
+    rest: Option<Rest>,
 }
+
+/// Policy, protected ports, most prefixes, and when cookies are sent.
+type Rest = (Action, Vec<u16>, u32, (SynCookies, u32));
 
 /// Reads `[firewall]`.
 pub(super) fn draft(mut table: Table<'_>) -> Draft {

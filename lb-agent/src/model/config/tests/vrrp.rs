@@ -135,8 +135,8 @@ fn an_advertisement_has_room_for_so_many_addresses() {
     };
     let v4 = |number: usize| format!("10.0.{}.{}", number / 200, number % 200);
     let v6 = |number: usize| format!("2001:db8::{number:x}:1");
-    let families: [(fn(usize) -> String, _, _); 2] = [(v4, 255, "IPv4"), (v6, 89, "IPv6")];
-    for (address, most, family) in families {
+    let families: [fn(usize) -> String; 2] = [v4, v6];
+    for (address, (most, family)) in families.into_iter().zip([(255, "IPv4"), (89, "IPv6")]) {
         valid(&World { more: &with(most, address), ..World::default() }.text());
         let words = format!("more than {most} {family} addresses");
         says(&with(most + 1, address), &[&words]);
