@@ -1,6 +1,11 @@
 //! Limits hold over all CPUs together.
 #![cfg(feature = "root")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on panics"
+)]
 #![expect(unreachable_pub, reason = "a module that several tests share")]
 
 #[expect(dead_code, reason = "other tests use the rest")]
@@ -64,10 +69,10 @@ fn two_cpus_at_once_begin_as_many_flows_as_the_limit_lets() {
     });
     let seconds = began.elapsed().as_secs_f64();
     let count = |verdict: Verdict| path.verdict(verdict.number()).packets;
-    let (begun, refused) = (count(Verdict::ToBackend), count(Verdict::NewFlowsLimited));
-    assert_eq!(begun + refused, 2 * u64::from(SYNS));
+    let (accepted, refused) = (count(Verdict::ToBackend), count(Verdict::NewFlowsLimited));
+    assert_eq!(accepted + refused, 2 * u64::from(SYNS));
     let wanted = f64::from(BURST) + f64::from(PER_SECOND) * seconds;
-    let begun = f64::from(u32::try_from(begun).unwrap());
-    println!("{begun} of {wanted:.0} in {seconds:.2} s");
-    assert!((begun - wanted).abs() <= wanted / 20.0, "{begun} of {wanted}");
+    let accepted = f64::from(u32::try_from(accepted).unwrap());
+    println!("{accepted} of {wanted:.0} in {seconds:.2} s");
+    assert!((accepted - wanted).abs() <= wanted / 20.0, "{accepted} of {wanted}");
 }

@@ -1,5 +1,7 @@
 //! The firewall with real clients: what is dropped, what is not, and what follows a change at once.
 #![cfg(feature = "root")]
+#![expect(clippy::indexing_slicing, reason = "a test's own answers")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;

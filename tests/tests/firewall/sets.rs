@@ -18,8 +18,8 @@ fn stage<'w>(world: &'w World, text: &str) -> Stage<'w> {
     let settings = with(
         world,
         &format!(
-            "[firewall.set.bad]\nfile = {:?}\n[[firewall.rule]]\nname = 'bad'\naction = 'drop'\nsource = '@bad'",
-            world.folder().join("bad.txt")
+            "[firewall.set.bad]\nfile = '{}'\n[[firewall.rule]]\nname = 'bad'\naction = 'drop'\nsource = '@bad'",
+            world.folder().join("bad.txt").display()
         ),
     );
     Stage::set(world, &settings).unwrap()

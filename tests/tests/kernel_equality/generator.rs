@@ -96,13 +96,13 @@ impl Generator {
 
     /// Remembers what may be answered.
     pub fn learn(&mut self, sent: Sent) {
-        match sent.outcome.verdict {
-            Verdict::ToBackend | Verdict::ToClient => {}
-            Verdict::SynCookieSent | Verdict::SynCookieAccepted => {
-                self.cookies.truncate(COOKIES - 1);
-                return self.cookies.insert(0, sent);
-            }
-            _ => return,
+        let verdict = sent.outcome.verdict;
+        if matches!(verdict, Verdict::SynCookieSent | Verdict::SynCookieAccepted) {
+            self.cookies.truncate(COOKIES - 1);
+            return self.cookies.insert(0, sent);
+        }
+        if !matches!(verdict, Verdict::ToBackend | Verdict::ToClient) {
+            return;
         }
         if self.sent.len() < MEMORY {
             self.latest = self.sent.len();
@@ -277,10 +277,7 @@ fn is_tcp(frame: &[u8]) -> Option<bool> {
 
 /// The numbers of a frame of TCP.
 fn numbers(frame: &[u8]) -> Option<[u32; 2]> {
-    match etherparse::SlicedPacket::from_ethernet(frame).ok()?.transport? {
-        etherparse::TransportSlice::Tcp(tcp) => {
-            Some([tcp.sequence_number(), tcp.acknowledgment_number()])
-        }
-        _ => None,
-    }
+    let packet = etherparse::SlicedPacket::from_ethernet(frame).ok()?;
+    let etherparse::TransportSlice::Tcp(tcp) = packet.transport? else { return None };
+    Some([tcp.sequence_number(), tcp.acknowledgment_number()])
 }
