@@ -27,6 +27,9 @@ const ONE_LESS: u64 = u64::MAX;
 /// No backend id.
 const NOBODY: u32 = u32::MAX;
 
+/// Slots that are looked at for backends that differ.
+pub(crate) const LOOKS: usize = 32;
+
 /// Backends that are tried for a flow where replies of the first ones could not be told apart; a power of two.
 pub(crate) const TRIES: usize = 4;
 
@@ -47,20 +50,31 @@ pub struct Choice {
 impl Choice {
     /// The backend that this look finds, from 0 on.
     #[inline(always)]
-    pub(crate) fn backend<T: Tables>(&self, tables: &T, look: u64) -> Option<u32> {
+    fn backend<T: Tables>(&self, tables: &T, look: u64) -> Option<u32> {
         if look == 0 && self.recalled != NOBODY {
             return Some(self.recalled);
         }
         self.slot(tables, self.drawn.wrapping_add(look))
     }
 
-    /// Notes that a backend is tried as the one of this number; says whether it was not tried before.
+    /// The backend to try in this step: first those that looks find, then those that were tried once more.
+    #[inline(never)]
+    pub(crate) fn candidate<T: Tables>(&mut self, tables: &T, step: usize) -> Option<u32> {
+        if step >= LOOKS {
+            return self.tried(step - LOOKS);
+        }
+        let backend = self.backend(tables, step as u64)?;
+        self.is_new(backend).then_some(backend)
+    }
+
+    /// Notes that a backend is tried; says whether it was not tried before, and there may be one more.
     #[inline(always)]
-    pub(crate) fn is_new(&mut self, number: usize, backend: u32) -> bool {
+    fn is_new(&mut self, backend: u32) -> bool {
         let [a, b, c, d] = self.tried;
-        if a == backend || b == backend || c == backend || d == backend {
+        if d != NOBODY || a == backend || b == backend || c == backend {
             return false;
         }
+        let number = [a, b, c].iter().filter(|tried| **tried != NOBODY).count();
         if let Some(place) = self.tried.get_mut(masked::<{ TRIES - 1 }>(number)) {
             *place = backend;
         }
@@ -69,7 +83,7 @@ impl Choice {
 
     /// The backend that was tried as the one of this number, if there was one.
     #[inline(always)]
-    pub(crate) fn tried(&self, number: usize) -> Option<u32> {
+    fn tried(&self, number: usize) -> Option<u32> {
         let backend = self.tried.get(masked::<{ TRIES - 1 }>(number)).copied();
         backend.filter(|backend| *backend != NOBODY)
     }

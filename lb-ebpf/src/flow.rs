@@ -243,7 +243,7 @@ impl<T: Tables> Flows<'_, T> {
 }
 
 /// Notes that a cell of a bucket holds something that peers do not know of.
-#[inline(always)]
+#[inline(never)]
 fn mark<T: Tables>(tables: &T, bucket: u32) {
     if let Some(mark) = tables.mark((bucket / BUCKETS_PER_MARK) & (MAX_MARKS - 1)) {
         mark.raise();

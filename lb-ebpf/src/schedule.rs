@@ -3,15 +3,12 @@
 use lb_common::layout::BACKEND_UP;
 use lb_common::verdict::Verdict;
 
-use crate::draw::TRIES;
+use crate::draw::{LOOKS, TRIES};
 use crate::family::Family;
 use crate::flight::Flight;
 use crate::tables::Tables;
 use crate::verifier::rolled;
 use crate::{World, draw, guard};
-
-/// Slots that are looked at for backends that differ.
-const LOOKS: usize = 32;
 
 /// [`schedule`], if the packet's flow may begin now.
 #[inline(always)]
@@ -33,27 +30,11 @@ pub(crate) fn schedule<A: Family, T: Tables>(
     if !draw::draw(world, flight) {
         return Verdict::NoBackend;
     }
-    let mut refusal = Verdict::ReplyConflict;
-    let mut n_tried = 0;
-    for look in rolled(LOOKS) {
-        let Some(id) = flight.choice.backend(world.tables, look as u64) else {
-            return Verdict::NoBackend;
-        };
-        if n_tried == TRIES {
-            break;
-        }
-        if flight.choice.is_new(n_tried, id) {
-            n_tried += 1;
-            refusal = attempt(world, flight, id, false);
-            if !may_fit_another(refusal) {
-                return refusal;
-            }
-        }
-    }
-    // The port of a connection that is ending is taken over only where no other backend has it free.
-    for number in rolled(TRIES) {
-        let Some(id) = flight.choice.tried(number) else { break };
-        refusal = attempt(world, flight, id, true);
+    let mut refusal = Verdict::NoBackend;
+    for step in rolled(LOOKS + TRIES) {
+        let Some(id) = flight.choice.candidate(world.tables, step) else { continue };
+        // The port of a connection that is ending is taken over only where no other backend has it free.
+        refusal = attempt(world, flight, id, step >= LOOKS);
         if !may_fit_another(refusal) {
             return refusal;
         }
