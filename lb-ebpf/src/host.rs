@@ -8,10 +8,10 @@ mod filter;
 mod firewall;
 mod frame;
 mod maps;
+mod scratch;
 mod slots;
 
 use core::cell::{Cell as Memory, RefCell};
-use core::mem::MaybeUninit;
 use core::net::{IpAddr, SocketAddr};
 use std::collections::HashMap;
 
@@ -143,7 +143,7 @@ impl HostTables {
             buckets: zeros(buckets),
             details: zeros(buckets * CELLS_PER_BUCKET),
             marks: zeros(buckets.div_ceil(BUCKETS_PER_MARK as usize)),
-            scratch: Box::new(Memory::new(scratch_of(0))),
+            scratch: Box::new(Memory::new(scratch::filled(0))),
             verdicts: zeros(MAX_VERDICTS as usize),
             listener_traffic: Vec::new(),
             backend_traffic: Vec::new(),
@@ -266,7 +266,7 @@ impl HostTables {
 
     /// Fills the memory for the packet at hand, which the kernel never clears, with this byte.
     pub fn litter(&self, byte: u8) {
-        self.scratch.set(scratch_of(byte));
+        self.scratch.set(scratch::filled(byte));
     }
 
     /// Lets the packet path decide on a frame.
@@ -344,13 +344,4 @@ pub fn hash_key(seed: [u64; 2]) -> HashKey {
 
 fn zeros<T: FromZeros>(count: usize) -> Vec<Memory<T>> {
     (0..count).map(|_| Memory::new(T::new_zeroed())).collect()
-}
-
-fn scratch_of(byte: u8) -> Scratch {
-    let mut scratch = MaybeUninit::<Scratch>::uninit();
-    // SAFETY: the pointer is valid for writes of one value.
-    unsafe { scratch.as_mut_ptr().write_bytes(byte, 1) };
-    // SAFETY: every byte is written, and all fields are plain numbers, which any bytes are a value of; the
-    // packet path relies on that where the kernel gives it the same memory.
-    unsafe { scratch.assume_init() }
 }

@@ -10,7 +10,6 @@ use super::problem::Fault;
 use super::reader::{Located, Table};
 use super::value::{Parsed, choice, integer, percent, string, type_name};
 use super::word::Kind;
-use super::{CheckKind, HealthCheck};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -24,6 +23,41 @@ const MOST_IN_A_ROW: u32 = 1_000;
 const PATH: &str = "/";
 const EXPECT_STATUS: RangeInclusive<u16> = 200..=299;
 const LATER_KINDS: &[&str] = &["https", "dns", "grpc", "postgresql", "mysql", "redis", "exec"];
+
+/// `[health_check.NAME]` or an inline table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// Its name; `None` for an inline table.
+    pub name: Option<String>,
+    /// What a probe does.
+    pub kind: CheckKind,
+    /// From the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// After which a probe has failed; at most the interval.
+    pub timeout: Duration,
+    /// Share of the interval by which it is varied, 0.0 to 0.5.
+    pub jitter: f64,
+    /// Successes in a row that make a backend that was down healthy.
+    pub rise: u32,
+    /// Failures in a row that make a healthy backend down.
+    pub fall: u32,
+}
+
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// Opens a connection.
+    Tcp,
+    /// Sends `GET path` over HTTP/1.1.
+    Http {
+        /// The request target.
+        path: String,
+        /// The `Host` header; `None`: the address.
+        host: Option<String>,
+        /// Status codes that count as healthy.
+        expect_status: Vec<RangeInclusive<u16>>,
+    },
+}
 
 /// Reads a health check.
 pub(super) fn health_check(mut table: Table<'_>, name: Option<String>) -> Option<HealthCheck> {

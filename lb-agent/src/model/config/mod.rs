@@ -51,6 +51,7 @@ pub(super) use firewall::rule::{from_text as rule_from_text, to_text as rule_to_
 pub(super) use firewall::value::{
     icmp_type_of, prefix_of, protocol_of, protocol_text, tcp_flags_of,
 };
+pub use health_check::{CheckKind, HealthCheck};
 pub use parse::{Checked, parse};
 pub use problem::Problems;
 pub use scheduler::{Affinity, AffinityBy, Scheduler};
@@ -317,39 +318,4 @@ pub struct Backend {
     pub state: BackendState,
     /// Whether it serves only when no other does.
     pub backup: bool,
-}
-
-/// `[health_check.NAME]` or an inline table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthCheck {
-    /// Its name; `None` for an inline table.
-    pub name: Option<String>,
-    /// What a probe does.
-    pub kind: CheckKind,
-    /// From the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// After which a probe has failed; at most the interval.
-    pub timeout: Duration,
-    /// Share of the interval by which it is varied, 0.0 to 0.5.
-    pub jitter: f64,
-    /// Successes in a row that make a backend that was down healthy.
-    pub rise: u32,
-    /// Failures in a row that make a healthy backend down.
-    pub fall: u32,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CheckKind {
-    /// Opens a connection.
-    Tcp,
-    /// Sends `GET path` over HTTP/1.1.
-    Http {
-        /// The request target.
-        path: String,
-        /// The `Host` header; `None`: the address.
-        host: Option<String>,
-        /// Status codes that count as healthy.
-        expect_status: Vec<RangeInclusive<u16>>,
-    },
 }
