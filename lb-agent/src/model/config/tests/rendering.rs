@@ -88,7 +88,7 @@ error: the service name "shop" is used twice
 }
 
 const SEVERAL: &str = r#"version = 1
-sync = []
+pool = []
 [datapath]
 interfaces = ["eth0"]
 max_flows = 10
@@ -102,10 +102,10 @@ health_check = "web"
 "#;
 
 const SEVERAL_SHOWN: &str = r#"
-error: `sync` is not supported yet
+error: `pool` is not supported yet
  --> lb.toml:2:1
   |
-2 | sync = []
+2 | pool = []
   | ^^^^
   |
   = help: remove it: this version does not do what it asks for
