@@ -25,7 +25,7 @@ pub type Mark = (u32, u64);
 pub const fn word(address: &Address) -> u32 {
     let [a, b, c, d] = *address;
     let first = (((a as u64) << 32) | b as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let second = (((c as u64) << 32) | d as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+    let second = (((d as u64) << 32) | c as u64).wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
     ((first ^ second) >> (64 - WORD_BITS)) as u32
 }
 

@@ -9,14 +9,14 @@ mod director;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aya::maps::{Array, HashMap, Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use lb_agent::io::causes::with_causes;
 use lb_agent::io::datapath::{Datapath, DatapathError, OBJECT, detach};
 use lb_agent::io::netlink::{follow_links, links};
 use lb_agent::model::config::XdpMode;
 use lb_agent::model::tables::Write;
 use lb_common::layout::{Backend, Interface};
-use lb_common::map;
+use lb_common::{INTERFACE_PLACES, map};
 use lb_tests::agent::{Agent, shop};
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::wait_until;
@@ -40,13 +40,31 @@ fn expect(datapath: &mut Datapath, problems: &[&str]) {
 /// What the packet path knows of its interfaces: index and MAC address.
 fn known(director: &Director) -> Vec<(u32, [u8; 6])> {
     let data = MapData::from_pin(director.pins().join(map::INTERFACES)).unwrap();
-    let known: HashMap<_, u32, Interface> = Map::from_map_data(data).unwrap().try_into().unwrap();
-    known.iter().map(|entry| entry.map(|(index, known)| (index, known.mac)).unwrap()).collect()
+    let places: Array<_, Interface> = Map::from_map_data(data).unwrap().try_into().unwrap();
+    let known = places.iter().map(Result::unwrap).filter(|place| place.index != 0);
+    known.map(|place| (u32::try_from(place.index).unwrap(), place.mac)).collect()
 }
 
 fn there_is(interface: &str) -> (u32, [u8; 6]) {
     let link = links().unwrap().into_iter().find(|link| link.name == interface).unwrap();
     (link.index, link.mac.unwrap())
+}
+
+#[test]
+fn interfaces_that_would_have_the_same_place_have_one_each() {
+    on_a_director(|director| {
+        let index = there_is("nic").0 + INTERFACE_PLACES;
+        ip(&format!("link add far index {index} type veth peer name farther"));
+        let open = |names: &[&str]| Datapath::open(&director.config(names), OBJECT).unwrap();
+        for names in [&["far", "nic"][..], &["far"], &["nic", "far"], &["nic"]] {
+            drop(open(names));
+            let mut expected: Vec<_> = names.iter().map(|name| there_is(name)).collect();
+            let mut known = known(director);
+            expected.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(known, expected);
+        }
+    });
 }
 
 #[test]

@@ -2,7 +2,10 @@
 #![cfg(feature = "root")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::mem::offset_of;
+
 use lb_common::LAYOUT_VERSION;
+use lb_common::layout::Settings;
 use lb_tests::agent::{config_file, shop, spawn, write_config};
 use lb_tests::binaries::Binaries;
 use lb_tests::command::run;
@@ -66,9 +69,10 @@ fn pinned_maps_of_another_layout_are_never_misread() {
         run(world.director.command("bpftool").args(["map", "dump", "pinned"]).arg(&settings));
     let bytes: Vec<String> = value_bytes(&shown.unwrap());
     let version = format!("{LAYOUT_VERSION:02x}");
-    assert_eq!(bytes[20], version, "where the layout number is: {bytes:?}");
+    let place = offset_of!(Settings, layout);
+    assert_eq!(bytes[place], version, "where the layout number is: {bytes:?}");
     let mut other = bytes.clone();
-    other[20] = "63".to_owned();
+    other[place] = "63".to_owned();
     let mut update = world.director.command("bpftool");
     update
         .args(["map", "update", "pinned"])
