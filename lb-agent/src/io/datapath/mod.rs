@@ -7,6 +7,7 @@
 mod attach;
 mod backends;
 mod clamp;
+mod cookies;
 mod counters;
 mod decap;
 mod drops;
@@ -45,6 +46,7 @@ use lb_common::layout::HashKey;
 
 pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
+pub use cookies::{CookiesLoaded, LateCookies};
 pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
 pub use drops::Drops;
@@ -88,6 +90,15 @@ enum Size {
     Moving(Box<Verified>),
 }
 
+/// What maps are made with that are not there yet.
+#[derive(Clone, Copy, Debug)]
+pub struct New {
+    /// The key of the flow hash; `None`: any.
+    pub hash_key: Option<HashKey>,
+    /// How large the firewall is.
+    pub firewall: FirewallSize,
+}
+
 /// The packet path of this host.
 pub struct Datapath {
     maps: Maps,
@@ -97,6 +108,7 @@ pub struct Datapath {
     pins: Pins,
     /// The program that was attached.
     running: Running,
+    late_cookies: Option<LateCookies>,
     geometry: Geometry,
     size: Size,
     is_first: bool,
@@ -108,19 +120,15 @@ impl Datapath {
     /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
-        Self::open_with_key(config, object, None)
+        Self::open_with(config, object, New { hash_key: None, firewall: FirewallSize::none() })
     }
 
-    /// The same, with this key of the flow hash where a flow table is made.
-    pub fn open_with_key(
-        config: &config::Datapath,
-        object: &[u8],
-        hash_key: Option<HashKey>,
-    ) -> Result<Self> {
+    /// The same, where maps are made with what is said of new ones.
+    pub fn open_with(config: &config::Datapath, object: &[u8], new: New) -> Result<Self> {
         let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
         let pins = Pins::open(&config.pin_path)?;
-        let opened = Self::start(config, object, &pins, (targets, hash_key));
+        let opened = Self::start(config, object, &pins, (targets, new));
         if opened.is_err() && before.is_none() {
             let removed = pins.remove_all();
             removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));
@@ -140,29 +148,43 @@ impl Datapath {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        (targets, hash_key): (Vec<Target>, Option<HashKey>),
+        (targets, new): (Vec<Target>, New),
     ) -> Result<Self> {
         remove_next_firewall(pins)?;
-        let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
+        let wanted = Geometry::for_flows(config.max_flows, new.firewall)?;
         let other = recover(pins)?.then(|| pins.next());
-        let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
+        let pinned = Geometry::pinned(pins)?;
+        let geometry = pinned.unwrap_or(wanted);
         check_pinned(pins, geometry)?;
-        let verified = Verified::load(object, pins, other.as_ref(), geometry)?;
+        let verified = match pinned {
+            Some(_) => Verified::load(object, pins, other.as_ref(), geometry)?,
+            None => Verified::load_first(object, pins, geometry)?,
+        };
         check_pinned(pins, geometry)?;
         let mut maps = Maps::open(pins, geometry)?;
         let flows = Arc::new(FlowTable::open(pins, None)?);
-        maps.prepare(geometry, hash_key)?;
+        maps.prepare(geometry, new.hash_key)?;
         maps.mark_all_takers();
         maps.settle_filter()?;
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         maps.add_interfaces(&targets)?;
-        let running = verified.attach(targets, config.xdp_mode, pins)?;
+        let (running, late_cookies) = verified.attach(targets, config.xdp_mode, pins)?;
         drop_others(&config.interfaces, pins)?;
         maps.keep_interfaces(&attached);
         let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
         let (pins, size, is_first) = (pins.clone(), Size::Settled, false);
-        let mut opened =
-            Self { maps, flows, interfaces, mode, pins, running, geometry, size, is_first };
+        let mut opened = Self {
+            maps,
+            flows,
+            interfaces,
+            mode,
+            pins,
+            running,
+            late_cookies,
+            geometry,
+            size,
+            is_first,
+        };
         if other.is_some() {
             opened.go_on(config.max_flows);
         }
@@ -176,6 +198,7 @@ impl Datapath {
 
     /// Carries out writes in their order; stops at the first that fails.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
+        self.check_cookies(writes)?;
         if let Some(firewall) = writes.iter().find_map(firewall_of) {
             self.make_room(firewall)?;
         }
