@@ -21,7 +21,7 @@ pub mod verdict;
 /// Version of the layout of all maps; an agent never reads pinned maps of another version.
 ///
 /// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Most listeners (VIP, port and protocol) that the maps hold.
 pub const MAX_LISTENERS: u32 = 32_768;
