@@ -44,7 +44,7 @@ fn without_config(decap: clap::Command) -> clap::Command {
     decap.arg(config.hide(true))
 }
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     if let Err(error) = log_to_stderr(&args.log) {
         eprintln!("lb-agent: --log {}: {error}", args.log);
