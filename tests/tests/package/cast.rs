@@ -11,13 +11,25 @@ use lb_tests::web::PORT;
 use lb_tests::world::{World, vips};
 
 /// Makes the package from the programs under test, and returns its file.
-pub fn package(binaries: &Binaries, version: &str, folder: &Path) -> PathBuf {
+pub fn package(binaries: &Binaries, folder: &Path) -> PathBuf {
     let built_in = binaries.agent.parent().and_then(Path::file_name).unwrap();
     let profile = if built_in == "debug" { "dev" } else { "release" };
     let mut command = Command::new(&binaries.xtask);
-    command.args(["package", "--no-build", "--profile", profile, "--package-version", version]);
+    command.args(["package", "--no-build", "--profile", profile, "--package-version", "1.0"]);
     run(command.arg("--output").arg(folder)).unwrap();
-    folder.join(format!("sluice_{version}_amd64.deb"))
+    folder.join("sluice_1.0_amd64.deb")
+}
+
+/// The same package, as a later version.
+pub fn later(package: &Path, folder: &Path) -> PathBuf {
+    let (inside, later) = (folder.join("package"), folder.join("later.deb"));
+    run(Command::new("dpkg-deb").arg("--raw-extract").args([package, &inside])).unwrap();
+    let control = inside.join("DEBIAN/control");
+    let text = std::fs::read_to_string(&control).unwrap();
+    assert!(text.contains("Version: 1.0\n"), "{text}");
+    std::fs::write(&control, text.replace("Version: 1.0\n", "Version: 1.1\n")).unwrap();
+    run(Command::new("dpkg-deb").args(["-Znone", "--build"]).args([&inside, &later])).unwrap();
+    later
 }
 
 /// Installs or upgrades, as `apt install` does at its end.

@@ -19,7 +19,7 @@ use lb_tests::machine::Machine;
 use lb_tests::web::{PORT, Web};
 use lb_tests::world::{Arms, World, vips};
 
-use cast::{configuration, dpkg, install, journal, package, property};
+use cast::{configuration, dpkg, install, journal, later, package, property};
 
 const UNIT: &str = "lb-agent.service";
 const SOON: Duration = Duration::from_secs(20);
@@ -48,11 +48,11 @@ fn the_unit_is_as_little_exposed_as_its_page_says() {
 fn a_package_is_installed_and_upgraded_under_load_and_leaves_nothing() {
     let world = World::new(Arms::Two, 2).unwrap();
     let binaries = Binaries::of_this_profile().unwrap();
-    let packages = ["1.0", "1.1"].map(|version| package(&binaries, version, world.folder()));
+    let first = package(&binaries, world.folder());
     let _webs = Web::start_all(&world, &binaries).unwrap();
     let machine = Machine::start(&world.director, world.folder()).unwrap();
 
-    install(&machine, &packages[0]);
+    install(&machine, &first);
     as_it_comes_it_touches_nothing(&machine);
     configure_and_start(&machine, &world);
     its_rights_are_those_of_the_unit(&machine);
@@ -63,8 +63,10 @@ fn a_package_is_installed_and_upgraded_under_load_and_leaves_nothing() {
     let load = Load::start(&world.client.namespace, &vips(PORT)).unwrap();
     load.wait_for_more(100).unwrap();
     let before = property(&machine, UNIT, "MainPID");
-    install(&machine, &packages[1]);
+    assert_eq!(installed(&machine), "1.0");
+    install(&machine, &later(&first, world.folder()));
     assert_ne!(property(&machine, UNIT, "MainPID"), before, "the agent was not restarted");
+    assert_eq!(installed(&machine), "1.1");
     assert_eq!(property(&machine, UNIT, "ActiveState"), "active");
     load.wait_for_more(100).unwrap();
     assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());
@@ -72,6 +74,10 @@ fn a_package_is_installed_and_upgraded_under_load_and_leaves_nothing() {
     assert_eq!(again, names, "open connections have gone elsewhere");
 
     removal_leaves_nothing(&machine);
+}
+
+fn installed(machine: &Machine) -> String {
+    machine.run("dpkg-query --show --showformat=${Version} sluice").unwrap()
 }
 
 fn connect(world: &World, vip: std::net::SocketAddr) -> Connection {
