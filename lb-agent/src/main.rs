@@ -10,7 +10,7 @@ use lb_agent::io::causes::with_causes;
 use lb_agent::io::run::{self, ReadError, StartError, decap, keep_from_children};
 use tracing_subscriber::EnvFilter;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let args = Args::parse();
     if let Err(error) = log_to_stderr(&args.log) {
         eprintln!("lb-agent: --log {}: {error}", args.log);

@@ -20,7 +20,7 @@ const VRRP: Act = Act::needed("run the virtual routers");
 pub(super) fn prepare(config: &Config, messages: &mpsc::Sender<Message>) -> Vrrp {
     let run = config.api.socket.parent().unwrap_or(Path::new("/run")).to_owned();
     let folders = Folders { state: config.agent.state_dir.clone(), run };
-    Vrrp::new(folders, messages.clone())
+    Vrrp::new(folders, messages.clone(), config.sync.is_some())
 }
 
 impl Runtime {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::clock::Calendar;
 use super::message::{Message, Reply};
+use super::sync::Watch;
 use crate::model::config;
 use crate::model::vrrp::{Change, NotReleased};
 
@@ -32,7 +33,12 @@ pub use scripts::Scripts;
 /// What the thread is told and asked.
 #[derive(Debug)]
 enum Command {
-    Configure { routers: Vec<config::Vrrp>, dead_services: BTreeSet<String> },
+    Configure {
+        routers: Vec<config::Vrrp>,
+        dead_services: BTreeSet<String>,
+    },
+    /// Preempts only where this says that flows are in step; `None`: it is not there yet.
+    Follow(Option<Watch>),
     Status(Reply<VrrpStatus>),
     History(Calendar, Reply<Vec<RouterChange>>),
     Release(String, oneshot::Sender<Result<VrrpStatus, NotReleased>>),
@@ -62,6 +68,9 @@ pub struct Folders {
 pub struct Vrrp {
     folders: Folders,
     core: tokio::sync::mpsc::Sender<Message>,
+    /// Whether other directors tell of their flows, and what is asked how that stands.
+    is_told_flows: bool,
+    flows: Option<Watch>,
     running: Option<Running>,
 }
 
@@ -85,9 +94,19 @@ struct Running {
 }
 
 impl Vrrp {
-    /// None are running yet.
-    pub fn new(folders: Folders, core: tokio::sync::mpsc::Sender<Message>) -> Self {
-        Self { folders, core, running: None }
+    /// None are running yet. `is_told_flows`: other directors tell this one of their flows.
+    pub fn new(
+        folders: Folders,
+        core: tokio::sync::mpsc::Sender<Message>,
+        is_told_flows: bool,
+    ) -> Self {
+        Self { folders, core, is_told_flows, flows: None, running: None }
+    }
+
+    /// From now on they preempt only while the flows of other directors are known here.
+    pub fn follow(&mut self, flows: Watch) {
+        self.flows = Some(flows.clone());
+        self.tell(Command::Follow(Some(flows)));
     }
 
     /// Runs exactly these from now on, in the network namespace of this thread.
@@ -101,6 +120,9 @@ impl Vrrp {
                 return places::remove_all(&self.folders.state);
             }
             self.running = Some(self.start()?);
+            if self.is_told_flows {
+                self.tell(Command::Follow(self.flows.clone()));
+            }
         }
         self.tell(Command::Configure { routers, dead_services });
         Ok(())

@@ -19,6 +19,7 @@ use crate::io::causes::with_causes;
 use crate::io::clock;
 use crate::io::message::Message;
 use crate::io::netlink::News;
+use crate::io::sync::Watch;
 use crate::model::config;
 use crate::model::vrrp::{Effect, Event, Routers};
 
@@ -35,6 +36,8 @@ pub(super) struct Thread {
     routers: Routers,
     is_started: bool,
     entries: Vec<config::Vrrp>,
+    /// What the flows of other directors are asked of, and its last answer.
+    flows: Option<(Watch, bool)>,
     news: News,
     sockets: Sockets,
     places: Places,
@@ -60,6 +63,7 @@ impl Thread {
             routers: Routers::default(),
             is_started: false,
             entries: Vec::new(),
+            flows: None,
             news: News::open()?,
             sockets: Sockets::default(),
             places: Places::open(&folders.state)?,
@@ -87,6 +91,7 @@ impl Thread {
             self.look_at_network();
         }
         let now = clock::now();
+        self.look_at_flows(now);
         for packet in self.sockets.receive() {
             self.happened(now, Event::Received(packet));
         }
@@ -122,6 +127,10 @@ impl Thread {
         let now = clock::now();
         match command {
             Command::Configure { routers, dead_services } => self.configure(routers, dead_services),
+            Command::Follow(watch) => {
+                self.flows = watch.map(|watch| (watch, false));
+                self.happened(now, Event::InStep(false));
+            }
             // Whoever asked may be gone by then, which is no error.
             Command::Status(reply) => drop(reply.send(Ok(self.routers.status(now)))),
             Command::History(calendar, reply) => {
@@ -152,6 +161,14 @@ impl Thread {
         self.warn_of(noted);
         self.happened(clock::now(), Event::Configure { routers, dead_services });
         self.place();
+    }
+
+    fn look_at_flows(&mut self, now: Instant) {
+        let Some((watch, last)) = &mut self.flows else { return };
+        let is_in_step = watch.is_in_step(now).unwrap_or(*last);
+        if std::mem::replace(last, is_in_step) != is_in_step {
+            self.happened(now, Event::InStep(is_in_step));
+        }
     }
 
     fn look_at_network(&mut self) {

@@ -74,6 +74,9 @@ pub enum Event {
     },
     /// The interfaces are like this now.
     Network(Network),
+    /// Whether this director knows the flows of the others, where they tell each other: one that does not, preempts
+    /// nobody, for connections that are open would break. Until it is told otherwise it does.
+    InStep(bool),
     /// A packet of protocol 112 has come.
     Received(Received),
     /// The deadline has come. To be told after everything else that had happened by then, so that a director that

@@ -22,6 +22,7 @@ pub struct Routers {
     /// Names of groups that were Active when the last agent ended, a moment ago.
     were_active: BTreeSet<String>,
     placed: BTreeSet<Place>,
+    is_behind: bool,
     is_stopping: bool,
     /// Advertisements that were not believed.
     pub(super) discarded: BTreeMap<(String, Reason), u64>,
@@ -64,6 +65,10 @@ impl Routers {
             Event::Network(network) => {
                 self.network = network;
                 self.look(now, &mut effects);
+            }
+            Event::InStep(is_in_step) => {
+                self.is_behind = !is_in_step;
+                self.groups.values_mut().for_each(|group| group.is_behind = !is_in_step);
             }
             Event::Received(packet) => self.receive(now, &packet, &mut effects),
             Event::Timer => self.each(now, &mut effects, |group| group.tick(now)),
@@ -140,7 +145,9 @@ impl Routers {
                     let Plan { election, routers } = plan;
                     let routers = routers.into_iter();
                     let members = routers.map(|it| Member::new(now, it, &self.network)).collect();
-                    self.groups.insert(name.clone(), Group::new(now, name, election, members));
+                    let mut group = Group::new(now, name.clone(), election, members);
+                    group.is_behind = self.is_behind;
+                    self.groups.insert(name, group);
                 }
                 Some(_) => self.reconfigure(now, &name, plan, effects),
             }

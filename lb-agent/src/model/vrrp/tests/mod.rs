@@ -12,6 +12,7 @@ use crate::model::config::{Vrrp, VrrpChecksum};
 mod adverts;
 mod captures;
 mod election;
+mod flows;
 mod groups;
 mod reload;
 mod resilience;
