@@ -5,6 +5,7 @@ mod bpf;
 mod cargo;
 mod check;
 mod demo;
+mod failover;
 mod packages;
 mod rust_src;
 mod setup;

@@ -107,26 +107,20 @@ fn wait_until_told(director: &Director<'_>, open: &Open) {
     lb_tests::clock::wait_until("the connections to be known", ANSWER_WITHIN, know).unwrap();
 }
 
-fn set_deaf(pair: &Pair, is_deaf: bool) {
-    for port in ["lb1-front", "lb1-back"] {
-        pair.deafen(port, is_deaf).unwrap();
-    }
-}
-
 #[test]
 fn no_open_connection_breaks_when_the_active_director_dies_and_returns() {
     let pair = Pair::new(N_BACKENDS).unwrap();
     let _webs = serve(&pair);
     let ([mut lb1, lb2], mut before) = both(&pair);
     lb1.process.kill().unwrap();
-    set_deaf(&pair, true);
+    pair.deafen_director(1, true).unwrap();
     lb2.wait_for("active").unwrap();
     before.assert_all_go_on();
     let mut meanwhile = Open::new(&pair);
     // It comes back, and hears the other one; but there is no way for replication.
     let peer: IpAddr = ENDS[1].parse().unwrap();
     lb1.namespace.ip(&format!("route add blackhole {peer}/32")).unwrap();
-    set_deaf(&pair, false);
+    pair.deafen_director(1, false).unwrap();
     lb1.restart().unwrap();
     lb1.wait_for("backup").unwrap();
     lb1.wait_for_status("lb1 to wait for the flows", |status| {
