@@ -1,4 +1,5 @@
-//! Moves flows between the flow table and another one of another size, while packets of theirs come in.
+//! Moves flows between the flow table and another one, of another size or of the layout before, while packets of
+//! theirs come in.
 //!
 //! A packet that does not find its flow looks into the other table and takes the flow's cell over; the agent
 //! moves the rest. A move has four steps, and whoever finds it half done completes it:
@@ -9,7 +10,7 @@
 //! new place: arriving -> live
 //! ```
 
-use lb_common::cell::Cell;
+use lb_common::cell::{Cell, before};
 use lb_common::layout::{Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
 
 use crate::detail::detail_hash;
@@ -38,6 +39,10 @@ pub trait Movable: Sized {
     fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>>;
     /// The detail of a cell there.
     fn other_detail(&self, index: u32) -> Option<Entry<Detail>>;
+    /// Whether its cells are of the layout before this one.
+    fn other_is_before(&self) -> bool {
+        false
+    }
     /// [`crate::flow::survey`] of a bucket of the first.
     fn survey(&self, index: u32, tick: u64) -> u64;
     /// [`old_position`], which the kernel's maps make a function of that is verified on its own.
@@ -90,6 +95,11 @@ impl<T: Tables> Movable for T {
     }
 
     #[inline(always)]
+    fn other_is_before(&self) -> bool {
+        Tables::other_is_before(self)
+    }
+
+    #[inline(always)]
     fn survey(&self, index: u32, tick: u64) -> u64 {
         Tables::survey(self, index, tick)
     }
@@ -132,14 +142,14 @@ pub fn migrate<M: Movable>(maps: &M, index: u32, tick: u64) -> Moved {
     let (Some(settings), Some(bucket)) = (maps.settings(), maps.other_bucket(place.bucket)) else {
         return Moved::Nothing;
     };
-    let cell = Cell(bucket.load(place.slot));
+    let cell = load_other(maps, bucket, place.slot);
     if cell.is_empty() || cell.is_expired(tick, &settings.timeouts) {
         return Moved::Nothing;
     }
     let detail = maps.other_detail(place.index());
     let Some(hash) = hash_of(maps, settings, detail, cell) else { return Moved::Not };
     if is_there(maps, settings, hash, cell, detail) {
-        bucket.swap(place.slot, cell.0, Cell::EMPTY.0);
+        swap_other(maps, bucket, place.slot, cell, Cell::EMPTY);
         return Moved::Now;
     }
     let old = place.position(hash, settings.other_mask);
@@ -159,6 +169,29 @@ pub fn complete<M: Movable>(maps: &M, index: u32, tick: u64) {
     let hash = hash_of(maps, settings, maps.detail(index), cell.arrived());
     if let Some(hash) = hash.filter(|_| cell.is_arriving()) {
         recall(maps, hash, tick);
+    }
+}
+
+/// A cell of the other table, whatever the layout of that.
+#[inline(always)]
+fn load_other<M: Movable>(maps: &M, bucket: Entry<Bucket>, slot: usize) -> Cell {
+    let word = bucket.load(slot);
+    if maps.other_is_before() { before::read(word) } else { Cell(word) }
+}
+
+/// Writes a cell of the other table if it still holds `old`; says whether it did.
+#[inline(always)]
+fn swap_other<M: Movable>(
+    maps: &M,
+    bucket: Entry<Bucket>,
+    slot: usize,
+    old: Cell,
+    new: Cell,
+) -> bool {
+    if maps.other_is_before() {
+        bucket.swap(slot, before::written(old), before::written(new))
+    } else {
+        bucket.swap(slot, old.0, new.0)
     }
 }
 
@@ -211,7 +244,7 @@ pub fn old_position<M: Movable>(maps: &M, hash: u64) -> u64 {
         let position = position as u64;
         let place = Place::of(hash, settings.other_mask, position);
         let Some(bucket) = maps.other_bucket(place.bucket) else { break };
-        let cell = Cell(bucket.load(place.slot));
+        let cell = load_other(maps, bucket, place.slot);
         if cell.tag() == tag_of(hash) {
             if cell.is_moving() {
                 // Its own hash can no longer be told.
@@ -240,7 +273,7 @@ pub fn reserve<M: Movable>(maps: &M, hash: u64, old: u64, tick: u64) -> u64 {
     else {
         return NOWHERE;
     };
-    let cell = Cell(from_bucket.load(from.slot));
+    let cell = load_other(maps, from_bucket, from.slot);
     if cell.tag() != tag_of(hash) || cell.is_moving() {
         return AGAIN;
     }
@@ -260,7 +293,7 @@ pub fn hand_over<M: Movable>(maps: &M, hash: u64, old: u64, new: u64, tick: u64)
     let Some(settings) = maps.settings() else { return NOWHERE };
     let from = Place::of(hash, settings.other_mask, old);
     let Some(bucket) = maps.other_bucket(from.bucket) else { return NOWHERE };
-    let cell = Cell(bucket.load(from.slot));
+    let cell = load_other(maps, bucket, from.slot);
     if cell.tag() != tag_of(hash) {
         return NOWHERE;
     }
@@ -288,7 +321,7 @@ fn arrive<M: Movable>(
     let reserved = Cell(new.load(to.slot));
     if reserved.0 == cell.arriving().0 {
         copy_detail(maps, from, to);
-        if old.swap(from.slot, cell.0, gone.0) {
+        if swap_other(maps, old, from.slot, cell, gone) {
             return true;
         }
     }

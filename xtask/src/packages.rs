@@ -20,6 +20,8 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("keepalived", "keepalived"),
     ("/usr/lib/frr/vrrpd", "frr"),
+    ("/lib/systemd/systemd", "systemd"),
+    ("adduser", "adduser"),
 ];
 
 /// What the benchmarks of HTTP need besides.

@@ -20,11 +20,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Addresses of the directors in the backends' network.
 const ENDS: [&str; 2] = ["192.0.2.2", "192.0.2.3"];
 
-/// The configuration of a director: both services and both routers, which preempt, and replication.
-fn whole(pair: &Pair, number: usize) -> String {
+/// Replication between the directors.
+pub(crate) fn sync(pair: &Pair, number: usize) -> String {
     let key_file = pair.folder().join("sync.key");
     std::fs::write(&key_file, KEY).unwrap();
     std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (own, other) = (ENDS[number - 1], ENDS[2 - number]);
+    format!(
+        "[sync]\nlisten = \"{own}:8848\"\npeers = [\"{other}:8848\"]\nkey_file = \"{}\"\n",
+        key_file.display()
+    )
+}
+
+/// The configuration of a director: both services and both routers, which preempt, and replication.
+fn whole(pair: &Pair, number: usize) -> String {
     let backend = |n: u8| {
         let host = 10 + n;
         format!(
@@ -42,13 +51,11 @@ fn whole(pair: &Pair, number: usize) -> String {
     let priority = if number == 1 { 200 } else { 100 };
     let routers = tables(priority, "preempt = true");
     let (_, routers) = routers.split_once("[[vrrp]]").unwrap();
-    let (own, other) = (ENDS[number - 1], ENDS[2 - number]);
     format!(
-        "[datapath.full_nat]\nsources = [\"192.0.2.1\", \"2001:db8:2::1\"]\n\n{}{}[[vrrp]]{routers}\n\
-         [sync]\nlisten = \"{own}:8848\"\npeers = [\"{other}:8848\"]\nkey_file = \"{}\"\n",
+        "[datapath.full_nat]\nsources = [\"192.0.2.1\", \"2001:db8:2::1\"]\n\n{}{}[[vrrp]]{routers}\n{}",
         service("shop", 80, "nat"),
         service("full", FULL_NAT_PORT, "full-nat"),
-        key_file.display()
+        sync(pair, number)
     )
 }
 

@@ -208,6 +208,12 @@ pub(super) fn bytes(geometry: Geometry, n_cpus: u64) -> u64 {
 
 /// Refuses pinned maps that differ in any way from what this agent would create.
 pub(super) fn check_pinned(pins: &Pins, geometry: Geometry) -> Result<()> {
+    check_shapes(pins, geometry)?;
+    check_version(pins)
+}
+
+/// The same of their shapes alone.
+pub(super) fn check_shapes(pins: &Pins, geometry: Geometry) -> Result<()> {
     for (map, wanted) in shapes(geometry) {
         let path = pins.map(map);
         if !path.exists() {
@@ -219,7 +225,7 @@ pub(super) fn check_pinned(pins: &Pins, geometry: Geometry) -> Result<()> {
             return Err(DatapathError::Layout { map, pinned, wanted });
         }
     }
-    check_version(pins)
+    Ok(())
 }
 
 /// The same for a pinned flow table that is to take the place of the other one.

@@ -58,6 +58,7 @@ use crate::model::tables::Way;
 /// What is found out of the ways to addresses.
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
+pub use capabilities::keep_from_children;
 pub use open::StartError;
 pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
