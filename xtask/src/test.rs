@@ -12,8 +12,8 @@ use lb_tests::clock::now;
 use serde::Deserialize;
 
 use crate::cargo::{cargo, run};
-use crate::packages;
 use crate::summary::{Counts, Level, Summary, parse_failed};
+use crate::{package, packages};
 
 /// Tests in namespaces measure times; more of them at once than this would disturb each other.
 const THREADS_WITH_ROOT: &str = "2";
@@ -30,6 +30,7 @@ pub(crate) fn run_all() -> Result<ExitCode> {
         );
     }
     packages::ensure_for_tests()?;
+    package::ensure_tool()?;
     let began_at = now();
     let mut targets = build()?;
     println!("== built in {} s", (now() - began_at).as_secs());
