@@ -5,6 +5,7 @@ mod bpf;
 mod cargo;
 mod check;
 mod demo;
+mod failover;
 mod package;
 mod packages;
 mod rust_src;

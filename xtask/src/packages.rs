@@ -43,6 +43,14 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
     ensure(&[FOR_THE_DEMO, FOR_TESTS].concat())
 }
 
+/// What failovers are compared with.
+const FOR_FAILOVERS: &[(&str, &str)] = &[("keepalived", "keepalived"), ("haproxy", "haproxy")];
+
+/// Installs what the benchmark of failovers needs, where it is missing.
+pub(crate) fn ensure_for_failovers() -> Result<()> {
+    ensure(&[FOR_THE_DEMO, FOR_FAILOVERS].concat())
+}
+
 /// Installs what the benchmarks need, where it is missing.
 pub(crate) fn ensure_for_bench() -> Result<()> {
     ensure(&[FOR_THE_DEMO, FOR_THE_BENCH].concat())

@@ -20,11 +20,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Addresses of the directors in the backends' network.
 const ENDS: [&str; 2] = ["192.0.2.2", "192.0.2.3"];
 
-/// The configuration of a director: both services and both routers, which preempt, and replication.
-fn whole(pair: &Pair, number: usize) -> String {
+/// Replication between the directors.
+pub(crate) fn sync(pair: &Pair, number: usize) -> String {
     let key_file = pair.folder().join("sync.key");
     std::fs::write(&key_file, KEY).unwrap();
     std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (own, other) = (ENDS[number - 1], ENDS[2 - number]);
+    format!(
+        "[sync]\nlisten = \"{own}:8848\"\npeers = [\"{other}:8848\"]\nkey_file = \"{}\"\n",
+        key_file.display()
+    )
+}
+
+/// The configuration of a director: both services and both routers, which preempt, and replication.
+fn whole(pair: &Pair, number: usize) -> String {
     let backend = |n: u8| {
         let host = 10 + n;
         format!(
@@ -42,13 +51,11 @@ fn whole(pair: &Pair, number: usize) -> String {
     let priority = if number == 1 { 200 } else { 100 };
     let routers = tables(priority, "preempt = true");
     let (_, routers) = routers.split_once("[[vrrp]]").unwrap();
-    let (own, other) = (ENDS[number - 1], ENDS[2 - number]);
     format!(
-        "[datapath.full_nat]\nsources = [\"192.0.2.1\", \"2001:db8:2::1\"]\n\n{}{}[[vrrp]]{routers}\n\
-         [sync]\nlisten = \"{own}:8848\"\npeers = [\"{other}:8848\"]\nkey_file = \"{}\"\n",
+        "[datapath.full_nat]\nsources = [\"192.0.2.1\", \"2001:db8:2::1\"]\n\n{}{}[[vrrp]]{routers}\n{}",
         service("shop", 80, "nat"),
         service("full", FULL_NAT_PORT, "full-nat"),
-        key_file.display()
+        sync(pair, number)
     )
 }
 
@@ -107,26 +114,20 @@ fn wait_until_told(director: &Director<'_>, open: &Open) {
     lb_tests::clock::wait_until("the connections to be known", ANSWER_WITHIN, know).unwrap();
 }
 
-fn set_deaf(pair: &Pair, is_deaf: bool) {
-    for port in ["lb1-front", "lb1-back"] {
-        pair.deafen(port, is_deaf).unwrap();
-    }
-}
-
 #[test]
 fn no_open_connection_breaks_when_the_active_director_dies_and_returns() {
     let pair = Pair::new(N_BACKENDS).unwrap();
     let _webs = serve(&pair);
     let ([mut lb1, lb2], mut before) = both(&pair);
     lb1.process.kill().unwrap();
-    set_deaf(&pair, true);
+    pair.deafen_director(1, true).unwrap();
     lb2.wait_for("active").unwrap();
     before.assert_all_go_on();
     let mut meanwhile = Open::new(&pair);
     // It comes back, and hears the other one; but there is no way for replication.
     let peer: IpAddr = ENDS[1].parse().unwrap();
     lb1.namespace.ip(&format!("route add blackhole {peer}/32")).unwrap();
-    set_deaf(&pair, false);
+    pair.deafen_director(1, false).unwrap();
     lb1.restart().unwrap();
     lb1.wait_for("backup").unwrap();
     lb1.wait_for_status("lb1 to wait for the flows", |status| {

@@ -113,7 +113,8 @@ async fn run_opened(
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
-    let vrrp = vrrp::prepare(agent.config(), &messages);
+    let key = sync.as_ref().map(|sync| sync.keys.adverts);
+    let vrrp = vrrp::prepare(agent.config(), &messages, key);
     let mut runtime = Runtime {
         agent,
         datapath,

@@ -23,6 +23,7 @@ mod beat;
 mod kernel;
 mod places;
 mod priority;
+mod runs;
 mod scripts;
 mod sockets;
 mod thread_loop;
@@ -68,8 +69,9 @@ pub struct Folders {
 pub struct Vrrp {
     folders: Folders,
     core: tokio::sync::mpsc::Sender<Message>,
-    /// Whether other directors tell of their flows, and what is asked how that stands.
-    is_told_flows: bool,
+    /// The key of advertisements: there is one where other directors tell of their flows.
+    key: Option<[u8; 32]>,
+    /// What is asked how that stands.
     flows: Option<Watch>,
     running: Option<Running>,
 }
@@ -94,13 +96,14 @@ struct Running {
 }
 
 impl Vrrp {
-    /// None are running yet. `is_told_flows`: other directors tell this one of their flows.
+    /// None are running yet. `key`: of advertisements; it is there where other directors tell this one of their
+    /// flows.
     pub fn new(
         folders: Folders,
         core: tokio::sync::mpsc::Sender<Message>,
-        is_told_flows: bool,
+        key: Option<[u8; 32]>,
     ) -> Self {
-        Self { folders, core, is_told_flows, flows: None, running: None }
+        Self { folders, core, key, flows: None, running: None }
     }
 
     /// From now on they preempt only while the flows of other directors are known here.
@@ -120,7 +123,7 @@ impl Vrrp {
                 return places::remove_all(&self.folders.state);
             }
             self.running = Some(self.start()?);
-            if self.is_told_flows {
+            if self.key.is_some() {
                 self.tell(Command::Follow(self.flows.clone()));
             }
         }
@@ -133,7 +136,9 @@ impl Vrrp {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
-        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, self.core.clone())?;
+        let prover = self.key.map(|key| runs::prover(&self.folders.state, &key));
+        let core = self.core.clone();
+        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, core, prover)?;
         let guard = Guard(self.core.clone());
         let run = move || {
             let _guard = guard;

@@ -21,6 +21,7 @@ use crate::io::message::Message;
 use crate::io::netlink::News;
 use crate::io::sync::Watch;
 use crate::model::config;
+use crate::model::vrrp::proof::Prover;
 use crate::model::vrrp::{Effect, Event, Routers};
 
 /// How long a stop may take: others need no longer to announce themselves.
@@ -35,6 +36,7 @@ pub(super) struct Thread {
     core: tokio::sync::mpsc::Sender<Message>,
     routers: Routers,
     is_started: bool,
+    prover: Option<Prover>,
     entries: Vec<config::Vrrp>,
     /// What the flows of other directors are asked of, and its last answer.
     flows: Option<(Watch, bool)>,
@@ -55,6 +57,7 @@ impl Thread {
         inbox: mpsc::Receiver<Command>,
         bell: UnixStream,
         core: tokio::sync::mpsc::Sender<Message>,
+        prover: Option<Prover>,
     ) -> io::Result<Self> {
         Ok(Self {
             inbox,
@@ -62,6 +65,7 @@ impl Thread {
             core,
             routers: Routers::default(),
             is_started: false,
+            prover,
             entries: Vec::new(),
             flows: None,
             news: News::open()?,
@@ -152,7 +156,8 @@ impl Thread {
     fn configure(&mut self, routers: Vec<config::Vrrp>, dead_services: BTreeSet<String>) {
         if !self.is_started {
             self.is_started = true;
-            self.routers = Routers::new(self.beats.recent(&routers, clock::since_boot()));
+            let recent = self.beats.recent(&routers, clock::since_boot());
+            self.routers = Routers::new(recent, self.prover.take());
         }
         self.entries.clone_from(&routers);
         // The routers first learn what there is, and only then decide.

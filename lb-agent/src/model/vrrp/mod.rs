@@ -18,6 +18,7 @@ mod configure;
 mod group;
 mod member;
 pub mod packet;
+pub mod proof;
 mod routers;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,8 @@ pub struct Received {
     pub destination: IpAddr,
     /// Its TTL or hop limit.
     pub hop_limit: u8,
+    /// The options of its IPv4 header, or the destination options before it in IPv6.
+    pub options: Vec<u8>,
     /// What follows the IP header.
     pub payload: Vec<u8>,
 }
