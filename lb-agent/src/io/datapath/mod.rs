@@ -31,6 +31,7 @@ mod resize;
 mod room;
 mod settings;
 mod shape;
+mod sources;
 mod stages;
 mod start;
 mod sweep;
@@ -43,7 +44,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_common::api;
-use lb_common::layout::HashKey;
 
 pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
@@ -57,6 +57,7 @@ pub use flow_table::{FlowEntry, FlowTable};
 pub use guards::Cookies;
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use prepare::Common;
 pub use program::firewall_entries;
 pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
@@ -116,19 +117,19 @@ impl Datapath {
     /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
-        Self::open_with_key(config, object, None)
+        Self::open_with(config, object, None)
     }
 
-    /// The same, with this key of the flow hash where a flow table is made.
-    pub fn open_with_key(
+    /// The same, with what several directors have in common.
+    pub fn open_with(
         config: &config::Datapath,
         object: &[u8],
-        hash_key: Option<HashKey>,
+        common: Option<Common>,
     ) -> Result<Self> {
         let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
         let pins = Pins::open(&config.pin_path)?;
-        let opened = Self::start(config, object, &pins, (targets, hash_key));
+        let opened = Self::start(config, object, &pins, (targets, common));
         if opened.is_err() && before.is_none() {
             let removed = pins.remove_all();
             removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use lb_common::layout::HashKey;
-
 use super::attach::{Target, drop_others, find_targets};
 use super::error::Result;
 use super::flow_table::FlowTable;
 use super::maps::Maps;
 use super::pins::Pins;
+use super::prepare::Common;
 use super::program::{Other, Verified};
 use super::resize::recover;
 use super::room::remove_next_firewall;
@@ -34,14 +33,14 @@ impl Datapath {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        (targets, hash_key): (Vec<Target>, Option<HashKey>),
+        (targets, common): (Vec<Target>, Option<Common>),
     ) -> Result<Self> {
         remove_next_firewall(pins)?;
         let upgrade = Upgrade::found(pins)?;
         let is_moving = upgrade.is_none() && recover(pins)?;
         let ready = match &upgrade {
             Some(upgrade) => upgrade.prepare(object, pins)?,
-            None => Ready::of_this_layout(config, object, pins, (is_moving, hash_key))?,
+            None => Ready::of_this_layout(config, object, pins, (is_moving, common))?,
         };
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         let ready = ready.with_interfaces(&targets)?;
@@ -54,6 +53,7 @@ impl Datapath {
             }
             None => targets,
         };
+        common.map_or(Ok(()), |common| maps.share_cookies(common))?;
         let running = verified.attach(targets, mode, pins)?;
         drop_others(&interfaces, pins)?;
         maps.keep_interfaces(&attached);
@@ -73,7 +73,7 @@ impl Ready {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        (is_moving, hash_key): (bool, Option<HashKey>),
+        (is_moving, common): (bool, Option<Common>),
     ) -> Result<Self> {
         let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
         let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
@@ -84,7 +84,7 @@ impl Ready {
         check_pinned(pins, geometry)?;
         let mut maps = Maps::open(pins, geometry)?;
         let flows = FlowTable::open(pins, None)?;
-        maps.prepare(geometry, hash_key)?;
+        maps.prepare(geometry, common)?;
         Ok(Self { verified, maps, flows, geometry, size: Size::Settled })
     }
 
