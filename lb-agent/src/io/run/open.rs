@@ -16,7 +16,7 @@ use super::source::{ReadError, Source};
 use super::{Ways, capabilities, confirm, descriptors, signals};
 use crate::io::api::{self, BindError, SocketFile};
 use crate::io::clock;
-use crate::io::datapath::{self, Datapath, DatapathError, Lock, New, OBJECT};
+use crate::io::datapath::{self, Common, Datapath, DatapathError, Lock, New, OBJECT};
 use crate::io::message::Message;
 use crate::io::netlink::{AddressError, Addresses, Resolver, follow_addresses, host_addresses};
 use crate::io::store::{self, StoreError};
@@ -171,8 +171,8 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let (changes, ways) = mpsc::channel(1024);
     let outside = listen(ways)?;
     let sync = config.sync.as_ref().map(sync::open).transpose()?;
-    let hash_key = sync.as_ref().map(|opened| opened.keys.flow_hash);
-    let new = New { hash_key, firewall: Size::at_start(&config) };
+    let common = sync.as_ref().map(|opened| in_common(&opened.keys));
+    let new = New { common, firewall: Size::at_start(&config) };
     let datapath = Datapath::open_with(&config.datapath, OBJECT, new)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
     let interfaces = config.datapath.interfaces.clone();
@@ -204,6 +204,12 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
             Err(error)
         }
     }
+}
+
+/// What directors with the same key agree on.
+fn in_common(keys: &sync::Keys) -> Common {
+    let cookie_clock = clock::ticks_before_boot();
+    Common { hash_key: keys.flow_hash, cookie_key: keys.cookies, cookie_clock }
 }
 
 fn listen(ways: Ways) -> Result<Outside, StartError> {
