@@ -10,8 +10,8 @@ use lb_common::api::{SyncLink, SyncPeer, SyncRefusals, SyncStatus};
 use super::Replication;
 use super::shared::{Link, LinkState, Peer, Shared};
 
-/// A peer that was not heard for so long is not in step.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// A peer that was not heard for so long is not in step: it says something every 100 ms.
+const HEARD_WITHIN: Duration = Duration::from_millis(350);
 
 impl Replication {
     /// Whether this director knows all flows of every peer that it hears, and hears one.
