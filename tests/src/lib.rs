@@ -19,6 +19,7 @@ pub mod http_client;
 pub mod http_server;
 pub mod link;
 pub mod load;
+pub mod losses;
 pub mod machine;
 pub mod namespace;
 pub mod pair;

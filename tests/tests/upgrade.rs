@@ -14,14 +14,14 @@ use std::thread::JoinHandle;
 use lb_tests::agent::{BALANCED, CALM_CHECK, Settings, service};
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::wait_until;
-use lb_tests::command::run;
 use lb_tests::http_client::Connection;
 use lb_tests::http_server::{digest, pattern};
 use lb_tests::load::{TIMEOUT, failures};
+use lb_tests::losses::losses;
 use lb_tests::namespace::Namespace;
 use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
-use lb_tests::world::{Arms, Host, World, vips};
+use lb_tests::world::{Arms, World, vips};
 
 /// The port of the service by full NAT.
 const FULL: u16 = 8_080;
@@ -100,18 +100,6 @@ impl Transfer {
     }
 }
 
-/// What the kernels of client and backends say of packets that were lost, or that came and were of no connection.
-fn losses(world: &World) -> Vec<String> {
-    let hosts = world.backends.iter().chain([&world.client]);
-    let of_host = |host: &Host| {
-        let names = ["TcpOutRsts", "TcpExtTCPTimeouts", "TcpExtTCPLossProbeRecovery"];
-        let shown = run(host.namespace.command("nstat").arg("-as").args(names)).unwrap();
-        let lines = shown.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
-        lines.map(|line| format!("{}: {line}", host.name)).collect::<Vec<_>>()
-    };
-    hosts.flat_map(of_host).collect()
-}
-
 fn wait_until_moved(stage: &Stage<'_>, times: usize) {
     let n_moved = || stage.agent.process.log().matches(MOVED).count();
     wait_until("all flows to be moved", 4 * TIMEOUT, || Ok(n_moved() == times)).unwrap();
@@ -138,7 +126,8 @@ fn agents_of_two_layouts_take_over_from_each_other_and_no_flow_and_no_packet_is_
     stage.agent.write_config(&services("off", &world)).unwrap();
     stage.agent.ctl_ok(&["reload"]).unwrap();
     open.add(12, &stage);
-    let before_load = losses(&world);
+    let losses = || losses(world.backends.iter().chain([&world.client])).unwrap();
+    let lost_before = losses();
     let transfers =
         [vips(PORT)[0], vips(FULL)[1]].map(|vip| Transfer::start(&world.client.namespace, vip));
     let load = stage.load().unwrap();
@@ -169,5 +158,5 @@ fn agents_of_two_layouts_take_over_from_each_other_and_no_flow_and_no_packet_is_
     let n_transfers = transfers.map(Transfer::stop).len();
     let flows = u64::try_from(exchanges.len() + open.0.len() + n_transfers).unwrap();
     assert_eq!(n_flows(&stage), flows, "no flow was new twice");
-    assert_eq!(losses(&world), before_load);
+    assert_eq!(losses(), lost_before);
 }

@@ -80,8 +80,8 @@ impl Object {
             .args(["build", "--locked", "--package", "lb-ebpf", "--profile", "bpf"])
             .args(["--target", TARGET, "-Z", "build-std=core"])
             .args(["--bin", self.binary, "--features", self.features]);
-        let built = run(&mut build);
-        built.context("build the BPF objects; `cargo xtask setup` brings their toolchain")?;
+        let done = run(&mut build);
+        done.context("build the BPF objects; `cargo xtask setup` brings their toolchain")?;
         stripped(self.binary, self.file)
     }
 }

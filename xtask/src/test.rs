@@ -109,6 +109,9 @@ fn run_doc_tests(summary: &mut Summary) -> Result<Counts> {
 /// Builds all binaries and all tests, and lists the test binaries.
 fn build() -> Result<Vec<Target>> {
     run(cargo()?.args(["build", "--locked", "--workspace"]))?;
+    // An agent of another version, for tests of upgrades.
+    let before = ["build", "--locked", "--package", "lb-agent", "--features", "layout-before"];
+    run(cargo()?.args(before).args(["--bin", "lb-agent-before"]))?;
     let mut command = cargo()?;
     command.args(["test", "--locked", "--workspace", "--features", "lb-tests/root", "--no-run"]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());

@@ -17,7 +17,7 @@ use super::maps::{data, open, words};
 use super::moving::Moving;
 use super::pins::Pins;
 use super::program::Other;
-use super::sweep::{AT_A_TIME, FlowCounts, Round};
+use super::sweep::{AT_A_TIME, Round, Swept};
 
 /// One flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl FlowTable {
     /// Counts the next cells and frees those that were idle for longer than their timeout; moves those of the
     /// old table first. When all cells have been looked at it says what was found, and the loads of the backends
     /// are what was counted from then on.
-    pub fn sweep(&self, tick: u64) -> Result<Option<FlowCounts>> {
+    pub fn sweep(&self, tick: u64) -> Result<Swept> {
         let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         if round.loads.is_empty() {
@@ -104,16 +104,16 @@ impl FlowTable {
         if self.old.is_some() {
             let moving = Moving::new(&self.cells, self.old.as_ref(), &settings, &self.backends);
             if !round.move_next(&moving, tick) {
-                return Ok(None);
+                return Ok(Swept::Moved);
             }
         }
         if !round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings) {
-            return Ok(None);
+            return Ok(Swept::Part);
         }
         let before = take(&mut round.loads);
         let counts = round.end(self.old.is_some());
         set_loads(self.loads.words(), &before, &counts.open);
-        Ok(Some(counts))
+        Ok(Swept::All(counts))
     }
 
     /// How many flows match, and at most `limit` of them.

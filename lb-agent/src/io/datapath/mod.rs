@@ -61,7 +61,7 @@ pub use program::firewall_entries;
 pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
 pub use stages::set_stages;
-pub use sweep::FlowCounts;
+pub use sweep::{FlowCounts, Swept};
 
 use crate::io::netlink::links;
 use crate::model::config;
