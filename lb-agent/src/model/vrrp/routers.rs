@@ -1,6 +1,7 @@
 //! [`Routers`]: all virtual routers of a director, one way in and one way out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::advert::Reason;
@@ -115,6 +116,15 @@ impl Routers {
     pub fn active(&self) -> impl Iterator<Item = &str> {
         let active = self.groups.values().filter(|group| group.state == State::Active);
         active.map(|group| group.name.as_str())
+    }
+
+    /// All virtual addresses, and whether this director has them.
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, bool)> {
+        self.groups.values().flat_map(|group| {
+            let is_here = group.state == State::Active;
+            let hosts = group.members.iter().flat_map(|member| member.settings.hosts());
+            hosts.map(move |host| (host, is_here))
+        })
     }
 
     fn each(

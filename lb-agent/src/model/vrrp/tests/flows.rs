@@ -120,3 +120,19 @@ fn groups_that_are_configured_later_wait_too() {
     hear_for(&mut one, 10, 100);
     assert_eq!(one.state(), State::Backup);
 }
+
+#[test]
+fn replication_hears_who_has_which_address() {
+    use lb_ebpf::adopt::Holder;
+
+    let mut one = One::with(vec![router("a", 51)]);
+    let holder = |one: &One, address: &str| {
+        crate::model::sync::Vips::new(one.routers.vips()).holder(address.parse().unwrap())
+    };
+    assert_eq!(holder(&one, "203.0.113.10"), Holder::There);
+    one.run(5_000);
+    assert_eq!(holder(&one, "203.0.113.10"), Holder::Here);
+    assert_eq!(holder(&one, "203.0.113.99"), Holder::Unknown);
+    one.hear(200);
+    assert_eq!(holder(&one, "203.0.113.10"), Holder::There);
+}
