@@ -72,7 +72,7 @@ use lb_common::verdict::{Kind, Verdict};
 
 use crate::ethernet::Ethernet;
 use crate::family::{Family, Shape};
-use crate::flight::{Facts, Flight, Next, Scratch};
+use crate::flight::{Facts, Flight, Next, Scratch, Watch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 
@@ -226,6 +226,9 @@ fn balance<A: Family, F: Frame, T: Tables>(
 ) -> Outcome {
     let flight = &mut facts.flight;
     begin(packet, world, flight);
+    if !firewall::is_on(world.tables) {
+        flight.watch = Watch::NO;
+    }
     let known = identify::identify(packet, world, flight);
     let mut verdict = match flight.next {
         _ if flight.asks_cookies != 0 => return rest(known),

@@ -210,8 +210,19 @@ pub const fn service(row: u16, allow: u16) -> u32 {
     ((allow as u32) << 16) | row as u32
 }
 
-/// Set in a rule's word: what it matches is dropped. The other bits are the number of its counter.
+/// Set in a rule's word: what it matches is dropped. The lowest bits are the number of its counter.
 pub const RULE_DROPS: u32 = 1 << 31;
+/// Bits of a rule's word that are the number of its counter.
+pub const RULE_COUNTER: u32 = 2 * MAX_RULE_COUNTS - 1;
+/// From this bit on stands 1 more than the number of the rule's [`Limit`](super::limit::Limit), or 0.
+pub const RULE_LIMIT_SHIFT: u32 = 16;
+
+/// 1 more than the number of a rule's limit, or 0.
+#[must_use]
+#[inline(always)]
+pub const fn rule_limit(word: u32) -> u32 {
+    (word & !RULE_DROPS) >> RULE_LIMIT_SHIFT
+}
 
 /// An interface, in one half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]

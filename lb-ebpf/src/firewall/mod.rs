@@ -7,7 +7,7 @@ use lb_common::layout::firewall::{Firewall, NO_COUNT};
 use lb_common::verdict::{Kind, Verdict};
 
 use crate::family::Family;
-use crate::flight::{Flight, Next};
+use crate::flight::{Flight, Next, Watch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 use crate::{World, begin, detail, fragment, identify};
@@ -15,6 +15,7 @@ use crate::{World, begin, detail, fragment, identify};
 pub mod address;
 mod close;
 mod judge;
+pub mod limit;
 pub mod maps;
 pub mod rows;
 mod subject;
@@ -62,6 +63,8 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
 ) -> Option<Verdict> {
     begin(packet, world, flight);
     flight.rule = NO_COUNT;
+    flight.is_over = 0;
+    flight.watch = Watch::AS_BEFORE;
     let known = identify::identify(packet, world, flight);
     let is_done = flight.next == Next::NOTHING;
     if is_done && known.kind() != Kind::Passed {
@@ -72,7 +75,10 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
         Asked::Nobody => return None,
         Asked::Refused(verdict) => return Some(verdict),
     }
+    flight.watch = Watch::NO;
     match judge(world.tables, flight) {
+        // What exceeds a limit ends nothing: others of its flow may go on.
+        Some(verdict) if flight.is_over != 0 => Some(verdict),
         Some(verdict) => {
             close::close(world, flight);
             Some(verdict)

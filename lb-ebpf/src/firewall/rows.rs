@@ -37,19 +37,14 @@ impl Rows {
         service: ROW_ALL,
     };
 
-    /// The first rule that is in all of them.
+    /// Those in two words.
     #[inline(always)]
-    pub fn first<M: Maps>(&self, maps: &M, half: u32) -> Option<u32> {
+    pub fn packed(&self) -> (u64, u64) {
         let [a, b, c, d] = [self.source, self.destination, self.source_port, self.destination_port];
-        let rule = maps.first_rule(
-            half,
-            packed(a, b, c, d),
-            packed(self.kind, self.interface, self.service, 0),
-        );
-        (rule < MAX_RULES as u32).then_some(rule)
+        (packed(a, b, c, d), packed(self.kind, self.interface, self.service, 0))
     }
 
-    /// Those in two words: [`Self::first`] hands them over so.
+    /// Those that two words name.
     #[inline(always)]
     fn unpacked(addresses_and_ports: u64, others: u64) -> Self {
         let of = |word: u64, number: u32| (word >> (16 * number)) as u32 & 0xffff;
@@ -65,14 +60,16 @@ impl Rows {
     }
 
     #[inline(always)]
-    fn search<M: Maps>(&self, maps: &M, half: u32) -> Option<u32> {
-        let mut words = self.common(maps, half, |row| row.used)?;
+    fn search<M: Maps>(&self, maps: &M, half: u32, from: u32) -> Option<u32> {
+        let (first, others) = (from / 64, u64::MAX << (from % 64));
+        let mut words = self.common(maps, half, |row| row.used)? & (u64::MAX << (first % 64));
         for _ in rolled(RULE_WORDS) {
             if words == 0 {
                 break;
             }
             let word = words.trailing_zeros();
-            let rules = self.common(maps, half, |row| at(&row.rules, word as usize))?;
+            let all = self.common(maps, half, |row| at(&row.rules, word as usize))?;
+            let rules = if word == first { all & others } else { all };
             if rules != 0 {
                 return Some(word * 64 + rules.trailing_zeros());
             }
@@ -96,11 +93,12 @@ fn packed(a: u32, b: u32, c: u32, d: u32) -> u64 {
     u64::from(a) | (u64::from(b) << 16) | (u64::from(c) << 32) | (u64::from(d) << 48)
 }
 
-/// The first rule that is in all rows of a packet, or [`MAX_RULES`].
+/// The first rule that is in all rows of a packet, from the one on that stands behind the rows, or [`MAX_RULES`].
 #[inline(always)]
 pub fn first_rule<M: Maps>(maps: &M, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
     let rows = Rows::unpacked(addresses_and_ports, others);
-    rows.search(maps, half).unwrap_or(MAX_RULES as u32)
+    let from = (others >> 48) as u32;
+    rows.search(maps, half, from).unwrap_or(MAX_RULES as u32)
 }
 
 /// Whether a rule is in a row.

@@ -8,6 +8,7 @@ use lb_common::layout::firewall::{
     Firewall, Front, KINDS, LinkKey, LongBucket, MAX_NODES, MAX_ROWS, MAX_RULES, Node, PAGE,
     PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
 };
+use lb_common::layout::limit::{Limit, MAX_LIMITS};
 use lb_common::map;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -34,6 +35,7 @@ pub struct FirewallMaps {
     kinds: Halves,
     services: Halves,
     rules: Halves,
+    limits: Halves,
     links: HashMap<MapData, LinkKey, u32>,
     /// Rows by name of the interface, as they were written last.
     named: Vec<(Option<String>, u32)>,
@@ -64,6 +66,7 @@ impl FirewallMaps {
             kinds: halves(map::FIREWALL_KINDS, KINDS, size_of::<[u16; PAGE]>())?,
             services: halves(map::FIREWALL_SERVICES, SERVICE_PAGES, size_of::<[u32; PAGE]>())?,
             rules: halves(map::FIREWALL_RULES, 1, size_of::<[u32; MAX_RULES]>())?,
+            limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
             links: links.on("open", map::FIREWALL_LINKS)?,
             named: Vec::new(),
         };
@@ -109,6 +112,7 @@ impl FirewallMaps {
         self.kinds.write(half, &compiled.kinds);
         self.services.write(half, &compiled.services);
         self.rules.write(half, &compiled.rules);
+        self.limits.write(half, &compiled.limits);
         self.named.clone_from(&compiled.links);
         self.write_links(half)?;
         let bit = if half == 1 { Firewall::SECOND_HALF } else { 0 };

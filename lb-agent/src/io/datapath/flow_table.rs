@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use aya::maps::{Array, MapData};
-use lb_common::cell::{Cell, State};
+use lb_common::cell::{Cell, State, before};
 use lb_common::layout::{Backend, Bucket, Detail, Load, Settings};
 use lb_common::{MAX_BACKENDS, MAX_MARKS, map};
 use lb_ebpf::tables::Entry;
@@ -16,6 +16,7 @@ use super::mapping::Mapping;
 use super::maps::{data, open, words};
 use super::moving::Moving;
 use super::pins::Pins;
+use super::program::Other;
 use super::sweep::{AT_A_TIME, Round, Swept};
 
 /// One flow.
@@ -48,6 +49,8 @@ pub struct FlowTable {
 pub(super) struct Half {
     pub(super) cells: Mapping,
     pub(super) details: Mapping,
+    /// Whether the cells are of the layout before this one.
+    pub(super) is_before: bool,
 }
 
 impl Half {
@@ -58,24 +61,29 @@ impl Half {
         Ok(Self {
             cells: Mapping::new(&flows, map::FLOWS, buckets, size_of::<Bucket>())?,
             details: Mapping::new(&details, map::DETAILS, cells, size_of::<Detail>())?,
+            is_before: false,
         })
     }
-}
 
-impl Half {
+    /// What a word says.
+    pub(super) fn read(&self, word: u64) -> Cell {
+        if self.is_before { before::read(word) } else { Cell(word) }
+    }
+
     /// All cells, with their index.
     fn cells(&self) -> impl Iterator<Item = (&Self, u32, Cell)> {
         let words = (0..).zip(self.cells.words());
-        words.map(move |(index, word)| (self, index, Cell(word.load(Ordering::Acquire))))
+        words.map(move |(index, word)| (self, index, self.read(word.load(Ordering::Acquire))))
     }
 }
 
 impl FlowTable {
     /// Opens the pinned table, and that of `old` to move its flows.
-    pub(super) fn open(pins: &Pins, old: Option<&Pins>) -> Result<Self> {
+    pub(super) fn open(pins: &Pins, old: Option<Other<'_>>) -> Result<Self> {
+        let half = |Other { pins, is_before }| Ok(Half { is_before, ..Half::open(pins)? });
         Ok(Self {
             cells: Half::open(pins)?,
-            old: old.map(Half::open).transpose()?,
+            old: old.map(half).transpose()?,
             marks: words::<u64>(pins, map::MARKS, MAX_MARKS)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             settings: open(pins, map::SETTINGS)?,

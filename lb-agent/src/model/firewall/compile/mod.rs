@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::layout::firewall::{
-    Firewall as Wire, Front, LongBucket, MAX_CLASSES, MAX_NODES, MAX_ROWS, MAX_RULES, NO_COUNT,
-    Node, PAGE, RULE_DROPS, Row,
+    Firewall as Wire, Front, LongBucket, MAX_CLASSES, MAX_NODES, MAX_ROWS, MAX_RULES, Node, PAGE,
+    Row,
 };
+use lb_common::layout::limit::{Limit, MAX_LIMITS};
 
 use super::{Action, Firewall, Match, Rule, Sets};
 
@@ -17,6 +18,7 @@ mod builtin;
 mod class;
 mod condition;
 mod kind;
+mod limit;
 mod long;
 mod place;
 mod plane;
@@ -71,6 +73,7 @@ pub struct Compiled {
     /// Rows by name of the interface; the first is that of those that no rule names.
     pub links: Vec<(Option<String>, u32)>,
     pub rules: Vec<u32>,
+    pub limits: Vec<Limit>,
 }
 
 /// Rules and sets that the maps have no room for.
@@ -84,6 +87,11 @@ pub enum CompileError {
         "more than {MAX_RULES} rules, those of `allow` lists and of the firewall's own included"
     )]
     Rules,
+    /// Limits
+    #[error(
+        "more than {MAX_LIMITS} rules with `over`; those that count packets with TCP flags take two"
+    )]
+    Limits,
     /// Classes
     #[error("the prefixes of rules and sets overlap in more than {MAX_CLASSES} ways")]
     Classes,
@@ -109,7 +117,7 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
         Properties::compile(&rules, &addresses, names)?;
     let word = Wire::ON | asked(&rules, firewall.policy) | strangers(&rules, firewall.policy);
     let Addresses { roots, fronts, values, cells, nodes, long, .. } = addresses;
-    let rules = rules.iter().map(|rule| rule_word(rule, names)).collect();
+    let (rules, limits) = limit::words(&rules, names)?;
     Ok(Compiled {
         size,
         word,
@@ -125,6 +133,7 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
         services,
         links,
         rules,
+        limits,
     })
 }
 
@@ -147,6 +156,7 @@ impl Compiled {
             services: Vec::new(),
             links: Vec::new(),
             rules: Vec::new(),
+            limits: Vec::new(),
         }
     }
 
@@ -155,11 +165,6 @@ impl Compiled {
     pub fn is_on(&self) -> bool {
         self.word & Wire::ON != 0
     }
-}
-
-fn rule_word(rule: &Rule, names: &Names) -> u32 {
-    let counter = names.counters.get(&rule.name).copied().unwrap_or(NO_COUNT);
-    if rule.action == Action::Drop { RULE_DROPS | counter } else { counter }
 }
 
 /// What the rules ask about.
