@@ -29,6 +29,9 @@ const NOTIFY: &str = "#!/bin/sh\n\
     grep -E '^(Uid|Cap...|NoNewPrivs|Seccomp):' /proc/self/status > /var/lib/lb/told.new\n\
     mv /var/lib/lb/told.new /var/lib/lb/told\n";
 
+/// What the kernel itself puts into a BPF file system: `maps.debug` and `progs.debug`.
+const N_OF_THE_KERNEL: usize = 2;
+
 /// Of 10; in tenths, for `systemd-analyze` takes it so.
 const MOST_EXPOSED: u32 = 25;
 
@@ -37,6 +40,7 @@ fn the_unit_is_as_little_exposed_as_its_page_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = Command::new("systemd-analyze");
     command.args(["security", "--offline=true", &format!("--threshold={MOST_EXPOSED}")]);
+    command.arg(root.join("packaging/lb-decap.service"));
     let said = run(command.arg(root.join("packaging/lb-agent.service"))).unwrap();
     let (_, level) = said.split_once("Overall exposure level for lb-agent.service: ").unwrap();
     let level = level.split(' ').next().unwrap();
@@ -73,6 +77,7 @@ fn a_package_is_installed_and_upgraded_under_load_and_leaves_nothing() {
     let again: Vec<_> = connections.iter_mut().map(|it| it.get("/").unwrap().backend).collect();
     assert_eq!(again, names, "open connections have gone elsewhere");
 
+    a_backend_decapsulates(&machine);
     removal_leaves_nothing(&machine);
 }
 
@@ -184,6 +189,23 @@ fn configuration_changes(machine: &Machine) {
     assert!(warnings.is_empty(), "{warnings:#?}");
 }
 
+/// The other unit of the package, on an interface that leads nowhere, with what a stop leaves.
+fn a_backend_decapsulates(machine: &Machine) {
+    let unit = "lb-decap.service";
+    machine.run("ip link add tunnels type veth peer name nowhere").unwrap();
+    machine.run("ip link set tunnels up").unwrap();
+    let options = "LB_DECAP_OPTIONS=--interface tunnels --vip 203.0.113.99 --address --keep\n";
+    std::fs::write(machine.path("/etc/default/lb-decap"), options).unwrap();
+    let started = machine.run(&format!("systemctl start {unit}"));
+    started.with_context(|| journal(machine, unit)).unwrap();
+    let pid = property(machine, unit, "MainPID");
+    let rights = status(machine, &format!("/proc/{pid}/status"));
+    assert!(rights.contains("CapEff: 000000c000001000"), "{rights}");
+    machine.run(&format!("systemctl stop {unit}")).unwrap();
+    assert!(machine.run("ip -details link show dev tunnels").unwrap().contains("xdp"));
+    assert!(machine.run("ip address show dev lo").unwrap().contains("203.0.113.99"));
+}
+
 fn removal_leaves_nothing(machine: &Machine) {
     let files = machine.run("dpkg --listfiles sluice").unwrap();
     let own: Vec<_> =
@@ -192,17 +214,19 @@ fn removal_leaves_nothing(machine: &Machine) {
     assert_eq!(property(machine, UNIT, "ActiveState"), "inactive");
     assert!(!links(machine).contains("xdp"), "{}", links(machine));
     let addresses = machine.run("ip address").unwrap();
-    assert!(
-        !addresses.contains("203.0.113.10") && !addresses.contains("198.51.100.77"),
-        "{addresses}"
-    );
-    assert!(!machine.has("/sys/fs/bpf/lb"));
+    for address in ["203.0.113.10/", "198.51.100.77/", "203.0.113.99/"] {
+        assert!(!addresses.contains(address), "{addresses}");
+    }
+    assert_eq!(machine.path("/sys/fs/bpf").read_dir().unwrap().count(), N_OF_THE_KERNEL);
     assert!(machine.has("/etc/lb/lb.toml"), "a removal keeps the configuration");
     dpkg(machine, "--purge sluice");
     let left: Vec<_> = own.iter().filter(|path| machine.has(path)).collect();
     assert!(own.len() > 10 && left.is_empty(), "{left:?} of {own:?}");
-    for folder in ["/etc/lb", "/run/lb", "/var/lib/lb"] {
+    for folder in ["/etc/lb", "/run/lb", "/var/lib/lb", "/var/lib/lb-decap"] {
         assert!(!machine.has(folder), "{folder}");
     }
+    let named =
+        machine.run("find /etc /run /var -name *lb-agent* -o -name *lb-decap* -o -name sluice*");
+    assert_eq!(named.unwrap(), "");
     machine.run("id lb").unwrap_err();
 }
