@@ -13,6 +13,7 @@ pub mod clock;
 pub mod command;
 pub mod decap;
 pub mod far;
+pub mod flood;
 pub mod greeter;
 pub mod http_client;
 pub mod http_server;
