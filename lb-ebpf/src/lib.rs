@@ -278,7 +278,7 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.is_truncated = 0;
     flight.is_parsed = 0;
     flight.has_ports = 0;
-    flight.report.mtu = 0;
+    flight.report.kind = 0;
     flight.relay.start = 0;
     flight.hop.kind = world.link.kind;
     flight.hop.start = world.link.length;
@@ -303,7 +303,7 @@ fn leave<A: Family, F: Frame>(
     };
     let written = if hop.room == 0 {
         Some(())
-    } else if flight.report.mtu == 0 {
+    } else if flight.report.kind == 0 {
         tunnel::write(packet, length, settings, flight)
     } else {
         too_big::write(packet, length, flight)
