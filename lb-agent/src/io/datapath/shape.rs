@@ -62,7 +62,7 @@ impl Geometry {
         let buckets = Shape::read(&path, map::FLOWS)?.entries;
         let cells = u32::try_from(CELLS_PER_BUCKET).ok().and_then(|n| buckets.checked_mul(n));
         let cells = cells.filter(|_| buckets.is_power_of_two());
-        let firewall = pinned_firewall(pins)?.unwrap_or_else(|| Size::for_prefixes(0));
+        let firewall = pinned_firewall(pins)?.unwrap_or_else(Size::none);
         Ok(cells.map(|cells| Self { buckets, cells, firewall }))
     }
 

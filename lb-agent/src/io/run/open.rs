@@ -16,13 +16,14 @@ use super::source::{ReadError, Source};
 use super::{Ways, capabilities, confirm, descriptors, signals};
 use crate::io::api::{self, BindError, SocketFile};
 use crate::io::clock;
-use crate::io::datapath::{self, Common, Datapath, DatapathError, Lock, OBJECT};
+use crate::io::datapath::{self, Common, Datapath, DatapathError, Lock, New, OBJECT};
 use crate::io::message::Message;
 use crate::io::netlink::{AddressError, Addresses, Resolver, follow_addresses, host_addresses};
 use crate::io::store::{self, StoreError};
 use crate::io::sync;
 use crate::model::agent::{Agent, Effect, Known};
 use crate::model::config::Config;
+use crate::model::firewall::compile::Size;
 use crate::model::plan::Full;
 
 /// Why the daemon does not start.
@@ -171,16 +172,18 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let outside = listen(ways)?;
     let sync = config.sync.as_ref().map(sync::open).transpose()?;
     let common = sync.as_ref().map(|opened| in_common(&opened.keys));
-    let datapath = Datapath::open_with(&config.datapath, OBJECT, common)?;
+    let new = New { common, firewall: Size::at_start(&config) };
+    let datapath = Datapath::open_with(&config.datapath, OBJECT, new)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
     let interfaces = config.datapath.interfaces.clone();
     let numbers = store::load_rule_numbers(&config.agent.state_dir)?;
     let Started { stock, files: set_files } = sets::at_start(&config, &overlay);
-    let started = start(&datapath, config, Known { overlay, stock, numbers, host }, started_at)
-        .and_then(|(agent, effects)| {
-            let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
-            Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
-        });
+    let lacks_cookies = !datapath.has_cookies();
+    let known = Known { overlay, stock, numbers, host, lacks_cookies };
+    let started = start(&datapath, config, known, started_at).and_then(|(agent, effects)| {
+        let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
+        Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
+    });
     match started {
         Ok((agent, effects, resolver)) => Ok(Rest {
             metrics,
