@@ -99,7 +99,7 @@ enum Size {
     Moving(Box<Verified>),
 }
 
-/// What maps are made with that are not there yet.
+/// What maps are made with that are not there yet, and what counts for all.
 #[derive(Clone, Copy, Debug)]
 pub struct New {
     /// What several directors have in common.
