@@ -94,7 +94,14 @@ fn measure(
         let mut trials = [Vec::new(), Vec::new()];
         for _ in 0..rounds {
             for (directors, trials) in systems.iter_mut().zip(&mut trials) {
-                trials.push(attempt(directors, *fault, N_OPEN)?);
+                let trial = attempt(directors, *fault, N_OPEN)?;
+                arguments.say(&format!(
+                    "  {} ms, {} of {} broken",
+                    trial.silence.as_millis(),
+                    trial.broken,
+                    trial.open
+                ));
+                trials.push(trial);
                 directors.recover(*fault)?;
             }
         }

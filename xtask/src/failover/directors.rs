@@ -58,6 +58,12 @@ impl<'p> Directors<'p> {
         self.pair
     }
 
+    /// Their logs.
+    pub(crate) fn said(&self) -> String {
+        let [first, second] = &self.each;
+        format!("lb1 said:\n{}\nlb2 said:\n{}", first.log(), second.log())
+    }
+
     /// Who is Active: 1 or 2.
     pub(crate) fn active(&self) -> usize {
         self.active
