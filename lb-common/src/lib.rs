@@ -21,7 +21,7 @@ pub mod verdict;
 /// Version of the layout of all maps; an agent never reads pinned maps of another version.
 ///
 /// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Most listeners (VIP, port and protocol) that the maps hold.
 pub const MAX_LISTENERS: u32 = 32_768;
@@ -112,6 +112,9 @@ pub mod map {
     pub const FIREWALL: &str = "FIREWALL";
     /// Pages of [`root`](crate::layout::firewall::root)s by half, family and the first eight bits of an address.
     pub const FIREWALL_ROOTS: &str = "FIREWALL_ROOTS";
+    /// Words of bits by half, family and the first 24 bits of an address, see
+    /// [`BIT_WORDS`](crate::layout::firewall::BIT_WORDS).
+    pub const FIREWALL_BITS: &str = "FIREWALL_BITS";
     /// [`Front`](crate::layout::firewall::Front)s by half and chunk.
     pub const FIREWALL_FRONTS: &str = "FIREWALL_FRONTS";
     /// Pages of values by half and chunk, one for each value of the third byte of an address.
@@ -134,6 +137,10 @@ pub mod map {
     pub const FIREWALL_LINKS: &str = "FIREWALL_LINKS";
     /// A word for each rule, by half.
     pub const FIREWALL_RULES: &str = "FIREWALL_RULES";
+    /// Words of bits of ports by half, see [`ASKED_WORDS`](crate::layout::firewall::ASKED_WORDS).
+    pub const FIREWALL_ASKED: &str = "FIREWALL_ASKED";
+    /// Pages of outcomes by half and [`outcome_place`](crate::layout::firewall::outcome_place).
+    pub const FIREWALL_OUTCOMES: &str = "FIREWALL_OUTCOMES";
     /// Per CPU [`Count`](crate::layout::Count) by number of the counter.
     pub const RULE_COUNTS: &str = "RULE_COUNTS";
 
@@ -154,8 +161,9 @@ pub mod map {
     pub const EXPLAINS: &str = "EXPLAINS";
 
     /// Those that another size of the firewall needs anew.
-    pub const FIREWALLS: [&str; 13] = [
+    pub const FIREWALLS: [&str; 16] = [
         FIREWALL,
+        FIREWALL_BITS,
         FIREWALL_ROOTS,
         FIREWALL_FRONTS,
         FIREWALL_VALUES,
@@ -168,13 +176,15 @@ pub mod map {
         FIREWALL_SERVICES,
         FIREWALL_LINKS,
         FIREWALL_RULES,
+        FIREWALL_ASKED,
+        FIREWALL_OUTCOMES,
     ];
 
     /// Those that another size of the flow table needs anew.
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 37] = [
+    pub const ALL: [&str; 40] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -200,6 +210,7 @@ pub mod map {
         DROPS,
         SAMPLE_UNTIL,
         FIREWALL,
+        FIREWALL_BITS,
         FIREWALL_ROOTS,
         FIREWALL_FRONTS,
         FIREWALL_VALUES,
@@ -212,5 +223,7 @@ pub mod map {
         FIREWALL_SERVICES,
         FIREWALL_LINKS,
         FIREWALL_RULES,
+        FIREWALL_ASKED,
+        FIREWALL_OUTCOMES,
     ];
 }

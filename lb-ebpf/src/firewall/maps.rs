@@ -12,6 +12,8 @@ use crate::tables::Entry;
 pub trait Maps: Sized {
     /// What is the same for all packets.
     fn firewall(&self) -> Option<&Firewall>;
+    /// By half, plane and first bits of an address.
+    fn bits(&self, word: u32) -> Option<u64>;
     /// By half, plane and first byte of an address.
     fn roots(&self, page: u32) -> Option<&[u32; PAGE]>;
     /// By half and chunk.
@@ -36,6 +38,10 @@ pub trait Maps: Sized {
     fn link_row(&self, key: &LinkKey) -> Option<u32>;
     /// By half.
     fn rules(&self, half: u32) -> Option<&[u32; MAX_RULES]>;
+    /// By half and destination port.
+    fn asked(&self, word: u32) -> Option<u64>;
+    /// By half and place.
+    fn outcomes(&self, page: u32) -> Option<&[u32; PAGE]>;
     /// This CPU's counter of a rule.
     fn rule_count(&self, number: u32) -> Option<Entry<Count>>;
     /// [`address::short_value`]: the kernel's maps make a function of it that is verified on its own.

@@ -6,6 +6,7 @@
 mod director;
 mod document;
 mod feed;
+mod firewall;
 mod harness;
 mod http;
 mod packet;
@@ -34,16 +35,19 @@ enum Bench {
     Wire,
     /// HTTP requests a second, their time and their CPU
     Http,
+    /// What a packet costs more where rules and sets judge it, over none
+    Firewall,
 }
 
 impl Bench {
-    const ALL: [Self; 3] = [Self::Packet, Self::Wire, Self::Http];
+    const ALL: [Self; 4] = [Self::Packet, Self::Wire, Self::Http, Self::Firewall];
 
     fn run(self, arguments: &Arguments) -> Result<Vec<Row>> {
         match self {
             Self::Packet => packet::run(arguments),
             Self::Wire => wire::run(arguments),
             Self::Http => http::run(arguments),
+            Self::Firewall => firewall::run(arguments),
         }
     }
 }

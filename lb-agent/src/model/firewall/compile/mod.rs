@@ -18,6 +18,7 @@ mod class;
 mod condition;
 mod kind;
 mod long;
+mod outcome;
 mod place;
 mod plane;
 mod port;
@@ -58,6 +59,7 @@ pub struct Compiled {
     pub size: Size,
     /// Without the bit of the half.
     pub word: u64,
+    pub bits: Vec<u64>,
     pub roots: Vec<[u32; PAGE]>,
     pub fronts: Vec<Front>,
     pub values: Vec<[u16; PAGE]>,
@@ -71,6 +73,8 @@ pub struct Compiled {
     /// Rows by name of the interface; the first is that of those that no rule names.
     pub links: Vec<(Option<String>, u32)>,
     pub rules: Vec<u32>,
+    pub asked: Vec<u64>,
+    pub outcomes: Vec<[u32; PAGE]>,
 }
 
 /// Rules and sets that the maps have no room for.
@@ -108,11 +112,17 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
     let Properties { rows, ports, kinds, services, links } =
         Properties::compile(&rules, &addresses, names)?;
     let word = Wire::ON | asked(&rules, firewall.policy) | strangers(&rules, firewall.policy);
-    let Addresses { roots, fronts, values, cells, nodes, long, .. } = addresses;
+    let n_classes = addresses.classes.len();
+    let Addresses { bits, roots, fronts, values, cells, nodes, long, .. } = addresses;
+    // The rows of sources stand behind that of all rules, one of two.
+    let sources = rows.iter().skip(1).step_by(2).take(n_classes);
+    let outcomes = outcome::pages(&rules, firewall.policy, names, sources);
+    let asked = outcome::asked_ports(&rules);
     let rules = rules.iter().map(|rule| rule_word(rule, names)).collect();
     Ok(Compiled {
         size,
         word,
+        bits,
         roots,
         fronts,
         values,
@@ -125,6 +135,8 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
         services,
         links,
         rules,
+        asked,
+        outcomes,
     })
 }
 
@@ -135,6 +147,7 @@ impl Compiled {
         Self {
             size: Size::for_prefixes(0),
             word: 0,
+            bits: Vec::new(),
             roots: Vec::new(),
             fronts: Vec::new(),
             values: Vec::new(),
@@ -147,6 +160,8 @@ impl Compiled {
             services: Vec::new(),
             links: Vec::new(),
             rules: Vec::new(),
+            asked: Vec::new(),
+            outcomes: Vec::new(),
         }
     }
 
@@ -157,8 +172,13 @@ impl Compiled {
     }
 }
 
+/// The number of a rule's counter.
+fn counter(rule: &Rule, names: &Names) -> u32 {
+    names.counters.get(&rule.name).copied().unwrap_or(NO_COUNT)
+}
+
 fn rule_word(rule: &Rule, names: &Names) -> u32 {
-    let counter = names.counters.get(&rule.name).copied().unwrap_or(NO_COUNT);
+    let counter = counter(rule, names);
     if rule.action == Action::Drop { RULE_DROPS | counter } else { counter }
 }
 
