@@ -1,15 +1,20 @@
 //! A cell of the flow table: what the balancer remembers of a flow, in one word.
 //!
 //! ```text
-//! 63        39 38          37           36 35           16 15       4     3 2       0
-//! | tag (25)  | generation  | translated  | backend (20)  | age (12) | reply | state  |
+//! 63        39 38          37           36 35       24 23           4     3 2       0
+//! | tag (25)  | generation  | translated  | age (12) | backend (20)  | reply | state  |
 //! ```
+//!
+//! So all that makes a packet's cell as fresh as can be ([`Cell::is_as_fresh_as`]) is one comparison. In the layout
+//! [`before`], age and backend stood the other way round.
 //!
 //! A cell is only ever read and written whole, by a 64-bit compare-and-swap from the value read. An empty
 //! cell is zero. The generation is that of the rules which accepted the flow: a flow of another one is to be
 //! looked at again. `translated` is set where sequence numbers are rewritten, `reply` in the cell of the
 //! direction from backend to client.
 #![expect(clippy::as_conversions, reason = "fields of a word, in const functions")]
+
+pub mod before;
 
 /// How many bits of the flow hash a cell keeps.
 pub const TAG_BITS: u32 = 25;
@@ -23,13 +28,17 @@ pub const TICK_SHIFT: u32 = 32;
 pub const MAX_TIMEOUT_TICKS: u16 = 2_047;
 
 const AGE_MASK: u64 = 0xfff;
+const BACKEND_MASK: u64 = 0xf_ffff;
 const REPLY: u64 = 8;
+/// Where age and backend stand.
+const AT: before::Shifts =
+    if cfg!(feature = "layout-before") { before::SIX } else { before::SEVEN };
 const GENERATION_SHIFT: u32 = 37;
 const GENERATION_MASK: u64 = 3;
 const TRANSLATED: u64 = 1 << 36;
 /// The highest bit of the backend, which no id has: the cell is not to be found.
-const MOVING: u64 = 1 << 35;
-const _: () = assert!(crate::MAX_BACKENDS as u64 <= MOVING >> 16);
+const MOVING: u64 = 1 << (AT.backend + 19);
+const _: () = assert!(crate::MAX_BACKENDS as u64 <= MOVING >> AT.backend);
 
 /// Where a flow stands. The numbers index [`Settings::timeouts`](crate::layout::Settings::timeouts).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +90,8 @@ impl Cell {
         let reply = if reply { REPLY } else { 0 };
         Self(
             (tag << (64 - TAG_BITS))
-                | ((backend as u64 & 0xf_ffff) << 16)
-                | ((tick & AGE_MASK) << 4)
+                | ((backend as u64 & BACKEND_MASK) << AT.backend)
+                | ((tick & AGE_MASK) << AT.age)
                 | reply
                 | state as u64,
         )
@@ -121,7 +130,7 @@ impl Cell {
     #[must_use]
     #[inline(always)]
     pub const fn is_news_to(self, other: Self) -> bool {
-        (self.0 ^ other.0) & !((AGE_MASK << 4) | (GENERATION_MASK << GENERATION_SHIFT)) != 0
+        (self.0 ^ other.0) & !((AGE_MASK << AT.age) | (GENERATION_MASK << GENERATION_SHIFT)) != 0
     }
 
     /// Whether a flow has this one's tag and generation, was seen in the same tick, and is neither translated nor
@@ -130,7 +139,7 @@ impl Cell {
     #[inline(always)]
     pub const fn is_as_fresh_as(self, other: Self) -> bool {
         const LOWEST: u32 = GENERATION_SHIFT;
-        let mask = (u64::MAX << LOWEST) | TRANSLATED | MOVING | (AGE_MASK << 4);
+        let mask = (u64::MAX << LOWEST) | TRANSLATED | MOVING | (AGE_MASK << AT.age);
         (self.0 ^ other.0) & mask == 0
     }
 
@@ -152,7 +161,7 @@ impl Cell {
     #[must_use]
     #[inline(always)]
     pub const fn backend(self) -> u32 {
-        ((self.0 >> 16) & 0xf_ffff) as u32
+        ((self.0 >> AT.backend) & BACKEND_MASK) as u32
     }
 
     /// Number of the state; 0 where the cell is empty.
@@ -180,7 +189,7 @@ impl Cell {
     #[must_use]
     #[inline(always)]
     pub const fn idle_ticks(self, tick: u64) -> u64 {
-        tick.wrapping_sub(self.0 >> 4) & AGE_MASK
+        tick.wrapping_sub(self.0 >> AT.age) & AGE_MASK
     }
 
     /// Whether the flow has been idle for longer than the timeout of its state.
@@ -227,21 +236,26 @@ impl Cell {
     #[inline(always)]
     pub const fn gone(self, position: u64, tick: u64) -> Self {
         let age = tick.wrapping_sub(MAX_TIMEOUT_TICKS as u64) & AGE_MASK;
-        Self((self.tag() << (64 - TAG_BITS)) | MOVING | ((position & 0xf) << 16) | (age << 4))
+        let place = ((position & 0xf) << AT.backend) | (age << AT.age);
+        Self((self.tag() << (64 - TAG_BITS)) | MOVING | place)
     }
 
     /// The position that the flow moved to, if it did.
     #[must_use]
     #[inline(always)]
     pub const fn gone_to(self) -> Option<u64> {
-        if self.is_moving() && self.state_number() == 0 { Some((self.0 >> 16) & 0xf) } else { None }
+        if self.is_moving() && self.state_number() == 0 {
+            Some((self.0 >> AT.backend) & 0xf)
+        } else {
+            None
+        }
     }
 
     /// The same flow, seen at `tick` in `state`.
     #[must_use]
     #[inline(always)]
     pub const fn seen(self, tick: u64, state: State) -> Self {
-        Self((self.0 & !((AGE_MASK << 4) | 7)) | ((tick & AGE_MASK) << 4) | state as u64)
+        Self((self.0 & !((AGE_MASK << AT.age) | 7)) | ((tick & AGE_MASK) << AT.age) | state as u64)
     }
 }
 

@@ -14,6 +14,7 @@ mod draw;
 pub mod firewall;
 mod flow;
 pub mod guard;
+pub mod limit;
 mod listener;
 mod sample;
 mod traffic;

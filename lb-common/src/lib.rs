@@ -18,10 +18,12 @@ pub mod filter;
 pub mod layout;
 pub mod verdict;
 
-/// Version of the layout of all maps; an agent never reads pinned maps of another version.
+/// Version of the layout of all maps. Of maps of the version before, an agent moves the flows to maps of its own; it
+/// never reads those of any other.
 ///
-/// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte.
-pub const LAYOUT_VERSION: u32 = 7;
+/// Raise it with every change to `layout` or `cell` that moves or reinterprets a byte, and see that what is pinned
+/// can be taken over ([`cell::before`]).
+pub const LAYOUT_VERSION: u32 = if cfg!(feature = "layout-before") { 6 } else { 7 };
 
 /// Most listeners (VIP, port and protocol) that the maps hold.
 pub const MAX_LISTENERS: u32 = 32_768;
@@ -30,7 +32,7 @@ pub const MAX_LISTENERS: u32 = 32_768;
 pub const MAX_BACKENDS: u32 = 262_144;
 
 /// Most slots, over all listeners; each takes one for every turn in its rotation.
-pub const MAX_SLOTS: u32 = 4_194_304;
+pub const MAX_SLOTS: u32 = 8_388_608;
 
 /// Most sources that are remembered, over all listeners; the oldest are forgotten for new ones.
 pub const MAX_AFFINITIES: u32 = 262_144;
@@ -141,6 +143,10 @@ pub mod map {
     pub const FIREWALL_ASKED: &str = "FIREWALL_ASKED";
     /// Pages of outcomes by half and [`outcome_place`](crate::layout::firewall::outcome_place).
     pub const FIREWALL_OUTCOMES: &str = "FIREWALL_OUTCOMES";
+    /// [`Limit`](crate::layout::limit::Limit)s of rules, by half.
+    pub const FIREWALL_LIMITS: &str = "FIREWALL_LIMITS";
+    /// What limits have let go on: words of rules, then buckets of sources; memory-mappable.
+    pub const FIREWALL_LIMITED: &str = "FIREWALL_LIMITED";
     /// Per CPU [`Count`](crate::layout::Count) by number of the counter.
     pub const RULE_COUNTS: &str = "RULE_COUNTS";
 
@@ -160,8 +166,13 @@ pub mod map {
     /// The constant that makes a program explain packets, and change nothing.
     pub const EXPLAINS: &str = "EXPLAINS";
 
+    /// The array of the program that stands in for two: the one of the layout before, and the new one.
+    pub const HANDOVER: &str = "HANDOVER";
+    /// The constant that says of what layout the other flow table is.
+    pub const OTHER_IS_BEFORE: &str = "OTHER_IS_BEFORE";
+
     /// Those that another size of the firewall needs anew.
-    pub const FIREWALLS: [&str; 16] = [
+    pub const FIREWALLS: [&str; 17] = [
         FIREWALL,
         FIREWALL_BITS,
         FIREWALL_ROOTS,
@@ -178,13 +189,14 @@ pub mod map {
         FIREWALL_RULES,
         FIREWALL_ASKED,
         FIREWALL_OUTCOMES,
+        FIREWALL_LIMITS,
     ];
 
     /// Those that another size of the flow table needs anew.
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 40] = [
+    pub const ALL: [&str; 42] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -225,5 +237,7 @@ pub mod map {
         FIREWALL_RULES,
         FIREWALL_ASKED,
         FIREWALL_OUTCOMES,
+        FIREWALL_LIMITS,
+        FIREWALL_LIMITED,
     ];
 }

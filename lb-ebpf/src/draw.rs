@@ -6,13 +6,13 @@
 
 use lb_common::cell::State;
 use lb_common::layout::{
-    Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, Settings, run_parts,
+    Address, Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, Settings, run_parts,
 };
 
 use crate::World;
 use crate::family::{Family, TCP, spread};
 use crate::flight::Flight;
-use crate::flow::{Found, is_within};
+use crate::flow::Found;
 use crate::tables::Tables;
 use crate::verifier::masked;
 
@@ -221,13 +221,23 @@ fn recall<A: Family, T: Tables>(tables: &T, flight: &Flight<A>, listener: &Liste
     if is_recent && takes_flows && is_ours { affinity.backend } else { NOBODY }
 }
 
+/// Whether something was noted at most so many ticks ago. Seen from the next tick, in which another CPU may
+/// already have noted it.
+#[inline(always)]
+pub fn is_within(now: u64, noted: u32, ticks: u32) -> bool {
+    (now as u32).wrapping_add(1).wrapping_sub(noted) <= ticks.saturating_add(1)
+}
+
 #[inline(always)]
 fn key<A: Family>(flight: &Flight<A>, listener: &Listener) -> AffinityKey {
-    let [a, b, c, d] = A::to_words(flight.ip.source);
-    let bits = listener.affinity_prefix;
-    let source =
-        [leading(a, bits, 0), leading(b, bits, 32), leading(c, bits, 64), leading(d, bits, 96)];
+    let source = prefix(A::to_words(flight.ip.source), listener.affinity_prefix);
     AffinityKey { listener: flight.listener, source }
+}
+
+/// The leading `bits` of an address, and zeros behind them.
+#[inline(always)]
+pub(crate) fn prefix([a, b, c, d]: Address, bits: u32) -> Address {
+    [leading(a, bits, 0), leading(b, bits, 32), leading(c, bits, 64), leading(d, bits, 96)]
 }
 
 /// The part of a word, in network order and `before` bits from the first, that the leading `bits` cover.

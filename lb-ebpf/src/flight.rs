@@ -4,6 +4,7 @@
 //! read back from there is new to the verifier, so that the many ways to parse a header become one, and what
 //! follows is verified once. All fields are plain numbers, since the memory is never cleared.
 
+use lb_common::cell::Cell;
 use lb_common::layout::{FragmentKey, FragmentWay, Settings};
 
 use crate::cookie::options::Options;
@@ -61,6 +62,10 @@ pub struct Flight<A: Family> {
     pub subject: Subject<A>,
     /// Number of the counter of the rule that decided on it, where there is a firewall.
     pub rule: u32,
+    /// 1 where that is a rule with a limit, which the packet exceeds.
+    pub is_over: u32,
+    /// Whether the rules want to see each packet of its client.
+    pub watch: Watch,
     /// 1 where its transport header is not all there.
     pub is_truncated: u32,
     /// 1 where its IP header is known.
@@ -143,6 +148,32 @@ impl Next {
     pub const RECALL: Self = Self(8);
 }
 
+/// Whether the rules want to see each packet that the client of a flow sends. A number, as [`Next`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Watch(u32);
+
+impl Watch {
+    /// They do not, until they change.
+    pub const NO: Self = Self(0);
+    /// They do.
+    pub const EACH: Self = Self(1);
+    /// They were not asked about this packet: as before.
+    pub const AS_BEFORE: Self = Self(2);
+
+    /// The generation that a cell is to carry. That of a client each of whose packets is judged carries none; its
+    /// replies go on by the rules of now.
+    #[inline(always)]
+    pub fn generation(self, cell: Cell, now: u16) -> u16 {
+        match self {
+            _ if cell.is_reply() => now,
+            Self::EACH => 0,
+            Self::AS_BEFORE => cell.generation(),
+            _ => now,
+        }
+    }
+}
+
 impl<A: Family> Flight<A> {
     /// The packet's source address and port.
     #[inline(always)]
@@ -165,6 +196,6 @@ impl<A: Family> Flight<A> {
     /// The flow table now.
     #[inline(always)]
     pub fn flows<'t, T: Tables>(&self, tables: &'t T, settings: &'t Settings) -> Flows<'t, T> {
-        Flows { tables, settings, tick: self.tick }
+        Flows { tables, settings, tick: self.tick, watch: self.watch }
     }
 }

@@ -8,6 +8,7 @@ use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey, Settings};
 use lb_common::{BUCKETS_PER_MARK, MAX_MARKS};
 
 use crate::family::{Family, product, spread};
+use crate::flight::Watch;
 use crate::place::{Place, first_bucket, second_bucket};
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
@@ -91,6 +92,8 @@ pub struct Flows<'t, T> {
     pub settings: &'t Settings,
     /// Now.
     pub tick: u64,
+    /// Whether the flow at hand is to be judged anew by each packet of its client.
+    pub watch: Watch,
 }
 
 impl<T: Tables> Flows<'_, T> {
@@ -171,7 +174,7 @@ impl<T: Tables> Flows<'_, T> {
     #[inline(always)]
     fn cell(&self, tag: u64, backend: u32, kind: Kind, reply: bool) -> Cell {
         let cell = Cell::new(tag, backend, self.tick, kind.state, reply);
-        cell.under(self.settings.generation).translated(kind.is_translated)
+        cell.under(self.generation(cell)).translated(kind.is_translated)
     }
 
     /// Puts a new flow in the place of an old one with the same 5-tuple. [`Found::NONE`]: another CPU was
@@ -193,13 +196,18 @@ impl<T: Tables> Flows<'_, T> {
 
     #[inline(always)]
     fn seen(&self, cell: Cell, state: State) -> Cell {
-        cell.seen(self.tick, state).under(self.settings.generation)
+        cell.seen(self.tick, state).under(self.generation(cell))
+    }
+
+    #[inline(always)]
+    fn generation(&self, cell: Cell) -> u16 {
+        self.watch.generation(cell, self.settings.generation)
     }
 
     /// Whether a flow was last seen in another tick, or accepted by rules that have changed since.
     #[inline(always)]
     pub fn is_stale(&self, cell: Cell) -> bool {
-        cell.idle_ticks(self.tick) != 0 || cell.generation() != self.settings.generation
+        cell.idle_ticks(self.tick) != 0 || cell.generation() != self.generation(cell)
     }
 
     /// Once more with what another CPU has written, if it is still the same flow; states only go forward.
@@ -321,13 +329,6 @@ pub fn survey_of(settings: &Settings, bucket: Entry<Bucket>, tick: u64) -> u64 {
         live += (rank + 7) >> 3;
     }
     lowest | (live << 4)
-}
-
-/// Whether something was noted at most so many ticks ago. Seen from the next tick, in which another CPU may
-/// already have noted it.
-#[inline(always)]
-pub fn is_within(now: u64, noted: u32, ticks: u32) -> bool {
-    (now as u32).wrapping_add(1).wrapping_sub(noted) <= ticks.saturating_add(1)
 }
 
 /// How much a cell is worth keeping: 0 for nothing at all.

@@ -6,9 +6,9 @@ use lb_common::verdict::{Kind, Verdict};
 
 use crate::World;
 use crate::detail;
+use crate::draw::is_within;
 use crate::family::{Family, Ip};
 use crate::flight::Flight;
-use crate::flow::is_within;
 use crate::identify::is_for_us;
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};

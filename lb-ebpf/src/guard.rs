@@ -1,7 +1,7 @@
 //! Limits of listeners: how many flows may begin, and how many SYNs may be followed by nothing.
 
 use lb_common::layout::guard::{COOKIES_FOR, COOKIES_UNTIL, FLOODS, Guard, NEW_FLOWS, UNANSWERED};
-use lb_common::layout::{Listener, SynCookies};
+use lb_common::layout::{Bucket, Listener, SynCookies};
 
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
@@ -20,7 +20,8 @@ pub(crate) fn admits<T: Tables>(tables: &T, id: u32) -> bool {
         return true;
     }
     let Some(guard) = tables.guard(id) else { return true };
-    take(tables, guard, NEW_FLOWS, tables.nanoseconds(), (cost, listener.flow_burst))
+    let room = cost * u64::from(listener.flow_burst);
+    take(tables, guard, NEW_FLOWS, tables.nanoseconds(), (cost, room))
 }
 
 /// Whether SYNs are answered with cookies now; `opens`: one is at hand.
@@ -37,7 +38,8 @@ pub(crate) fn answers_with_cookies<T: Tables>(
     let Some(guard) = tables.guard(id) else { return false };
     let (now, until) = (tables.nanoseconds(), guard.load(COOKIES_UNTIL));
     let was_flooded = now < until;
-    let size = (listener.syn_cost.into(), listener.syn_burst);
+    let cost = u64::from(listener.syn_cost);
+    let size = (cost, cost * u64::from(listener.syn_burst));
     if !opens || take(tables, guard, UNANSWERED, now, size) {
         return was_flooded;
     }
@@ -67,22 +69,22 @@ pub(crate) fn answered<T: Tables>(tables: &T, id: u32) {
     }
 }
 
-/// Takes a token out of a bucket, which holds so many and gets one after each `cost` nanoseconds.
+/// Takes a token out of a bucket, which gets one after each `cost` nanoseconds, and all after `room`.
 #[inline(always)]
-fn take<T: Tables>(
+pub(crate) fn take<T: Tables>(
     tables: &T,
-    guard: Entry<Guard>,
+    bucket: Entry<Bucket>,
     slot: usize,
     now: u64,
-    (cost, burst): (u64, u32),
+    (cost, room): (u64, u64),
 ) -> bool {
     for _ in rolled(ATTEMPTS) {
-        let full_at = guard.load(slot);
+        let full_at = bucket.load(slot);
         let later = full_at.max(now) + cost;
-        if later - now > cost * u64::from(burst) {
+        if later - now > room {
             return false;
         }
-        if tables.swap(guard, slot, full_at, later) {
+        if tables.swap(bucket, slot, full_at, later) {
             return true;
         }
     }

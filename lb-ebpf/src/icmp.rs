@@ -8,6 +8,7 @@ use lb_common::verdict::Verdict;
 
 use crate::World;
 use crate::checksum::Sum;
+use crate::cookie::translation::{self, plus};
 use crate::detail;
 use crate::family::{Family, ICMP, Ip, Shape, TCP, UDP};
 use crate::flight::Flight;
@@ -47,6 +48,8 @@ pub struct Quote<A: Family> {
     pub ip: Ip<A>,
     source_port: u16,
     destination_port: u16,
+    /// What its sequence number becomes less by.
+    sequence: u32,
     /// The ends that its sender knows.
     becomes: Tuple<A>,
 }
@@ -146,6 +149,7 @@ fn read_quote<A: Family, F: Frame>(
     let ports = packet.window::<8>(quote.ip.payload)?;
     quote.source_port = ports.u16_at::<0>();
     quote.destination_port = ports.u16_at::<2>();
+    quote.sequence = 0;
     Some(())
 }
 
@@ -195,6 +199,9 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
         (flight.peer, flight.peer_port) = client;
     } else if !detail::read_source(world, flight, found.place.index(), client) {
         return Some(Verdict::NoNextHop);
+    }
+    if found.cell.is_translated() {
+        quote.sequence = translation::sequence(world, found.place.index());
     }
     let address = A::from_words(&backend.address);
     quote.becomes = Tuple {
@@ -265,11 +272,18 @@ fn translate<A: Family, F: Frame>(packet: &Packet<F>, quote: &Quote<A>) -> Optio
     let ports = packet.window::<8>(quote.ip.payload)?;
     ports.set_u16::<0>(new.source_port);
     ports.set_u16::<2>(new.destination_port);
+    let mut numbers = Sum::default();
+    if quote.sequence != 0 {
+        let old = ports.u32_at::<4>();
+        let new = plus(old, quote.sequence.wrapping_neg());
+        ports.set_u32::<4>(new);
+        numbers = numbers.change_u32(old, new);
+    }
     let addresses = A::change(Sum::default(), quote.ip.source, new.source);
     let addresses = A::change(addresses, quote.ip.destination, new.destination);
     let ports = Sum::default().change(quote.source_port, new.source_port);
     let ports = ports.change(quote.destination_port, new.destination_port);
-    fix_quote(packet, quote, addresses, ports)
+    fix_quote(packet, quote, addresses, ports.join(numbers))
 }
 
 /// Corrects the quoted checksums, as far as they are quoted.

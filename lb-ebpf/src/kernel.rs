@@ -3,6 +3,7 @@
 mod declared;
 mod explain;
 mod firewall;
+mod handover;
 mod maps;
 mod parts;
 

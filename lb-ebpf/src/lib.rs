@@ -72,7 +72,7 @@ use lb_common::verdict::{Kind, Verdict};
 
 use crate::ethernet::Ethernet;
 use crate::family::{Family, Shape};
-use crate::flight::{Facts, Flight, Next, Scratch};
+use crate::flight::{Facts, Flight, Next, Scratch, Watch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 
@@ -226,6 +226,9 @@ fn balance<A: Family, F: Frame, T: Tables>(
 ) -> Outcome {
     let flight = &mut facts.flight;
     begin(packet, world, flight);
+    if !firewall::is_on(world.tables) {
+        flight.watch = Watch::NO;
+    }
     let known = identify::identify(packet, world, flight);
     let mut verdict = match flight.next {
         _ if flight.asks_cookies != 0 => return rest(known),
@@ -275,7 +278,7 @@ fn begin<A: Family, F: Frame, T: Tables>(
     flight.is_truncated = 0;
     flight.is_parsed = 0;
     flight.has_ports = 0;
-    flight.report.mtu = 0;
+    flight.report.kind = 0;
     flight.relay.start = 0;
     flight.hop.kind = world.link.kind;
     flight.hop.start = world.link.length;
@@ -300,7 +303,7 @@ fn leave<A: Family, F: Frame>(
     };
     let written = if hop.room == 0 {
         Some(())
-    } else if flight.report.mtu == 0 {
+    } else if flight.report.kind == 0 {
         tunnel::write(packet, length, settings, flight)
     } else {
         too_big::write(packet, length, flight)

@@ -1,4 +1,5 @@
-//! Moves flows between the flow table and another one of another size, while packets of theirs come in.
+//! Moves flows between the flow table and another one, of another size or of the layout before, while packets of
+//! theirs come in.
 //!
 //! A packet that does not find its flow looks into the other table and takes the flow's cell over; the agent
 //! moves the rest. A move has four steps, and whoever finds it half done completes it:
@@ -9,111 +10,24 @@
 //! new place: arriving -> live
 //! ```
 
+mod movable;
+
 use lb_common::cell::Cell;
-use lb_common::layout::{Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
+use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Detail, Settings};
 
 use crate::detail::detail_hash;
 use crate::flow::{Candidate, NOWHERE, rank, tag_of};
 use crate::place::Place;
-use crate::tables::{Entry, Tables};
+use crate::tables::Entry;
 use crate::verifier::rolled;
+pub use movable::Movable;
+use movable::{load_other, swap_other};
 
 /// Positions of a flow: two buckets.
 pub(crate) const POSITIONS: u64 = 2 * CELLS_PER_BUCKET as u64;
 
 /// Times that a move is tried while others write the cell.
 const ATTEMPTS: usize = 4;
-
-/// What a move needs of the maps: the packet path's, or the agent's view of them.
-pub trait Movable: Sized {
-    /// What is the same for all packets.
-    fn settings(&self) -> Option<&Settings>;
-    /// Reads a backend.
-    fn read_backend<R>(&self, id: u32, read: impl FnOnce(&Backend) -> R) -> Option<R>;
-    /// A bucket of the table that flows move to.
-    fn bucket(&self, index: u32) -> Option<Entry<Bucket>>;
-    /// The detail of a cell there.
-    fn detail(&self, index: u32) -> Option<Entry<Detail>>;
-    /// A bucket of the table that flows come from.
-    fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>>;
-    /// The detail of a cell there.
-    fn other_detail(&self, index: u32) -> Option<Entry<Detail>>;
-    /// [`crate::flow::survey`] of a bucket of the first.
-    fn survey(&self, index: u32, tick: u64) -> u64;
-    /// [`old_position`], which the kernel's maps make a function of that is verified on its own.
-    fn old_position(&self, hash: u64) -> u64 {
-        old_position(self, hash)
-    }
-    /// [`reserve`], likewise.
-    fn reserve(&self, hash: u64, old: u64, tick: u64) -> u64 {
-        reserve(self, hash, old, tick)
-    }
-    /// [`hand_over`], likewise.
-    fn hand_over(&self, hash: u64, old: u64, new: u64, tick: u64) -> u64 {
-        hand_over(self, hash, old, new, tick)
-    }
-    /// [`other_hash`], likewise.
-    fn other_hash(&self, index: u32, cell: Cell) -> u64 {
-        other_hash(self, index, cell)
-    }
-}
-
-impl<T: Tables> Movable for T {
-    #[inline(always)]
-    fn settings(&self) -> Option<&Settings> {
-        Tables::settings(self)
-    }
-
-    #[inline(always)]
-    fn read_backend<R>(&self, id: u32, read: impl FnOnce(&Backend) -> R) -> Option<R> {
-        Tables::backend(self, id).map(read)
-    }
-
-    #[inline(always)]
-    fn bucket(&self, index: u32) -> Option<Entry<Bucket>> {
-        Tables::bucket(self, index)
-    }
-
-    #[inline(always)]
-    fn detail(&self, index: u32) -> Option<Entry<Detail>> {
-        Tables::detail(self, index)
-    }
-
-    #[inline(always)]
-    fn other_bucket(&self, index: u32) -> Option<Entry<Bucket>> {
-        Tables::other_bucket(self, index)
-    }
-
-    #[inline(always)]
-    fn other_detail(&self, index: u32) -> Option<Entry<Detail>> {
-        Tables::other_detail(self, index)
-    }
-
-    #[inline(always)]
-    fn survey(&self, index: u32, tick: u64) -> u64 {
-        Tables::survey(self, index, tick)
-    }
-
-    #[inline(always)]
-    fn old_position(&self, hash: u64) -> u64 {
-        Tables::old_position(self, hash)
-    }
-
-    #[inline(always)]
-    fn reserve(&self, hash: u64, old: u64, tick: u64) -> u64 {
-        Tables::reserve(self, hash, old, tick)
-    }
-
-    #[inline(always)]
-    fn hand_over(&self, hash: u64, old: u64, new: u64, tick: u64) -> u64 {
-        Tables::hand_over(self, hash, old, new, tick)
-    }
-
-    #[inline(always)]
-    fn other_hash(&self, index: u32, cell: Cell) -> u64 {
-        Tables::other_hash(self, index, cell)
-    }
-}
 
 /// What became of a cell of the other table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,14 +46,14 @@ pub fn migrate<M: Movable>(maps: &M, index: u32, tick: u64) -> Moved {
     let (Some(settings), Some(bucket)) = (maps.settings(), maps.other_bucket(place.bucket)) else {
         return Moved::Nothing;
     };
-    let cell = Cell(bucket.load(place.slot));
+    let cell = load_other(maps, bucket, place.slot);
     if cell.is_empty() || cell.is_expired(tick, &settings.timeouts) {
         return Moved::Nothing;
     }
     let detail = maps.other_detail(place.index());
     let Some(hash) = hash_of(maps, settings, detail, cell) else { return Moved::Not };
     if is_there(maps, settings, hash, cell, detail) {
-        bucket.swap(place.slot, cell.0, Cell::EMPTY.0);
+        swap_other(maps, bucket, place.slot, cell, Cell::EMPTY);
         return Moved::Now;
     }
     let old = place.position(hash, settings.other_mask);
@@ -211,7 +125,7 @@ pub fn old_position<M: Movable>(maps: &M, hash: u64) -> u64 {
         let position = position as u64;
         let place = Place::of(hash, settings.other_mask, position);
         let Some(bucket) = maps.other_bucket(place.bucket) else { break };
-        let cell = Cell(bucket.load(place.slot));
+        let cell = load_other(maps, bucket, place.slot);
         if cell.tag() == tag_of(hash) {
             if cell.is_moving() {
                 // Its own hash can no longer be told.
@@ -240,7 +154,7 @@ pub fn reserve<M: Movable>(maps: &M, hash: u64, old: u64, tick: u64) -> u64 {
     else {
         return NOWHERE;
     };
-    let cell = Cell(from_bucket.load(from.slot));
+    let cell = load_other(maps, from_bucket, from.slot);
     if cell.tag() != tag_of(hash) || cell.is_moving() {
         return AGAIN;
     }
@@ -260,7 +174,7 @@ pub fn hand_over<M: Movable>(maps: &M, hash: u64, old: u64, new: u64, tick: u64)
     let Some(settings) = maps.settings() else { return NOWHERE };
     let from = Place::of(hash, settings.other_mask, old);
     let Some(bucket) = maps.other_bucket(from.bucket) else { return NOWHERE };
-    let cell = Cell(bucket.load(from.slot));
+    let cell = load_other(maps, bucket, from.slot);
     if cell.tag() != tag_of(hash) {
         return NOWHERE;
     }
@@ -288,7 +202,7 @@ fn arrive<M: Movable>(
     let reserved = Cell(new.load(to.slot));
     if reserved.0 == cell.arriving().0 {
         copy_detail(maps, from, to);
-        if old.swap(from.slot, cell.0, gone.0) {
+        if swap_other(maps, old, from.slot, cell, gone) {
             return true;
         }
     }

@@ -2,6 +2,7 @@
 
 use lb_common::verdict::Verdict;
 
+use crate::firewall::limit;
 use crate::flight::{Facts, Scratch};
 use crate::tables::Tables;
 use crate::v4::V4;
@@ -44,14 +45,37 @@ pub fn try_source_v6<T: Tables>(tables: &T, in_any_share: bool) -> Verdict {
     within(tables, |world, _, v6| source::try_source(world, &mut v6.flight, in_any_share))
 }
 
-/// Goes on with the packet that the scratch memory tells of.
+/// [`limit::exceeds`] of the packet that the scratch memory tells of.
+#[inline(always)]
+pub fn exceeds_v4<T: Tables>(tables: &T, place: u32) -> bool {
+    on(tables, |_, v4, _| limit::exceeds(tables, &mut v4.flight, place)).unwrap_or(false)
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn exceeds_v6<T: Tables>(tables: &T, place: u32) -> bool {
+    on(tables, |_, _, v6| limit::exceeds(tables, &mut v6.flight, place)).unwrap_or(false)
+}
+
+/// Goes on with the packet that the scratch memory tells of, to its verdict.
 #[inline(always)]
 fn within<T: Tables>(
     tables: &T,
     part: impl FnOnce(&World<T>, &mut Facts<V4>, &mut Facts<V6>) -> Verdict,
 ) -> Verdict {
-    let (Some(settings), Some(scratch)) = (tables.settings(), tables.scratch()) else {
-        return Verdict::NoBackend;
+    on(tables, part).unwrap_or(Verdict::NoBackend)
+}
+
+/// Asks about the packet that the scratch memory tells of.
+#[inline(always)]
+fn on<T: Tables, R>(
+    tables: &T,
+    part: impl FnOnce(&World<T>, &mut Facts<V4>, &mut Facts<V6>) -> R,
+) -> Option<R> {
+    let (settings, scratch) = (tables.settings()?, tables.scratch()?);
+    let part = |scratch: &mut Scratch| {
+        let Scratch { link, v4, v6 } = scratch;
+        part(&World { tables, settings, link }, v4, v6)
     };
-    scratch.update(|Scratch { link, v4, v6 }| part(&World { tables, settings, link }, v4, v6))
+    Some(scratch.update(part))
 }

@@ -114,8 +114,9 @@ fn unknown<A: Family, T: Tables>(
         return None;
     };
     // Of a reply it counts where its client is.
-    let replies = filter::replies(transport.source_port, ip.protocol);
-    if tables.samples() || marks::<A, T>(tables, ip.source) & replies != 0 {
+    let source = A::to_words(ip.source);
+    let reply = filter::of_replies(&source, transport.source_port, ip.protocol);
+    if tables.samples() || may_be(tables, reply) {
         return None;
     }
     outcome::count(tables, counter, bytes);
@@ -176,28 +177,23 @@ fn parse<A: Family, F: Frame>(packet: &Packet<F>) -> Option<(Ip<A>, Transport)> 
 /// The verdict on a packet that can be neither a listener's nor a reply of a backend.
 #[inline(always)]
 fn strange<A: Family, T: Tables>(tables: &T, tuple: &Tuple<A>) -> Option<Verdict> {
-    let to = marks::<A, T>(tables, tuple.destination);
-    if to & filter::requests(tuple.destination_port, tuple.protocol) != 0 {
+    let (source, destination) = (A::to_words(tuple.source), A::to_words(tuple.destination));
+    let request = filter::of_listener(&destination, tuple.destination_port, tuple.protocol);
+    let reply = filter::of_replies(&source, tuple.source_port, tuple.protocol);
+    if may_be(tables, request) || may_be(tables, reply) {
         return None;
     }
-    let is_vip = to & filter::VIP != 0;
-    let replies = filter::replies(tuple.source_port, tuple.protocol);
-    if !is_vip && marks::<A, T>(tables, tuple.source) & replies != 0 {
-        return None;
+    if !may_be(tables, filter::of_vip(&destination)) {
+        return Some(Verdict::NotOurs);
     }
-    let vip = if is_vip { A::vip(tables, tuple.destination) } else { None };
-    match vip {
-        Some(vip) if vip.closed != 0 => Some(Verdict::PortClosed),
-        Some(_) => Some(Verdict::VipHostPort),
-        // An address that shares the word of a VIP may be anybody's.
-        None if is_vip => None,
-        None => Some(Verdict::NotOurs),
-    }
+    // An address that shares the bit of a VIP may be anybody's.
+    let closed = A::vip(tables, tuple.destination)?.closed != 0;
+    Some(if closed { Verdict::PortClosed } else { Verdict::VipHostPort })
 }
 
 #[inline(always)]
-fn marks<A: Family, T: Tables>(tables: &T, address: A::Address) -> u64 {
-    tables.filter(filter::word(&A::to_words(address)))
+fn may_be<T: Tables>(tables: &T, (word, bit): filter::Mark) -> bool {
+    tables.filter(word) & bit != 0
 }
 
 /// The cell in the flow's first bucket that has its tag, if the flow was seen in this tick and accepted by the

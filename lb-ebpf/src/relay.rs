@@ -1,5 +1,5 @@
-//! Errors about encapsulated packets that were too long for a router on the way to their backend: the sender of
-//! the packet inside is told (RFC 2003 section 4).
+//! Errors of routers about encapsulated packets that were too long for them, or that they could not bring to their
+//! backend: the sender of the packet inside is told (RFC 2003 section 4, RFC 2473 section 8).
 //!
 //! The error quotes our outer header and, behind it, as much of the packet inside as the router saw fit. Where
 //! that shows the flow, the error is cut down to the packet inside and built anew around it.
@@ -29,13 +29,42 @@ pub struct Relay {
     pub end: usize,
     /// Its `EtherType`, network order.
     pub kind: u16,
-    /// What the way takes of it, in bytes.
+    /// What the way takes of it, in bytes; 0: there is no way.
     pub mtu: u16,
     /// Where the tunnel led.
     pub destination: Address,
 }
 
-/// Notes what a "too long" error says of one of our tunnels.
+/// What an error says of a tunnel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    TooLong,
+    NoWay,
+    /// Nothing that concerns the sender of the packet inside.
+    Other,
+}
+
+#[inline(always)]
+fn says<A: Family>(kind_and_code: [u8; 2]) -> Says {
+    if A::ICMP == ICMP {
+        match kind_and_code {
+            [3, 4] => Says::TooLong,
+            // RFC 2003 section 4.1: that a source route failed is the director's own affair.
+            [3, 5] => Says::Other,
+            // RFC 2003 section 4.4: the tunnel's time to live, not the packet's.
+            [3, _] | [11, 0] => Says::NoWay,
+            _ => Says::Other,
+        }
+    } else {
+        match kind_and_code {
+            [2, 0] => Says::TooLong,
+            [1, _] | [3, 0] => Says::NoWay,
+            _ => Says::Other,
+        }
+    }
+}
+
+/// Notes what an error says of one of our tunnels.
 #[inline(never)]
 pub(crate) fn note<A: Family, F: Frame>(
     packet: &Packet<F>,
@@ -45,8 +74,8 @@ pub(crate) fn note<A: Family, F: Frame>(
 ) -> Option<()> {
     let ip = &flight.ip;
     let header = packet.window::<HEADER>(ip.payload)?;
-    let is_too_big = if A::ICMP == ICMP { [3, 4] } else { [2, 0] };
-    if header.u16_at::<0>() != u16::from_ne_bytes(is_too_big) {
+    let says = says::<A>(header.u16_at::<0>().to_ne_bytes());
+    if says == Says::Other {
         return None;
     }
     let mtu = u32::from_be(header.u32_at::<4>()) & 0xffff;
@@ -62,10 +91,12 @@ pub(crate) fn note<A: Family, F: Frame>(
     };
     let version = packet.window::<1>(start)?.u8_at::<0>() >> 4;
     let mtu = mtu.saturating_sub((start - quote.ip.start) as u32);
-    // RFC 1191 section 5: a router that knows of no MTU says zero, which tells the sender inside nothing.
-    if mtu == 0 {
-        return None;
-    }
+    let mtu = match says {
+        // RFC 1191 section 5: a router that knows of no MTU says zero, which tells the sender inside nothing.
+        Says::TooLong if mtu == 0 => return None,
+        Says::TooLong => mtu,
+        Says::NoWay | Says::Other => 0,
+    };
     flight.relay = Relay {
         start,
         end: ip.end,

@@ -29,7 +29,8 @@ pub(crate) fn send<A: Family, F: Frame, T: Tables>(
     }
     if too_big::is_too_big(flight, backend.mtu, room) {
         count(world.tables, backend.listener, id, |traffic| traffic.dropped += 1);
-        return too_big::report(world, flight, usize::from(backend.mtu) - room);
+        // Where what is put in front fits alone, there is no way.
+        return too_big::report(world, flight, usize::from(backend.mtu).saturating_sub(room));
     }
     if backend.is_nat() && rewrite_own(packet, flight, backend, Port::Destination).is_none() {
         return refuse(world, flight, Verdict::Malformed);

@@ -142,6 +142,10 @@ pub trait Tables: Maps {
     fn detail(&self, index: u32) -> Option<Entry<Detail>>;
     /// The detail of a cell of the other flow table.
     fn other_detail(&self, index: u32) -> Option<Entry<Detail>>;
+    /// Whether cells of that table are of the layout before this one.
+    fn other_is_before(&self) -> bool {
+        false
+    }
     /// A word of the filter.
     fn filter(&self, word: u32) -> u64;
     /// An interface that we are attached to.

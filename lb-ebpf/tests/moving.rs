@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
 use lb_common::MAX_BACKENDS;
-use lb_common::cell::{Cell, State, TAG_BITS};
+use lb_common::cell::{Cell, State, TAG_BITS, before};
 use lb_common::layout::{Address, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
 use lb_ebpf::detail::detail_hash;
 use lb_ebpf::flow::{NOWHERE, survey_of};
@@ -26,13 +26,23 @@ const DETAIL_WORDS: usize = size_of::<Detail>() / 8;
 struct Table {
     cells: Vec<AtomicU64>,
     details: Vec<AtomicU64>,
+    /// Whether its cells are of the layout before this one.
+    is_before: bool,
 }
 
 impl Table {
     fn new(buckets: usize) -> Self {
         let zeros = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
         let cells = buckets * CELLS_PER_BUCKET;
-        Self { cells: zeros(cells), details: zeros(cells * DETAIL_WORDS) }
+        Self { cells: zeros(cells), details: zeros(cells * DETAIL_WORDS), is_before: false }
+    }
+
+    fn read(&self, word: u64) -> Cell {
+        if self.is_before { before::read(word) } else { Cell(word) }
+    }
+
+    fn word(&self, cell: Cell) -> u64 {
+        if self.is_before { before::written(cell) } else { cell.0 }
     }
 
     fn mask(&self) -> u32 {
@@ -54,7 +64,7 @@ impl Table {
     }
 
     fn live(&self) -> impl Iterator<Item = (usize, Cell)> {
-        let cells = self.cells.iter().map(|word| Cell(word.load(SeqCst))).enumerate();
+        let cells = self.cells.iter().map(|word| self.read(word.load(SeqCst))).enumerate();
         cells.filter(|(_, cell)| cell.state().is_some() && !cell.is_moving())
     }
 }
@@ -90,6 +100,10 @@ impl Movable for Pair {
 
     fn other_detail(&self, index: u32) -> Option<Entry<Detail>> {
         self.old.detail(index)
+    }
+
+    fn other_is_before(&self) -> bool {
+        self.old.is_before
     }
 
     fn survey(&self, index: u32, tick: u64) -> u64 {
@@ -130,7 +144,7 @@ impl Pair {
         let slot = (0..CELLS_PER_BUCKET).find(free)?;
         let cell =
             Cell::new(hash >> (64 - TAG_BITS), number % 1_000, TICK, State::Established, is_reply);
-        assert!(table.bucket(bucket).unwrap().swap(slot, 0, cell.0));
+        assert!(table.bucket(bucket).unwrap().swap(slot, 0, table.word(cell)));
         let index = bucket * CELLS_PER_BUCKET as u32 + slot as u32;
         table.detail(index).unwrap().update(|place| *place = detail);
         Some(hash)
@@ -163,8 +177,9 @@ impl Pair {
 
 #[test]
 fn flows_that_all_threads_move_at_once_are_moved_once_each_and_found_all_the_time() {
-    for (old, new) in [(512, 4_096), (4_096, 512)] {
-        let pair = Pair::new(old, new);
+    for (old, new, is_before) in [(512, 4_096, false), (4_096, 512, false), (1_024, 1_024, true)] {
+        let mut pair = Pair::new(old, new);
+        pair.old.is_before = is_before;
         let hashes = pair.fill(2_000);
         std::thread::scope(|scope| {
             for thread in 0..3 {

@@ -101,6 +101,12 @@ impl<'w> Agent<'w> {
         self.wait_until_ready()
     }
 
+    /// The same with another version of the agent.
+    pub fn restart_as(&mut self, binaries: &Binaries) -> Result<()> {
+        self.binaries = binaries.clone();
+        self.restart()
+    }
+
     /// Replaces the configuration file; the agent is not told.
     pub fn write_config(&self, settings: &Settings) -> Result<()> {
         write_config(self.world, &settings.file(self.world))

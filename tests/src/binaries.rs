@@ -35,6 +35,14 @@ impl Binaries {
             xtask: existing(folder, "xtask")?,
         })
     }
+
+    /// The same with an agent of the layout before, for tests of upgrades.
+    pub fn before(&self) -> Result<Self> {
+        let folder = self.agent.parent().context("find the folder of the binaries")?;
+        let agent = existing(folder, "lb-agent-before")
+            .context("`cargo build -p lb-agent --features layout-before` makes it")?;
+        Ok(Self { agent, ..self.clone() })
+    }
 }
 
 fn existing(folder: &Path, name: &str) -> Result<PathBuf> {

@@ -49,7 +49,16 @@ impl<'w> Stage<'w> {
 
     /// The same, with the web servers at other addresses.
     pub fn set_at(world: &'w World, config: &str, listen: &[[SocketAddr; 2]]) -> Result<Self> {
-        let binaries = Binaries::of_this_profile()?;
+        Self::set_with(Binaries::of_this_profile()?, world, config, listen)
+    }
+
+    /// The same with these binaries.
+    pub fn set_with(
+        binaries: Binaries,
+        world: &'w World,
+        config: &str,
+        listen: &[[SocketAddr; 2]],
+    ) -> Result<Self> {
         let start = |(host, at): (_, &[SocketAddr; 2])| Web::start_on(world, host, &binaries, at);
         let webs = world.backends.iter().zip(listen).map(start).collect::<Result<_>>()?;
         let agent = Agent::start_from(world, &binaries, config, &[])?;

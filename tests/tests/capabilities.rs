@@ -1,4 +1,4 @@
-//! The agent with the three capabilities that the README names, as a user who is not root.
+//! The agent with the three capabilities that the README names, as a user who is not root; and without one of them.
 #![cfg(feature = "root")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -6,7 +6,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
-use lb_tests::agent::{Agent, detach, shop};
+use lb_tests::agent::{Agent, config_file, detach, shop, write_config};
 use lb_tests::binaries::Binaries;
 use lb_tests::load::{TIMEOUT, failures};
 use lb_tests::stage::Stage;
@@ -71,9 +71,17 @@ fn an_agent_with_three_capabilities_balances_another_takes_over_and_nothing_stay
     let webs = Web::start_all(&world, &binaries).unwrap();
     let agent = Agent::start(&world, &binaries, &shop(&world)).unwrap();
     let mut stage = Stage { agent, webs, world: &world, binaries };
+    // What it runs inherits nothing.
+    let none = "0000000000000000";
+    let sets = [
+        ("Inh", none),
+        ("Prm", CAPABILITIES),
+        ("Eff", CAPABILITIES),
+        ("Bnd", CAPABILITIES),
+        ("Amb", none),
+    ];
     let mut expected = vec![format!("Uid: {USER} {USER} {USER} {USER}")];
-    expected
-        .extend(["Inh", "Prm", "Eff", "Bnd", "Amb"].map(|it| format!("Cap{it}: {CAPABILITIES}")));
+    expected.extend(sets.map(|(set, value)| format!("Cap{set}: {value}")));
     assert_eq!(rights(&stage.agent), expected);
     stage.agent.wait_until_all_up().unwrap();
     assert_eq!(stage.answers(20).unwrap().into_values().collect::<Vec<_>>(), [10, 10]);
@@ -91,4 +99,27 @@ fn an_agent_with_three_capabilities_balances_another_takes_over_and_nothing_stay
     stage.agent.process.terminate(TIMEOUT).unwrap();
     detach(&world, &stage.binaries).unwrap();
     assert_eq!(world.pin_path().read_dir().unwrap().count(), 0, "pins are left");
+}
+
+#[test]
+fn an_agent_that_lacks_a_capability_names_it_with_the_remedy() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let binaries = Binaries::of_this_profile().unwrap();
+    write_config(&world, &shop(&world).file(&world)).unwrap();
+    let config = config_file(&world);
+    for (held, lacking) in [
+        ("+net_admin,+perfmon", "CAP_BPF"),
+        ("+net_admin,+bpf", "CAP_PERFMON"),
+        ("+bpf,+perfmon", "CAP_NET_ADMIN"),
+    ] {
+        let held = format!("-all,{held}");
+        let mut command = world.director.command("setpriv");
+        command.args(["--bounding-set", &held, "--inh-caps", &held]).arg(&binaries.agent);
+        let output = command.arg("--config").arg(&config).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(8), "{said}");
+        assert!(said.contains(&format!("the agent lacks {lacking}; ")), "{said}");
+        assert!(said.contains("AmbientCapabilities"), "{said}");
+    }
+    assert!(!world.pin_path().exists(), "something was pinned");
 }

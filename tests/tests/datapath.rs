@@ -330,9 +330,9 @@ fn flows_are_listed_with_their_details_and_swept_when_idle() {
         assert_eq!((listed[0].detail, listed[0].idle_ticks), (detail, 4));
         assert_eq!(flows.list(1004, 10, |id| id == 21, is_detail_of).unwrap().0, 0);
         assert_eq!(flows.list(1004, 10, |_| true, |_, _, _| false).unwrap(), (1, vec![]));
-        let counts = flows.sweep(1010).unwrap().unwrap();
+        let counts = flows.sweep(1010).unwrap().counts().unwrap();
         assert_eq!((counts.total, counts.cells[&20], counts.expired), (1, 2, 0));
-        assert_eq!(flows.sweep(1011).unwrap().unwrap().expired, 2);
+        assert_eq!(flows.sweep(1011).unwrap().counts().unwrap().expired, 2);
         assert_eq!(cells.get(&3, 0).unwrap(), [0; 8]);
     });
 }

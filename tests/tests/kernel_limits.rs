@@ -20,6 +20,7 @@ use lb_common::verdict::Verdict;
 use lb_ebpf::family::TCP;
 use lb_ebpf::host::{CLOSED, HostTables, NextHop};
 
+use lb_tests::clock::now;
 use packet_path::frames::{ACK, Ends, Link, SYN, ends, tcp_frame, v4};
 use packet_path::{PacketPath, cells, pin_to_cpu, traffic};
 
@@ -43,18 +44,33 @@ fn the_verifier_accepts_both_programs_with_room_to_spare() {
 
 /// A director with a flow table as the agent makes it, and one service.
 fn director() -> PacketPath {
-    director_by(Forward::Nat, MAX_FLOWS, &BACKENDS)
+    director_by(Forward::Nat, MAX_FLOWS, &BACKENDS, 0)
 }
 
-/// The same by any way, with two sources of full NAT that two CPUs share.
-fn director_by(forward: Forward, max_flows: u32, backends: &[SocketAddr]) -> PacketPath {
+/// The same by any way, with two sources of full NAT, whose ports two CPUs share.
+fn director_by(
+    forward: Forward,
+    max_flows: u32,
+    backends: &[SocketAddr],
+    n_ports: u16,
+) -> PacketPath {
+    loaded(&tables(forward, max_flows, backends, n_ports))
+}
+
+fn loaded(tables: &HostTables) -> PacketPath {
+    let mut path = PacketPath::load(tables.cells().len() / CELLS_PER_BUCKET);
+    path.install(tables);
+    path
+}
+
+fn tables(forward: Forward, max_flows: u32, backends: &[SocketAddr], n_ports: u16) -> HostTables {
     let mut tables = HostTables::new(usize::try_from(max_flows).unwrap(), [3, 4]);
     let settings = &mut tables.settings;
     for (place, source) in settings.nat_v4.iter_mut().zip(SOURCES) {
         *place = address(source).0[0];
     }
     (settings.nat_sources, settings.cpus) = ([2, 0], 2);
-    (settings.nat_first_port, settings.nat_ports) = (20_000, 40_000);
+    (settings.nat_first_port, settings.nat_ports) = (5_000, n_ports);
     tables.add_vip(VIP.ip(), CLOSED);
     tables.add_interface(LOOPBACK, CLIENTS_SIDE.destination);
     let listener = tables.add_listener(VIP, TCP);
@@ -64,9 +80,7 @@ fn director_by(forward: Forward, max_flows: u32, backends: &[SocketAddr]) -> Pac
         .map(|backend| tables.add_backend_by(forward, listener, *backend, hop))
         .collect();
     tables.set_slots(listener, &ids);
-    let mut path = PacketPath::load(tables.cells().len() / CELLS_PER_BUCKET);
-    path.install(&tables);
-    path
+    tables
 }
 
 fn client(number: u32) -> SocketAddr {
@@ -109,34 +123,54 @@ fn no_flow_is_refused_or_moved_at_nine_tenths_of_max_flows() {
     println!("{n_flows} flows in {} cells", cells.len());
 }
 
-/// A client asks again where its first SYN was dropped (RFC 6298); Linux does six times.
-const SYNS: usize = 7;
+/// A SYN by full NAT, and what became of it; `None`: it was refused.
+fn take_source(path: &PacketPath, client: SocketAddr) -> Option<Ends> {
+    let forwarded = send(path, client, SYN);
+    // A frame that is dropped stays as it was.
+    let is_sent = forwarded != Ends { source: client, destination: VIP };
+    is_sent.then_some(forwarded)
+}
 
 #[test]
-fn two_sources_of_full_nat_serve_more_than_a_hundred_thousand_connections_that_come_in_on_one_cpu()
-{
-    const FLOWS: u32 = 110_000;
+fn two_sources_of_full_nat_serve_nine_tenths_of_their_ports_to_one_backend_from_one_cpu() {
+    const POOL: u32 = 2 * 60_000;
+    const FLOWS: u32 = POOL / 10 * 9;
     pin_to_cpu(1);
-    let path = director_by(Forward::FullNat, 2 * FLOWS, &BACKENDS[..2]);
+    let path = director_by(Forward::FullNat, 2 * POOL, &BACKENDS[..1], 60_000);
     let mut given = HashSet::new();
     for number in 0..FLOWS {
-        let client = client(number);
-        let to_vip = Ends { source: client, destination: VIP };
-        let mut syns = (0..SYNS).map(|_| send(&path, client, SYN));
-        // A frame that is dropped stays as it was.
-        let forwarded = syns.find(|sent| *sent != to_vip);
-        let forwarded = forwarded.unwrap_or_else(|| panic!("flow {number} was refused"));
-        assert!(SOURCES.contains(&forwarded.source.ip()), "{forwarded:?}");
-        assert!((20_000..60_000).contains(&forwarded.source.port()), "{forwarded:?}");
-        assert!(given.insert(forwarded), "{forwarded:?} was given twice");
-    }
-    let answered = given.iter().step_by(97).map(|flow| {
+        let flow = take_source(&path, client(number));
+        let flow = flow.unwrap_or_else(|| panic!("flow {number} was refused"));
+        assert!(SOURCES.contains(&flow.source.ip()) && flow.source.port() >= 5_000, "{flow:?}");
+        assert!(given.insert(flow), "{flow:?} was given twice");
         let answer = tcp_frame(&CLIENTS_SIDE, flow.turned(), SYN | ACK, &[]);
-        ends(&path.run(&answer, LOOPBACK).frame).unwrap()
-    });
-    let clients: HashSet<_> = answered.map(|ends| (ends.source, ends.destination)).collect();
-    assert_eq!(clients.len(), given.len().div_ceil(97), "each answer has a client of its own");
-    assert!(clients.iter().all(|(source, _)| *source == VIP));
-    let refused = path.verdict(Verdict::SourcesUsedUp.number()).packets;
-    println!("{FLOWS} connections, {refused} SYNs refused");
+        let heard = ends(&path.run(&answer, LOOPBACK).frame).unwrap();
+        assert_eq!(heard, Ends { source: VIP, destination: client(number) });
+    }
+    assert_eq!(path.verdict(Verdict::SourcesUsedUp.number()).packets, 0);
+    // Of 6,000 flows that come at 90 to 95%, the rates of the documentation let five be refused.
+    let refused = (FLOWS..FLOWS + POOL / 20).filter(|n| take_source(&path, client(*n)).is_none());
+    let refused: Vec<_> = refused.map(|number| number * 1_000 / POOL).collect();
+    println!("refused at so many thousandths of the pool: {refused:?}");
+    assert!(refused.len() < 30, "{refused:?}");
+}
+
+#[test]
+fn of_many_packets_that_are_too_long_at_once_a_hundred_are_reported_and_one_a_millisecond_more() {
+    const PACKETS: u64 = 1_000;
+    pin_to_cpu(1);
+    let mut tables = tables(Forward::Nat, MAX_FLOWS, &BACKENDS, 0);
+    tables.backends.iter_mut().for_each(|backend| backend.mtu = 1_000);
+    let path = loaded(&tables);
+    let to_vip = Ends { source: client(0), destination: VIP };
+    let frame = tcp_frame(&CLIENTS_SIDE, to_vip, SYN, &[0; 1_200]);
+    let begun_at = now();
+    (0..PACKETS).for_each(|_| drop(path.run(&frame, LOOPBACK)));
+    // The coarse clock may have stood still for a tick of the kernel's before.
+    let milliseconds = u64::try_from((now() - begun_at).as_millis()).unwrap() + 12;
+    let [reported, silent] = [Verdict::TooBigReported, Verdict::TooBig]
+        .map(|verdict| path.verdict(verdict.number()).packets);
+    println!("{reported} of {PACKETS} reported in {milliseconds} ms");
+    assert_eq!(reported + silent, PACKETS);
+    assert!((100..=100 + milliseconds).contains(&reported), "{reported} in {milliseconds} ms");
 }

@@ -3,14 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use lb_tests::agent::{Agent, METRICS, shop, write_config};
 use lb_tests::binaries::Binaries;
-use lb_tests::clock::{now, wait_for};
+use lb_tests::clock::{now, pause, wait_for};
 use lb_tests::command::run;
-use lb_tests::http_client::get;
-use lb_tests::load::{TIMEOUT, failures};
+use lb_tests::http_client::{Connection, get};
+use lb_tests::load::{Load, TIMEOUT, failures};
+use lb_tests::losses::losses;
 use lb_tests::stage::Stage;
 use lb_tests::web::{PORT, Web};
 use lb_tests::world::{Arms, World, vips};
@@ -24,6 +26,7 @@ fn traffic_flows_while_the_agent_is_killed_and_another_takes_over() {
     let world = World::new(Arms::Two, 3).unwrap();
     let mut stage = Stage::shop(&world).unwrap();
     let (mut connection, index) = stage.connect_through(vips(PORT)[0]).unwrap();
+    let lost_before = losses(&world.backends).unwrap();
     let load = stage.load().unwrap();
     load.wait_for_more(100).unwrap();
     stage.agent.process.kill().unwrap();
@@ -33,9 +36,7 @@ fn traffic_flows_while_the_agent_is_killed_and_another_takes_over() {
     load.wait_for_more(200).unwrap();
     let exchanges = load.stop().unwrap();
     assert_eq!(failures(&exchanges), Vec::<&String>::new());
-    // A packet that was lost would have been sent again, after 200 ms at least.
-    let slow: Vec<_> = exchanges.iter().filter(|it| it.took() > TIMEOUT / 25).collect();
-    assert!(slow.is_empty(), "{slow:?}");
+    assert_eq!(losses(&world.backends).unwrap(), lost_before);
     assert_eq!(connection.get("/").unwrap().backend, world.backends[index].name);
     let services = stage.agent.ctl_json(&["service", "list"]).unwrap();
     // One more: the connection that was open all the time.
@@ -45,6 +46,46 @@ fn traffic_flows_while_the_agent_is_killed_and_another_takes_over() {
         let flows = backend["traffic"]["flows_total"].as_u64().unwrap();
         assert!((fair..=fair + 1).contains(&flows), "the rotation went on: {services}");
     }
+}
+
+#[test]
+fn an_agent_that_hangs_is_silent_and_then_ended_as_by_a_panic_and_traffic_flows() {
+    let world = World::new(Arms::Two, 2).unwrap();
+    let path = world.folder().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_nonblocking(true).unwrap();
+    let n_heard = || std::iter::from_fn(|| manager.recv(&mut [0; 512]).ok()).count();
+    let binaries = Binaries::of_this_profile().unwrap();
+    let _webs = Web::start_all(&world, &binaries).unwrap();
+    let path = path.display().to_string();
+    let variables = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "200000")];
+    let config = shop(&world).file(&world);
+    let mut agent = Agent::start_from(&world, &binaries, &config, &variables).unwrap();
+    agent.wait_until_all_up().unwrap();
+    let mut connection =
+        world.client.namespace.enter(|| Connection::open(vips(PORT)[0], TIMEOUT)).unwrap().unwrap();
+    let backend = connection.get("/").unwrap().backend;
+    let load = Load::start(&world.client.namespace, &vips(PORT)).unwrap();
+    load.wait_for_more(20).unwrap();
+
+    agent.process.signal(Signal::SIGSTOP).unwrap();
+    n_heard();
+    // Several times the watchdog's patience.
+    pause(Duration::from_secs(1));
+    assert_eq!(n_heard(), 0, "the loop does not turn, so nothing is said");
+    // What systemd then sends is what a panic ends the agent with.
+    agent.process.signal(Signal::SIGABRT).unwrap();
+    agent.process.signal(Signal::SIGCONT).unwrap();
+    let status = agent.process.wait(TIMEOUT).unwrap();
+    assert_eq!(status.signal(), Some(nix::libc::SIGABRT));
+    load.wait_for_more(50).unwrap();
+    agent.restart().unwrap();
+    load.wait_for_more(50).unwrap();
+    let exchanges = load.stop().unwrap();
+    assert_eq!(failures(&exchanges), Vec::<&String>::new());
+    assert_eq!(connection.get("/").unwrap().backend, backend);
+    let services = agent.ctl_json(&["service", "list"]).unwrap();
+    assert_eq!(services[0]["traffic"]["flows_total"], exchanges.len() + 1, "{services}");
 }
 
 #[test]

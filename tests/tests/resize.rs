@@ -20,7 +20,7 @@ use aya::maps::{Array, Map, MapData};
 use aya::programs::Xdp;
 use aya_obj::programs::xdp::XdpAttachType;
 use lb_agent::io::clock;
-use lb_agent::io::datapath::{Datapath, DatapathError, FlowCounts, OBJECT, Prepared};
+use lb_agent::io::datapath::{Datapath, DatapathError, FlowCounts, OBJECT, Prepared, Swept};
 use lb_agent::model::config::Protocol;
 use lb_agent::model::tables::{ListenerKey, Write};
 use lb_common::cell::{Cell, State};
@@ -134,7 +134,7 @@ fn prepared(datapath: &mut Datapath, max_flows: u32) -> Prepared {
 /// Sweeps until all cells have been looked at.
 fn sweep(datapath: &Datapath) -> FlowCounts {
     let flows = datapath.flows();
-    std::iter::repeat_with(|| flows.sweep(clock::tick()).unwrap()).find_map(|it| it).unwrap()
+    std::iter::repeat_with(|| flows.sweep(clock::tick()).unwrap()).find_map(Swept::counts).unwrap()
 }
 
 /// Moves what is left, and lets go of the old table.

@@ -1,5 +1,5 @@
-//! 10,000 services with 65,000 backends, each of both families, in the kernel; so many rings that they are halved
-//! several times to fit. And a flow table for 10,000,000 flows.
+//! 10,000 services with 65,000 backends, each of both families, in the kernel; so many rings that they are made
+//! smaller to fit. And a flow table for 10,000,000 flows.
 #![cfg(feature = "root")]
 #![expect(
     clippy::indexing_slicing,

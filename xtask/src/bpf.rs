@@ -13,19 +13,31 @@ use crate::setup;
 
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The objects that are kept: the binary of `lb-ebpf` that each is built from, and its file.
-const OBJECTS: [(&str, &str); 3] =
-    [("lb-ebpf", "sluice.bpf.o"), ("lb-decap", "decap.bpf.o"), ("lb-bench", "bench.bpf.o")];
+/// An object that is kept.
+struct Object {
+    /// The binary of `lb-ebpf` that it is built from.
+    binary: &'static str,
+    /// With these features.
+    features: &'static str,
+    file: &'static str,
+}
+
+const OBJECTS: [Object; 4] = [
+    Object { binary: "lb-ebpf", features: "", file: "sluice.bpf.o" },
+    Object { binary: "lb-decap", features: "", file: "decap.bpf.o" },
+    Object { binary: "lb-bench", features: "", file: "bench.bpf.o" },
+    // For tests of upgrades.
+    Object { binary: "lb-ebpf", features: "layout-before", file: "before.bpf.o" },
+];
 
 /// Builds the objects and puts them where they are embedded.
 pub(crate) fn build() -> Result<()> {
     setup::warn_of_other_compiler()?;
-    compile()?;
     let folder = kept_objects()?;
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-    for (binary, file) in OBJECTS {
-        let kept = folder.join(file);
-        write(&kept, &stripped(binary, file)?)?;
+    for object in &OBJECTS {
+        let kept = folder.join(object.file);
+        write(&kept, &object.build()?)?;
         eprintln!("{} is built", kept.display());
     }
     Ok(())
@@ -34,10 +46,9 @@ pub(crate) fn build() -> Result<()> {
 /// Builds the objects and compares them with those that are kept.
 pub(crate) fn check() -> Result<()> {
     setup::require_exact_toolchain()?;
-    compile()?;
-    for (binary, file) in OBJECTS {
-        let kept = kept_objects()?.join(file);
-        if stripped(binary, file)? != read(&kept)? {
+    for object in &OBJECTS {
+        let kept = kept_objects()?.join(object.file);
+        if object.build()? != read(&kept)? {
             bail!(
                 "{} is not what its source gives; build it with `cargo xtask bpf` and commit it",
                 kept.display()
@@ -56,20 +67,23 @@ fn build_folder() -> Result<PathBuf> {
     Ok(target_folder()?.join("bpf"))
 }
 
-fn compile() -> Result<()> {
-    let root = root()?;
-    // `build-std` is unstable; the compiler is the stable one, so that plain builds need no other.
-    let mut build = cargo()?;
-    build
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", build_folder()?)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&root)?.join("\x1f"))
-        .args(["build", "--locked", "--package", "lb-ebpf", "--profile", "bpf"])
-        .args(["--target", TARGET, "-Z", "build-std=core"]);
-    for (binary, _) in OBJECTS {
-        build.args(["--bin", binary]);
+impl Object {
+    /// Its bytes, without DWARF.
+    fn build(&self) -> Result<Vec<u8>> {
+        let root = root()?;
+        // `build-std` is unstable; the compiler is the stable one, so that plain builds need no other.
+        let mut build = cargo()?;
+        build
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_TARGET_DIR", build_folder()?)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags(&root)?.join("\x1f"))
+            .args(["build", "--locked", "--package", "lb-ebpf", "--profile", "bpf"])
+            .args(["--target", TARGET, "-Z", "build-std=core"])
+            .args(["--bin", self.binary, "--features", self.features]);
+        let done = run(&mut build);
+        done.context("build the BPF objects; `cargo xtask setup` brings their toolchain")?;
+        stripped(self.binary, self.file)
     }
-    run(&mut build).context("build the BPF objects; `cargo xtask setup` brings their toolchain")
 }
 
 fn flags(root: &Path) -> Result<Vec<String>> {

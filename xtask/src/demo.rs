@@ -3,6 +3,7 @@
 //! A client, a director and three backends live in network namespaces; the director runs the real agent
 //! with a real configuration file. Each phase measures what happened and tells it.
 
+mod failover;
 mod phases;
 mod report;
 mod stage;
@@ -10,7 +11,7 @@ mod stage;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lb_tests::binaries::Binaries;
 use lb_tests::stale;
 use lb_tests::world::{Arms, World};
@@ -24,9 +25,19 @@ use stage::Stage;
 /// The demo's world, of which there is one at a time on a machine.
 const WORLD: &str = "sl-demo";
 
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Scene {
+    /// Two directors, of which one fails
+    Failover,
+}
+
 /// What to do besides.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Arguments {
+    /// Another scene than that of one director and its backends
+    #[arg(value_enum, conflicts_with_all = ["keep", "stop"])]
+    scene: Option<Scene>,
     /// Leave everything running, and print commands to try
     #[arg(long)]
     keep: bool,
@@ -51,6 +62,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let story = Story { to_stderr: arguments.json };
+    if arguments.scene == Some(Scene::Failover) {
+        packages::ensure_for_demo()?;
+        story.begin("Building lb-agent and lb-ctl");
+        return failover::run(&build()?, story, arguments.json);
+    }
     let report = tell(arguments, story)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report).context("write the report")?);

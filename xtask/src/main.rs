@@ -5,6 +5,8 @@ mod bpf;
 mod cargo;
 mod check;
 mod demo;
+mod failover;
+mod package;
 mod packages;
 mod rust_src;
 mod setup;
@@ -40,6 +42,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Make the Debian package, and install cargo-deb where it is missing
+    Package(package::Arguments),
     /// Bring the toolchain that `cargo xtask bpf` needs: rust-src and bpf-linker
     Setup {
         /// Install the Debian packages that demo and tests need instead
@@ -75,6 +79,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Check => check::run_all()?,
         Task::Bpf { check: false } => bpf::build()?,
         Task::Bpf { check: true } => bpf::check()?,
+        Task::Package(arguments) => package::run_task(&arguments)?,
         Task::Setup { packages: true } => packages::ensure_for_tests()?,
         Task::Setup { packages: false } => setup::run()?,
         Task::Serve { name, listen } => lb_tests::http_server::serve(&name, &listen)?,

@@ -20,6 +20,8 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("promtool", "prometheus"),
     ("keepalived", "keepalived"),
     ("/usr/lib/frr/vrrpd", "frr"),
+    ("/lib/systemd/systemd", "systemd"),
+    ("adduser", "adduser"),
 ];
 
 /// What the benchmarks of HTTP need besides.
@@ -39,6 +41,14 @@ pub(crate) fn ensure_for_demo() -> Result<()> {
 /// Installs what the tests need, where it is missing.
 pub(crate) fn ensure_for_tests() -> Result<()> {
     ensure(&[FOR_THE_DEMO, FOR_TESTS].concat())
+}
+
+/// What failovers are compared with.
+const FOR_FAILOVERS: &[(&str, &str)] = &[("keepalived", "keepalived"), ("haproxy", "haproxy")];
+
+/// Installs what the benchmark of failovers needs, where it is missing.
+pub(crate) fn ensure_for_failovers() -> Result<()> {
+    ensure(&[FOR_THE_DEMO, FOR_FAILOVERS].concat())
 }
 
 /// Installs what the benchmarks need, where it is missing.

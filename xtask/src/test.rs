@@ -12,8 +12,8 @@ use lb_tests::clock::now;
 use serde::Deserialize;
 
 use crate::cargo::{cargo, run};
-use crate::packages;
 use crate::summary::{Counts, Level, Summary, parse_failed};
+use crate::{package, packages};
 
 /// Tests in namespaces measure times; more of them at once than this would disturb each other.
 const THREADS_WITH_ROOT: &str = "2";
@@ -30,6 +30,7 @@ pub(crate) fn run_all() -> Result<ExitCode> {
         );
     }
     packages::ensure_for_tests()?;
+    package::ensure_tool()?;
     let began_at = now();
     let mut targets = build()?;
     println!("== built in {} s", (now() - began_at).as_secs());
@@ -108,6 +109,9 @@ fn run_doc_tests(summary: &mut Summary) -> Result<Counts> {
 /// Builds all binaries and all tests, and lists the test binaries.
 fn build() -> Result<Vec<Target>> {
     run(cargo()?.args(["build", "--locked", "--workspace"]))?;
+    // An agent of another version, for tests of upgrades.
+    let before = ["build", "--locked", "--package", "lb-agent", "--features", "layout-before"];
+    run(cargo()?.args(before).args(["--bin", "lb-agent-before"]))?;
     let mut command = cargo()?;
     command.args(["test", "--locked", "--workspace", "--features", "lb-tests/root", "--no-run"]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());

@@ -12,7 +12,7 @@ use lb_common::api::{
 use lb_common::layout::Sample;
 use tokio::sync::{mpsc, oneshot};
 
-use super::datapath::{FlowCounts, Prepared};
+use super::datapath::{Prepared, Swept};
 use super::metrics::Snapshot;
 use super::run::ReadSet;
 use crate::model::agent::{Refusal, Session, Target, Terms};
@@ -24,7 +24,7 @@ pub enum Message {
     /// Somebody asks.
     Call(Call),
     /// A part of the flow table was swept; the last part has counts.
-    Swept(Result<Option<FlowCounts>, String>),
+    Swept(Result<Swept, String>),
     /// All that another size of the flow table needs is there, or why not.
     Resized(Result<Box<Prepared>, String>),
     /// The file of a set was read again.

@@ -138,7 +138,7 @@ pub fn save(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     replace(path, &text)
 }
 
-/// Replaces a file by `text`; permissions and owner stay, and so does a symbolic link to it.
+/// Replaces a file by `text`; permissions stay, the owner where that is allowed, and so does a symbolic link to it.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), StoreError> {
     let path = &fs::canonicalize(path).unwrap_or_else(|_new| path.to_owned());
     // Hidden, for `lb.toml.new` may well be somebody's draft.
@@ -161,11 +161,22 @@ fn write_as(path: &Path, text: &[u8], like: Option<&Metadata>) -> io::Result<()>
     let mut file = File::create(path)?;
     let mode = like.map_or(NEW_FILE_MODE, |like| like.mode() & 0o7777);
     if let Some(like) = like {
-        fchown(&file, Some(like.uid()), Some(like.gid()))?;
+        keep_owner(&file, like)?;
     }
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text)?;
     file.sync_all()
+}
+
+/// An agent that is not root has what it writes; the group stays where it is one of the agent's.
+fn keep_owner(file: &File, like: &Metadata) -> io::Result<()> {
+    match fchown(file, Some(like.uid()), Some(like.gid())) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            drop(fchown(file, None, Some(like.gid())));
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

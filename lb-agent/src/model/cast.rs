@@ -13,7 +13,7 @@ use super::agent::{ProbeOutcome, Target};
 use super::config::{
     Agent, Api, Backend, BackendState, CheckKind, Config, Datapath, Forward, Fragments, FullNat,
     HealthCheck, Metrics, OnBackendDown, Protocol, Scheduler, Service, Shutdown, Timeouts, Tunnel,
-    Vrrp, VrrpChecksum, XdpMode,
+    Vrrp, VrrpAuthentication, VrrpChecksum, XdpMode,
 };
 use super::desired::{Draw, Listener, Pace};
 use super::firewall::Firewall;
@@ -138,6 +138,7 @@ pub(crate) fn router(name: &str, id: u8) -> Vrrp {
         unicast_peers: Vec::new(),
         unicast_min_hop_limit: 255,
         checksum_v4: VrrpChecksum::PseudoHeader,
+        authentication: VrrpAuthentication::Off,
         track_interfaces: Vec::new(),
         track_services: Vec::new(),
     }

@@ -15,8 +15,7 @@ use super::health::Checks;
 use super::paces::Paces;
 use super::tables::{ListenerKey, NextHop};
 use members::Members;
-use room::Room;
-pub use room::{MOST_TURNS, least_turns};
+pub use room::{MOST_TURNS, cut, least_turns};
 use settings::whole_ticks;
 pub use turns::Turns;
 
@@ -109,10 +108,10 @@ pub fn desired(
 ) -> Desired {
     turns.begin();
     let firewall = &config.firewall;
-    let known = Known { checks, paces, turns, next_hops, halvings: 0, firewall };
+    let ring_cap = room::cap(config.services.iter());
+    let known = Known { checks, paces, turns, next_hops, ring_cap, firewall };
     let services: Vec<_> =
         config.services.iter().map(|service| (service, by_family(service, known))).collect();
-    let known = Known { halvings: halvings(&services), ..known };
     Desired {
         settings: settings::settings(&config.datapath),
         vips: vips(config),
@@ -142,8 +141,8 @@ struct Known<'a> {
     paces: &'a Paces,
     turns: &'a Turns,
     next_hops: &'a NextHops,
-    /// How often rings are halved.
-    halvings: u32,
+    /// The largest ring.
+    ring_cap: u32,
     firewall: &'a Firewall,
 }
 
@@ -152,19 +151,6 @@ type ByFamily<'a> = [Members<'a>; 2];
 
 fn by_family<'a>(service: &'a Service, known: Known<'_>) -> ByFamily<'a> {
     [true, false].map(|is_ipv4| Members::of(service, known, is_ipv4))
-}
-
-fn halvings(services: &[(&Service, ByFamily<'_>)]) -> u32 {
-    let mut room = Room::default();
-    for (service, members) in services {
-        for (members, is_ipv4) in members.iter().zip([true, false]) {
-            let alike = service.listen.iter().filter(|listen| listen.is_ipv4() == is_ipv4).count();
-            let weights = members.configured.iter().map(|member| member.weight).collect();
-            let (ramps, alike) = (service.slow_start.is_some(), u64::try_from(alike));
-            room.add(service.scheduler, weights, ramps, alike.unwrap_or(u64::MAX));
-        }
-    }
-    room.halvings()
 }
 
 /// The listeners of a service. Those of one family are alike.
@@ -195,7 +181,7 @@ fn listeners(
 
 fn turns(service: &Service, members: &Members<'_>, known: Known<'_>) -> Arc<[u32]> {
     if service.scheduler.is_by_hash() {
-        known.turns.ring(&members.configured, known.halvings)
+        known.turns.ring(&members.configured, known.ring_cap)
     } else {
         known.turns.cycle(&members.serving)
     }

@@ -37,6 +37,32 @@ pub struct Rule {
     /// The service that the packet is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// It matches only what is beyond this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Over>,
+}
+
+/// What a rule lets go on before it matches, with the keys that it has in the configuration file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Over {
+    /// How many in a second, a minute or an hour: `2000/s`, `10/m`, `5/h`.
+    pub rate: String,
+    /// How many at once, after a time without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// What counts: `packets` or `new_flows`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<String>,
+    /// `source`: each source by itself; without it the rule as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per: Option<String>,
+    /// Leading bits by which sources of IPv4 are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_v4: Option<u32>,
+    /// Leading bits by which sources of IPv6 are told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix_v6: Option<u32>,
 }
 
 /// A change to the rules at run time; kept in the overlay.

@@ -214,14 +214,25 @@ pub const fn service(row: u16, allow: u16) -> u32 {
     ((allow as u32) << 16) | row as u32
 }
 
-/// Set in a rule's word: what it matches is dropped. The other bits are the number of its counter.
+/// Set in a rule's word: what it matches is dropped. The lowest bits are the number of its counter.
 pub const RULE_DROPS: u32 = 1 << 31;
+/// Bits of a rule's word that are the number of its counter.
+pub const RULE_COUNTER: u32 = 2 * MAX_RULE_COUNTS - 1;
+/// From this bit on stands 1 more than the number of the rule's [`Limit`](super::limit::Limit), or 0.
+pub const RULE_LIMIT_SHIFT: u32 = 16;
+
+/// 1 more than the number of a rule's limit, or 0.
+#[must_use]
+#[inline(always)]
+pub const fn rule_limit(word: u32) -> u32 {
+    (word & !RULE_DROPS) >> RULE_LIMIT_SHIFT
+}
 
 /// Entries of [`FIREWALL_ASKED`](crate::map::FIREWALL_ASKED) for one half: a bit for each destination port, which says
 /// that some rule asks about it.
 pub const ASKED_WORDS: u32 = 65_536 / 64;
 /// Entries of [`FIREWALL_OUTCOMES`](crate::map::FIREWALL_OUTCOMES) for one half.
-pub const OUTCOME_PAGES: u32 = (2 * MAX_CLASSES as u32).div_ceil(PAGE as u32);
+pub const OUTCOME_PAGES: u32 = 32;
 /// Set in an outcome: the source is enough to tell what becomes of a packet, if it is one of TCP or UDP with all its
 /// headers and no rule asks about its destination port. Without it, nothing else is set.
 pub const OUTCOME_KNOWN: u32 = 1 << 30;
@@ -235,6 +246,7 @@ pub const OUTCOME_COUNTER: u32 = 2 * MAX_RULE_COUNTS - 1;
 /// The place of an outcome in its half: that of packets of TCP or UDP whose source is of a class.
 #[must_use]
 #[inline(always)]
+#[expect(clippy::as_conversions, reason = "one bit")]
 pub const fn outcome_place(class: u32, is_udp: bool) -> u32 {
     2 * class + is_udp as u32
 }
@@ -266,6 +278,12 @@ mod tests {
         let longest = cell_key(1, u32::MAX, 32);
         assert_eq!((longest << CELL_SHIFT) >> CELL_SHIFT, longest);
         assert!(u64::from(VALUE) < CELL_SPILLED && CELL_SPILLED < 1 << CELL_SHIFT);
+    }
+
+    #[test]
+    fn there_is_an_outcome_for_every_class() {
+        let last = outcome_place(u32::from(MAX_CLASSES - 1), true);
+        assert!(usize::try_from(last / OUTCOME_PAGES).unwrap() < PAGE);
     }
 
     #[test]

@@ -70,6 +70,24 @@ pub(crate) struct AddRule {
     /// The service that the packet is for
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
+    /// Match only what is beyond this rate: `2000/s`, `10/m` or `5/h`
+    #[arg(long, value_name = "RATE")]
+    over: Option<String>,
+    /// Beside --over: how many may come at once [default: a tenth of the rate]
+    #[arg(long, value_name = "N", requires = "over")]
+    burst: Option<u32>,
+    /// Beside --over: what counts, `packets` or `new_flows` [default: `packets`]
+    #[arg(long, value_name = "WHAT", requires = "over")]
+    count: Option<String>,
+    /// Beside --over: `source` for each source by itself [default: the rule as a whole]
+    #[arg(long, value_name = "source", requires = "over")]
+    per: Option<String>,
+    /// Beside --per: leading bits by which sources of IPv4 are told apart [default: 32]
+    #[arg(long, value_name = "BITS", requires = "per")]
+    prefix_v4: Option<u32>,
+    /// Beside --per: leading bits by which sources of IPv6 are told apart [default: 64]
+    #[arg(long, value_name = "BITS", requires = "per")]
+    prefix_v6: Option<u32>,
     /// Look at it before this rule [default: after all others]
     #[arg(long, value_name = "RULE")]
     pub(crate) before: Option<String>,
@@ -103,6 +121,14 @@ impl From<&AddRule> for api::Rule {
             icmp_type: add.icmp_type.clone(),
             interface: add.interface.clone(),
             service: add.service.clone(),
+            over: add.over.clone().map(|rate| api::Over {
+                rate,
+                burst: add.burst,
+                count: add.count.clone(),
+                per: add.per.clone(),
+                prefix_v4: add.prefix_v4,
+                prefix_v6: add.prefix_v6,
+            }),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rules, what they met, and sets.
 
-use lb_common::api::{Firewall, Rule, RuleCount, RuleStatus, Set, SetElements};
+use lb_common::api::{Firewall, Over, Rule, RuleCount, RuleStatus, Set, SetElements};
 
 use super::table::{Column, Tone, Word, table};
 use super::units::bytes;
@@ -65,11 +65,19 @@ fn conditions(rule: &Rule) -> String {
         ("type", rule.icmp_type.clone()),
         ("interface", one(&rule.interface)),
         ("service", one(&rule.service)),
+        ("over", rule.over.iter().map(over).collect()),
     ];
     let given = all.iter().filter(|(_, values)| !values.is_empty());
     let words: Vec<String> =
         given.map(|(name, values)| format!("{name} {}", values.join(","))).collect();
     if words.is_empty() { "everything".to_owned() } else { words.join("  ") }
+}
+
+/// `2000/s packets per source`.
+fn over(over: &Over) -> String {
+    let count = over.count.iter().map(|count| format!(" {count}"));
+    let per = over.per.iter().map(|whose| format!(" per {whose}"));
+    count.chain(per).fold(over.rate.clone(), |words, word| words + &word)
 }
 
 pub(crate) fn sets(sets: &[Set], look: Look) -> String {

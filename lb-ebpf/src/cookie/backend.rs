@@ -6,7 +6,7 @@ use lb_common::verdict::Verdict;
 use super::OUR_SCALE;
 use super::jar::Terms;
 use super::options::{NO_SCALE, TCP_LENGTH, Told};
-use super::segment::{ACKNOWLEDGEMENT, Ends, SEQUENCE, Says, WINDOW, replace, turn_back};
+use super::segment::{ACKNOWLEDGEMENT, Ends, SEQUENCE, Says, WINDOW, ask, replace, turn_back};
 use super::translation::{self, Translation, shifted};
 use crate::World;
 use crate::detail;
@@ -75,7 +75,11 @@ struct Heard {
     window: u16,
 }
 
-/// The backend has answered: its numbers are known, and the client may speak. What that says ends the handshake.
+/// The backend has answered: its numbers are known, and the client may speak.
+///
+/// What the client says then ends the handshake. One that has nothing to say yet would leave the backend waiting, so
+/// what opens the window also asks for an answer: it brings once more what the client has had, its byte in the place of
+/// the SYN. That it acknowledges at once, and the window it heeds, for the segment is not older than the cookie.
 #[inline(always)]
 fn open<A: Family, T: Tables>(
     world: &World<'_, T>,
@@ -98,25 +102,22 @@ fn open<A: Family, T: Tables>(
     translation::write(world, flight, flight.found.place.index());
     reply::follow(world, flight, backend);
     let window = if has_scale { shifted(heard.window, -(OUR_SCALE as i8)) } else { heard.window };
-    let says = Says {
-        flags: ACK,
-        sequence: cookie.wrapping_add(1),
-        acknowledgement: heard.acknowledgement,
-        window,
-    };
+    let says =
+        Says { flags: ACK, sequence: cookie, acknowledgement: heard.acknowledgement, window };
     let ends = Ends {
         source: A::from_words(&backend.vip),
         destination: flight.peer,
         ports: [backend.vip_port, flight.peer_port],
     };
     replace(flight, ends, says, stamped(has_timestamps, [timestamp, theirs.echo]));
+    ask(flight);
     count(world.tables, backend.listener, flight.backend, |traffic| {
         traffic.reply.add(flight.bytes);
     });
     Verdict::ToClient
 }
 
-/// The backend repeats its answer, for the client has nothing to say yet: we end the handshake.
+/// The backend repeats its answer, for the client was not heard: we end the handshake.
 #[inline(always)]
 fn acknowledge<A: Family, T: Tables>(
     world: &World<'_, T>,

@@ -6,13 +6,14 @@
 //!   | -- SYN, x ------------------> |                               |
 //!   | <-- SYN-ACK, cookie, shut --- |                               |
 //!   | -- ACK, cookie + 1 ---------> | -- SYN, x ------------------> |   cells and details are taken
-//!   | <-- ACK, window ------------- | <-- SYN-ACK, y -------------- |   cookie - y is noted
-//!   | -- data, cookie + 1 --------> | -- data, y + 1 -------------> |   and so on, translated
+//!   | <-- ACK, window, old byte --- | <-- SYN-ACK, y -------------- |   cookie - y is noted
+//!   | -- ACK, cookie + 1 ---------> | -- ACK, y + 1 --------------> |   and so on, translated
 //! ```
 //!
 //! The one hard fact: for each frame that comes in, one may go out. So the client's window stays closed until the
-//! backend is there, and what the client says then ends the backend's handshake. A client that waits for a greeting
-//! says nothing; the backend repeats its SYN-ACK after a second, and that is answered in the client's name.
+//! backend is there. What opens it brings a byte that the client has had, so that the client answers even if it has
+//! nothing to say yet, and ends the backend's handshake. Where that is lost the backend repeats its SYN-ACK after a
+//! second, and that is answered in the client's name.
 
 use lb_common::cell::State;
 use lb_common::verdict::{Kind, Verdict};

@@ -1,4 +1,5 @@
-//! A TCP segment of our own that takes the place of a packet: it has no data, and always as many options.
+//! A TCP segment of our own that takes the place of a packet: it has no data, but for one byte that asks for an answer,
+//! and always as many options.
 
 use core::mem::offset_of;
 
@@ -22,8 +23,8 @@ const URGENT: usize = offset_of!(TcpHdr, urg_ptr);
 const OPTIONS: usize = 20;
 /// Bytes of the header.
 const HEADER: usize = TCP_LENGTH + OPTIONS;
-/// The header's length in words of 32 bits, in the upper half of its byte.
-const DATA_OFFSET: u8 = (HEADER as u8 / 4) << 4;
+/// Bytes that the last word of options is longer than the data that may stand there.
+const SPARE: usize = 3;
 
 /// A segment. Plain numbers, see [`crate::flight`].
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +37,8 @@ pub struct Segment<A: Family> {
     /// Source and destination port, network order.
     pub(super) ports: [u16; 2],
     pub(super) flags: u8,
+    /// 1 where the last word of options is none: its first byte is data, and the rest is behind the packet.
+    pub(super) asks: u8,
     pub(super) window: u16,
     pub(super) sequence: u32,
     pub(super) acknowledgement: u32,
@@ -69,6 +72,7 @@ pub(super) fn replace<A: Family>(flight: &mut Flight<A>, ends: Ends<A>, says: Sa
         destination: ends.destination,
         ports: ends.ports,
         flags: says.flags,
+        asks: 0,
         window: says.window,
         sequence: says.sequence,
         acknowledgement: says.acknowledgement,
@@ -78,6 +82,13 @@ pub(super) fn replace<A: Family>(flight: &mut Flight<A>, ends: Ends<A>, says: Sa
     flight.hop.start = flight.ip.start;
     flight.hop.end = (flight.ip.start + A::LENGTH + TCP_LENGTH) as u32;
     flight.hop.room = OPTIONS as u32;
+}
+
+/// The segment brings a byte that its receiver has had, so that it answers at once (RFC 1122 section 4.2.3.6).
+#[inline(always)]
+pub(super) fn ask<A: Family>(flight: &mut Flight<A>) {
+    flight.segment.asks = 1;
+    flight.segment.options[4] = 0;
 }
 
 /// The segment goes back to where the packet came from.
@@ -102,23 +113,25 @@ pub(super) fn write<A: Family, F: Frame>(
     at: usize,
     segment: &Segment<A>,
 ) -> Option<()> {
+    let asks = segment.asks != 0;
+    let (length, data_offset) = if asks { (HEADER - SPARE, HEADER - 4) } else { (HEADER, HEADER) };
     let header = NewHeader {
         source: segment.source,
         destination: segment.destination,
         protocol: TCP,
         traffic_class: 0,
-        length: HEADER,
+        length,
         flow_label: 0,
     };
     A::write(A::header(packet, at)?, &header);
     let header = packet.window::<HEADER>(at + A::LENGTH)?;
     let (sequence, acknowledgement) = (segment.sequence.to_be(), segment.acknowledgement.to_be());
-    let flags = u16::from_ne_bytes([DATA_OFFSET, segment.flags]);
+    let flags = u16::from_ne_bytes([(data_offset as u8 / 4) << 4, segment.flags]);
     let [source, destination] = segment.ports;
     let options = segment.options;
     let sum = A::sum(A::sum(Sum::default(), segment.source), segment.destination)
         .with(u16::from(TCP).to_be())
-        .with((HEADER as u16).to_be())
+        .with((length as u16).to_be())
         .with(source)
         .with(destination)
         .with(flags)

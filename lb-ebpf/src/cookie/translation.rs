@@ -3,6 +3,8 @@
 //! The client's own numbers are the same on both sides. The backend's differ: sequence numbers and timestamps by a
 //! constant, windows by a shift.
 
+use lb_common::layout::Detail;
+
 use super::options::{MOST_BLOCK_WORDS, TCP_LENGTH, TIMESTAMPS_LENGTH};
 use super::segment::{ACKNOWLEDGEMENT, SEQUENCE, WINDOW};
 use crate::World;
@@ -52,6 +54,17 @@ pub(super) fn read<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
             ..Translation::NONE
         };
     });
+}
+
+/// What is added to the sequence numbers of the backend of a cell's flow.
+#[inline(always)]
+pub(crate) fn sequence<T: Tables>(world: &World<'_, T>, index: u32) -> u32 {
+    let numbers = |detail: &mut Detail| (detail.is_opening, detail.sequence_delta);
+    match world.tables.detail(index).map(|entry| entry.update(numbers)) {
+        // Before the backend has answered it has said nothing that could be quoted.
+        Some((0, delta)) => delta,
+        _ => 0,
+    }
 }
 
 /// Notes how the flow of a cell is translated.
@@ -140,7 +153,7 @@ fn apply<A: Family, F: Frame>(packet: &Packet<F>, flight: &Flight<A>, sum: Sum) 
 
 /// A number in network order, and something added to it.
 #[inline(always)]
-fn plus(number: u32, addend: u32) -> u32 {
+pub(crate) fn plus(number: u32, addend: u32) -> u32 {
     u32::from_be(number).wrapping_add(addend).to_be()
 }
 

@@ -1,14 +1,14 @@
 //! The rule that decides on a packet.
 
 use lb_common::layout::firewall::{
-    Firewall, KINDS, LinkKey, PAGE, PORT_PAGES, RULE_DROPS, SERVICE_PAGES, destination_row,
-    source_row,
+    Firewall, KINDS, LinkKey, MAX_RULES, PAGE, PORT_PAGES, RULE_COUNTER, RULE_DROPS, SERVICE_PAGES,
+    destination_row, rule_limit, source_row,
 };
 use lb_common::verdict::Verdict;
 
 use super::maps::Maps;
 use super::rows::{self, Rows};
-use super::{Subject, word};
+use super::{Subject, limit, word};
 use crate::family::Family;
 use crate::flight::Flight;
 use crate::verifier::at;
@@ -34,7 +34,8 @@ pub(super) fn judge<A: Family, M: Maps>(maps: &M, flight: &mut Flight<A>) -> Opt
         rows.destination = destination_row(A::class(maps, half, subject.destination));
     }
     find_rows(maps, word, subject, &mut rows);
-    let (counter, verdict) = decide(maps, word, rows.first(maps, half))?;
+    let rule = deciding(maps, half, &rows, flight);
+    let (counter, verdict) = decide(word, rule)?;
     flight.rule = counter;
     if let Some(count) = maps.rule_count(counter) {
         count.update(|count| count.add(flight.bytes));
@@ -81,13 +82,33 @@ fn port_row<M: Maps>(maps: &M, direction: u32, port: u16) -> u32 {
     page.map_or(0, |page| u32::from(at(page, usize::from(port))))
 }
 
+/// The word of the rule that decides.
+#[inline(always)]
+fn deciding<A: Family, M: Maps>(
+    maps: &M,
+    half: u32,
+    rows: &Rows,
+    flight: &mut Flight<A>,
+) -> Option<u32> {
+    let (addresses_and_ports, others) = rows.packed();
+    let rule = maps.first_rule(half, addresses_and_ports, others);
+    if rule >= MAX_RULES as u32 {
+        return None;
+    }
+    let word = at(maps.rules(half)?, rule as usize);
+    if rule_limit(word) == 0 {
+        return Some(word);
+    }
+    let word = maps.deciding(flight, half, (addresses_and_ports, others));
+    (word != limit::NO_RULE).then_some(word)
+}
+
 /// The counter of what decides, and the verdict where the packet is dropped.
 #[inline(always)]
-fn decide<M: Maps>(maps: &M, word: u64, rule: Option<u32>) -> Option<(u32, Option<Verdict>)> {
+fn decide(word: u64, rule: Option<u32>) -> Option<(u32, Option<Verdict>)> {
     if let Some(rule) = rule {
-        let rule = at(maps.rules(Firewall::half(word))?, rule as usize);
         let verdict = (rule & RULE_DROPS != 0).then_some(Verdict::FirewallDrop);
-        return Some((rule & !RULE_DROPS, verdict));
+        return Some((rule & RULE_COUNTER, verdict));
     }
     (word & Firewall::POLICY_DROP != 0).then_some((0, Some(Verdict::FirewallPolicy)))
 }

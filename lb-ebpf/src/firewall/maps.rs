@@ -1,11 +1,14 @@
 //! What the rules need of the maps. See `lb_common::layout::firewall` for what they hold.
 
-use lb_common::layout::Count;
 use lb_common::layout::firewall::{
     Firewall, Front, LinkKey, LongBucket, MAX_RULES, Node, PAGE, Row,
 };
+use lb_common::layout::limit::Limit;
+use lb_common::layout::{Bucket, Count};
 
 use super::{address, rows};
+use crate::family::Family;
+use crate::flight::Flight;
 use crate::tables::Entry;
 
 /// The maps of the firewall, all halves. `None` where there is no firewall, or the half has no such entry.
@@ -42,6 +45,13 @@ pub trait Maps: Sized {
     fn asked(&self, word: u32) -> Option<u64>;
     /// By half and place.
     fn outcomes(&self, page: u32) -> Option<&[u32; PAGE]>;
+    /// By half and number.
+    fn limit(&self, place: u32) -> Option<&Limit>;
+    /// What limits have let go on.
+    fn limited(&self, bucket: u32) -> Option<Entry<Bucket>>;
+    /// [`super::limit::deciding`] for the packet at hand: the kernel's maps make a function of it that is verified on
+    /// its own.
+    fn deciding<A: Family>(&self, flight: &mut Flight<A>, half: u32, rows: (u64, u64)) -> u32;
     /// This CPU's counter of a rule.
     fn rule_count(&self, number: u32) -> Option<Entry<Count>>;
     /// [`address::short_value`]: the kernel's maps make a function of it that is verified on its own.

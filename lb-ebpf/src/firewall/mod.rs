@@ -7,7 +7,7 @@ use lb_common::layout::firewall::{Firewall, NO_COUNT};
 use lb_common::verdict::{Kind, Verdict};
 
 use crate::family::Family;
-use crate::flight::{Flight, Next};
+use crate::flight::{Flight, Next, Watch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 use crate::{World, begin, detail, fragment, identify, quick};
@@ -15,6 +15,7 @@ use crate::{World, begin, detail, fragment, identify, quick};
 pub mod address;
 mod close;
 mod judge;
+pub mod limit;
 pub mod maps;
 pub(crate) mod outcome;
 pub mod rows;
@@ -53,6 +54,8 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
 ) -> Option<Verdict> {
     begin(packet, world, flight);
     flight.rule = NO_COUNT;
+    flight.is_over = 0;
+    flight.watch = Watch::AS_BEFORE;
     let known = match quick::stranger(packet, world, flight) {
         Some(verdict) => verdict,
         None => identify::identify(packet, world, flight),
@@ -66,7 +69,10 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
         Asked::Nobody => return None,
         Asked::Refused(verdict) => return Some(verdict),
     }
+    flight.watch = Watch::NO;
     match judge(world.tables, flight) {
+        // What exceeds a limit ends nothing: others of its flow may go on.
+        Some(verdict) if flight.is_over != 0 => Some(verdict),
         Some(verdict) => {
             close::close(world, flight);
             Some(verdict)

@@ -46,14 +46,6 @@ impl Rows {
         let [a, b, c, d] = [self.source, self.destination, self.source_port, self.destination_port];
         (packed(a, b, c, d), packed(self.kind, self.interface, self.service, 0))
     }
-
-    /// The first rule that is in all of them.
-    #[inline(always)]
-    pub fn first<M: Maps>(&self, maps: &M, half: u32) -> Option<u32> {
-        let (addresses_and_ports, others) = self.packed();
-        let rule = maps.first_rule(half, addresses_and_ports, others);
-        (rule < MAX_RULES as u32).then_some(rule)
-    }
 }
 
 #[inline(always)]
@@ -61,21 +53,24 @@ fn packed(a: u32, b: u32, c: u32, d: u32) -> u64 {
     u64::from(a) | (u64::from(b) << 16) | (u64::from(c) << 32) | (u64::from(d) << 48)
 }
 
-/// The first rule that is in all rows of a packet, or [`MAX_RULES`].
+/// The first rule that is in all rows of a packet, from the one on that stands behind the rows, or [`MAX_RULES`].
 #[inline(always)]
 pub fn first_rule<M: Maps>(maps: &M, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
-    search(maps, half, (addresses_and_ports, others)).unwrap_or(MAX_RULES as u32)
+    let from = (others >> 48) as u32;
+    search(maps, half, (addresses_and_ports, others), from).unwrap_or(MAX_RULES as u32)
 }
 
 #[inline(always)]
-fn search<M: Maps>(maps: &M, half: u32, rows: (u64, u64)) -> Option<u32> {
-    let mut words = common(maps, half, rows, |row| row.used)?;
+fn search<M: Maps>(maps: &M, half: u32, rows: (u64, u64), from: u32) -> Option<u32> {
+    let (first, others) = (from / 64, u64::MAX << (from % 64));
+    let mut words = common(maps, half, rows, |row| row.used)? & (u64::MAX << (first % 64));
     for _ in rolled(RULE_WORDS) {
         if words == 0 {
             break;
         }
         let word = words.trailing_zeros();
-        let rules = common(maps, half, rows, |row| at(&row.rules, word as usize))?;
+        let all = common(maps, half, rows, |row| at(&row.rules, word as usize))?;
+        let rules = if word == first { all & others } else { all };
         if rules != 0 {
             return Some(word * 64 + rules.trailing_zeros());
         }

@@ -3,15 +3,18 @@
 use core::cell::Cell as Memory;
 use std::collections::HashMap;
 
-use lb_common::layout::Count;
 use lb_common::layout::firewall::{
     Firewall, Front, LinkKey, LongBucket, MAX_RULES, Node, PAGE, Row,
 };
+use lb_common::layout::limit::Limit;
+use lb_common::layout::{Bucket, Count};
 use zerocopy::FromZeros;
 
 use super::HostTables;
 use super::maps::entry;
-use crate::firewall::Maps;
+use crate::family::Family;
+use crate::firewall::{Maps, limit};
+use crate::flight::Flight;
 use crate::tables::Entry;
 
 /// What the agent writes there, each map as the list of its entries.
@@ -34,6 +37,8 @@ pub struct HostFirewall {
     pub rules: Vec<[u32; MAX_RULES]>,
     pub asked: Vec<u64>,
     pub outcomes: Vec<[u32; PAGE]>,
+    pub limits: Vec<Limit>,
+    pub limited: Vec<Memory<Bucket>>,
     pub counts: Vec<Memory<Count>>,
 }
 
@@ -56,6 +61,8 @@ impl Default for HostFirewall {
             rules: Vec::new(),
             asked: Vec::new(),
             outcomes: Vec::new(),
+            limits: Vec::new(),
+            limited: Vec::new(),
             counts: Vec::new(),
         }
     }
@@ -128,6 +135,18 @@ impl Maps for HostTables {
 
     fn outcomes(&self, page: u32) -> Option<&[u32; PAGE]> {
         at(&self.firewall.outcomes, page)
+    }
+
+    fn limit(&self, place: u32) -> Option<&Limit> {
+        at(&self.firewall.limits, place)
+    }
+
+    fn limited(&self, bucket: u32) -> Option<Entry<Bucket>> {
+        entry(&self.firewall.limited, bucket)
+    }
+
+    fn deciding<A: Family>(&self, flight: &mut Flight<A>, half: u32, rows: (u64, u64)) -> u32 {
+        limit::deciding(self, half, rows, |place| limit::exceeds(self, flight, place))
     }
 
     fn rule_count(&self, number: u32) -> Option<Entry<Count>> {

@@ -2,14 +2,18 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
-use lb_common::layout::Count;
 use lb_common::layout::firewall::{
     ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES,
     MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row,
     SERVICE_PAGES,
 };
+use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS};
+use lb_common::layout::{Bucket, Count};
+use lb_ebpf::family::Family;
 use lb_ebpf::firewall::Maps;
+use lb_ebpf::flight::Flight;
 use lb_ebpf::tables::{Entry, Tables};
+use lb_ebpf::verifier::hand_over;
 
 use super::maps::KernelTables;
 use super::parts;
@@ -49,6 +53,11 @@ static FIREWALL_RULES: Array<[u32; MAX_RULES]> = Array::with_max_entries(2, MMAP
 static FIREWALL_ASKED: Array<u64> = Array::with_max_entries(2 * ASKED_WORDS, MMAPABLE);
 #[map]
 static FIREWALL_OUTCOMES: Array<[u32; PAGE]> = Array::with_max_entries(2 * OUTCOME_PAGES, MMAPABLE);
+#[map]
+static FIREWALL_LIMITS: Array<Limit> = Array::with_max_entries(2 * MAX_LIMITS, MMAPABLE);
+#[map]
+static FIREWALL_LIMITED: Array<Bucket> =
+    Array::with_max_entries(RULE_BUCKETS + SOURCE_BUCKETS, MMAPABLE);
 #[map]
 static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_RULE_COUNTS, 0);
 
@@ -132,6 +141,24 @@ impl<const QUICK: bool> Maps for KernelTables<QUICK> {
     #[inline(always)]
     fn outcomes(&self, page: u32) -> Option<&[u32; PAGE]> {
         FIREWALL_OUTCOMES.get(page)
+    }
+
+    #[inline(always)]
+    fn limit(&self, place: u32) -> Option<&Limit> {
+        FIREWALL_LIMITS.get(place)
+    }
+
+    #[inline(always)]
+    fn limited(&self, bucket: u32) -> Option<Entry<Bucket>> {
+        entry!(FIREWALL_LIMITED, bucket)
+    }
+
+    #[inline(always)]
+    fn deciding<A: Family>(&self, flight: &mut Flight<A>, half: u32, rows: (u64, u64)) -> u32 {
+        hand_over(flight);
+        let word = parts::firewall_deciding(u64::from(half), A::NUMBER.into(), rows.0, rows.1);
+        hand_over(flight);
+        word as u32
     }
 
     #[inline(always)]

@@ -182,6 +182,11 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     }
 
     #[inline(always)]
+    fn other_is_before(&self) -> bool {
+        super::handover::other_is_before()
+    }
+
+    #[inline(always)]
     fn recall(&self, hash: u64, tick: u64) -> u64 {
         // The other flow table is not that of the program that runs.
         if self.explains() { NOWHERE } else { parts::flow_recall(hash, tick) }

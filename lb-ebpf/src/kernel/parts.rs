@@ -7,7 +7,7 @@ use aya_log_ebpf::warn;
 use lb_common::cell::Cell;
 use lb_common::verdict::Verdict;
 use lb_ebpf::family::Family;
-use lb_ebpf::firewall::{address, rows};
+use lb_ebpf::firewall::{address, limit, rows};
 use lb_ebpf::flight::Flight;
 use lb_ebpf::parts as shared;
 use lb_ebpf::verifier::{hand_over, needed};
@@ -119,6 +119,32 @@ pub extern "C" fn firewall_first_rule(half: u64, addresses_and_ports: u64, other
 #[inline(never)]
 pub extern "C" fn firewall_long_class(half: u64, node: u64, high: u64, low: u64) -> u64 {
     address::long_class(&SLOW, half as u32 & 1, node as u32, high, low).into()
+}
+
+/// See [`lb_ebpf::firewall::limit::deciding`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_deciding(half: u64, family: u64, rows: u64, others: u64) -> u64 {
+    let exceeds = |place: u32| {
+        let place = u64::from(place);
+        let exceeds = if family == 4 { exceeds_v4(place) } else { exceeds_v6(place) };
+        exceeds != 0
+    };
+    limit::deciding(&SLOW, half as u32 & 1, (rows, others), exceeds).into()
+}
+
+/// See [`lb_ebpf::parts`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exceeds_v4(place: u64) -> u64 {
+    shared::exceeds_v4(&SLOW, place as u32).into()
+}
+
+/// See [`lb_ebpf::parts`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn exceeds_v6(place: u64) -> u64 {
+    shared::exceeds_v6(&SLOW, place as u32).into()
 }
 
 /// Calls the global function of the flight's family, which finds the flight in the scratch memory.

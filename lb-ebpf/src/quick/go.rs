@@ -5,7 +5,7 @@ use lb_common::layout::{Detail, Forward};
 use lb_common::verdict::Verdict;
 use network_types::eth::EthHdr;
 
-use super::{Plain, marks};
+use super::{Plain, may_be};
 use crate::family::Family;
 use crate::nat::rewrite;
 use crate::packet::{Frame, Mac, Packet};
@@ -98,8 +98,8 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     let backend = plain.backend;
     let is_its = A::same(A::from_words(&backend.address), plain.ip.source)
         && backend.port == plain.transport.source_port;
-    // What a VIP is sent is no reply, and an address that shares its word may be one.
-    let is_vip = marks::<A, T>(tables, plain.ip.destination) & filter::VIP != 0;
+    // What a VIP is sent is no reply, and an address that shares its bit may be one.
+    let is_vip = may_be(tables, filter::of_vip(&A::to_words(plain.ip.destination)));
     if !is_its || is_vip {
         return None;
     }

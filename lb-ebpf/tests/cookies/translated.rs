@@ -3,8 +3,9 @@
 use lb_common::layout::Forward;
 use lb_common::verdict::Verdict;
 
+use crate::cast::error::{error, kinds, lengths};
 use crate::cast::packet::Packet;
-use crate::cast::{FAMILIES, V4, assert_frame};
+use crate::cast::{DIRECTOR_BACK, FAMILIES, SERVERS, V4, assert_frame};
 use crate::scene::{
     BACKEND, BACKEND_CLOCK, BACKEND_SCALE, CLIENT, CLIENT_CLOCK, DIRECTOR_SCALE, OFFERS, Scene,
     numbered, timestamps,
@@ -49,6 +50,26 @@ fn numbers_are_still_translated_after_many_ticks_and_both_ways() {
             assert_eq!(heard, BACKEND.wrapping_add(1));
             let sent = scene.back(&scene.by_backend(), Verdict::ToClient);
             assert_frame(&sent.bytes, &translated(&scene, &scene.by_backend()));
+        }
+    }
+}
+
+#[test]
+fn an_error_about_a_reply_quotes_the_number_that_the_backend_knows() {
+    for scene in Scene::all(Scene::established) {
+        let cast = scene.cast;
+        let quoted = translated(&scene, &scene.by_backend().payload(&[7; 1_400]));
+        let known = quoted.clone().from(cast.backends[0]).to(scene.source);
+        let window = window(&scene);
+        let known = numbered(known, BACKEND.wrapping_add(1), CLIENT.wrapping_add(6), window);
+        for kind in kinds(&cast) {
+            for length in lengths(&quoted) {
+                let sent = error(cast.router, cast.vip.ip(), kind, &quoted, length);
+                let sent = scene.front(&sent, Verdict::ErrorToBackend);
+                let to = cast.backends[0].ip();
+                let expected = error(cast.router, to, kind, &known, length).ttl(63);
+                assert_frame(&sent.bytes, &expected.link(DIRECTOR_BACK, SERVERS[0]));
+            }
         }
     }
 }

@@ -107,6 +107,25 @@ fn all_fragments_of_a_reply_are_dropped_by_name_where_none_is_followed() {
     }
 }
 
+/// RFC 1122 section 3.2.2.
+#[test]
+fn no_error_is_sent_about_a_later_fragment_that_is_too_long() {
+    for cast in FAMILIES {
+        for protocol in PROTOCOLS {
+            for forward in WAYS {
+                let mut world = World::by(cast, protocol, forward);
+                let (first, [later, _]) =
+                    split(&opening(protocol, cast.client, cast.vip), protocol);
+                assert_eq!(world.front(&first).verdict, Verdict::ToBackend);
+                world.narrow(60);
+                let sent = world.front(&later);
+                assert_eq!((sent.verdict, sent.exit), (Verdict::TooBig, Exit::Drop), "{forward:?}");
+                assert_eq!(world.front(&first).verdict, Verdict::TooBigReported);
+            }
+        }
+    }
+}
+
 #[test]
 fn fragments_of_another_packet_or_a_forgotten_one_follow_nothing() {
     for cast in FAMILIES {

@@ -10,7 +10,7 @@ use crate::cast::error::{error, from_behind};
 use crate::cast::packet::{CUSTOMER, Packet};
 use crate::cast::ways::{TUNNELS, encapsulated, entropy, outer_header};
 use crate::cast::{FAMILIES, FRONT, PROTOCOLS, World, assert_frame, opening};
-use crate::too_big::{overhead, quoted, told};
+use crate::too_big::{overhead, quoted, told, unreachable};
 
 /// "Too long" of the outer family, with an MTU.
 fn too_long(forward: Forward, mtu: u16) -> (u8, u8, [u8; 4]) {
@@ -63,6 +63,31 @@ fn a_router_s_error_about_a_tunnel_reaches_the_client_as_one_about_its_packet() 
 }
 
 #[test]
+fn a_router_that_cannot_reach_the_backend_makes_the_vip_unreachable_to_the_client() {
+    for cast in FAMILIES {
+        for protocol in PROTOCOLS {
+            for forward in TUNNELS {
+                // RFC 792, RFC 1812: net, host, protocol, port, by an administrator; time to live.
+                let v4 = [(3, 0), (3, 1), (3, 2), (3, 3), (3, 13), (11, 0)];
+                // RFC 4443: no route, by an administrator, address, port, reject; hop limit.
+                let v6 = [(1, 0), (1, 1), (1, 3), (1, 4), (1, 6), (3, 0)];
+                let packet = opening(protocol, cast.client, cast.vip).payload(&[0x4d; 300]);
+                for (kind, code) in if outer_header(forward) == 20 { v4 } else { v6 } {
+                    let world = World::by(cast, protocol, forward);
+                    // RFC 4884: the word has a length in one byte.
+                    let message = (kind, code, [0, 64, 5, 0x14]);
+                    let error = error_about(&world, forward, &packet, message, |_| 256);
+                    let sent = world.back(&error);
+                    let expected = (Verdict::ErrorToClient, Exit::Redirect(FRONT));
+                    assert_eq!((sent.verdict, sent.exit), expected, "{forward:?} {kind} {code}");
+                    assert_frame(&sent.bytes, &unreachable(&packet, quoted(&packet)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_quote_is_enough_if_it_has_the_ports_inside_and_too_short_one_is_the_host_s() {
     for cast in FAMILIES {
         for protocol in PROTOCOLS {
@@ -96,7 +121,7 @@ fn rest(world: &World, packet: &Packet, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn an_error_that_names_no_mtu_or_is_not_about_length_is_the_host_s() {
+fn an_error_that_names_no_mtu_or_is_not_about_the_way_is_the_host_s() {
     for cast in FAMILIES {
         for forward in TUNNELS {
             let packet = opening(6, cast.client, cast.vip).payload(&[0x4d; 60]);
@@ -105,8 +130,11 @@ fn an_error_that_names_no_mtu_or_is_not_about_length_is_the_host_s() {
             for message in [
                 (kind, code, [0; 4]),
                 (kind, code, [0, 0, 0, overhead]),
+                // A source route that failed; a code that is not defined.
                 (kind, code + 1, [0, 0, 5, 0x14]),
-                (if kind == 3 { 11 } else { 3 }, 0, [0; 4]),
+                // Time for reassembly, and parameter problem.
+                (if kind == 3 { 11 } else { 3 }, 1, [0; 4]),
+                (if kind == 3 { 12 } else { 4 }, 0, [0; 4]),
             ] {
                 let world = World::by(cast, 6, forward);
                 let error =

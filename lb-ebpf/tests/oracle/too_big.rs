@@ -5,20 +5,30 @@ use lb_common::verdict::Verdict;
 use lb_ebpf::Exit;
 
 use crate::cast::packet::{CUSTOMER, Packet, SERVICE, icmp};
-use crate::cast::ways::{WAYS, outer_header};
+use crate::cast::ways::{TUNNELS, WAYS, outer_header};
 use crate::cast::{
     Cast, DIRECTOR_FRONT, FAMILIES, PROTOCOLS, ROUTER, TCP, World, assert_frame, opening,
 };
 
-/// The error about a packet, from the VIP: with the IP header and eight bytes more.
+/// "Too long" about a packet, from the VIP: with the IP header and eight bytes more.
 pub fn told(packet: &Packet, mtu: u16, quoted: usize) -> Packet {
     let is_v4 = packet.source.is_ipv4();
     let (kind, code) = if is_v4 { (3, 4) } else { (2, 0) };
     // RFC 8200 section 5: no way of IPv6 is narrower.
     let mtu = if is_v4 { mtu } else { mtu.max(1_280) };
     let [high, low] = mtu.to_be_bytes();
+    from_vip(packet, (kind, code, [0, 0, high, low]), quoted)
+}
+
+/// "Host unreachable" about a packet, from the VIP (RFC 792; RFC 4443 section 3.1: address unreachable).
+pub fn unreachable(packet: &Packet, quoted: usize) -> Packet {
+    let (kind, code) = if packet.source.is_ipv4() { (3, 1) } else { (1, 3) };
+    from_vip(packet, (kind, code, [0; 4]), quoted)
+}
+
+fn from_vip(packet: &Packet, (kind, code, word): (u8, u8, [u8; 4]), quoted: usize) -> Packet {
     let error = icmp(packet.destination.ip(), packet.source.ip(), kind, code);
-    let error = error.word([0, 0, high, low]).payload(&packet.ip_bytes()[..quoted]);
+    let error = error.word(word).payload(&packet.ip_bytes()[..quoted]);
     Packet { identification: 0, traffic_class: 0, flow_label: 0, ..error }
         .link(DIRECTOR_FRONT, ROUTER)
         .tags(&packet.tags)
@@ -101,6 +111,20 @@ fn ipv6_is_never_told_less_than_its_least_mtu() {
         world.narrow(1_000);
         let packet = of_length(cast, TCP, 1_200);
         assert_frame(&world.front(&packet).bytes, &told(&packet, 1_280, quoted(&packet)));
+    }
+}
+
+#[test]
+fn where_the_tunnel_s_headers_fit_alone_the_backend_cannot_be_reached() {
+    for cast in FAMILIES {
+        for forward in TUNNELS {
+            let mut world = World::by(cast, TCP, forward);
+            world.narrow(20);
+            let packet = of_length(cast, TCP, 100);
+            let sent = world.front(&packet);
+            assert_eq!(sent.verdict, Verdict::TooBigReported);
+            assert_frame(&sent.bytes, &unreachable(&packet, quoted(&packet)));
+        }
     }
 }
 

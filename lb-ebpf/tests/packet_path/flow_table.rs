@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{CELLS_PER_BUCKET, Detail, endpoint};
 use lb_common::verdict::Verdict;
+use lb_ebpf::flight::Watch;
 use lb_ebpf::flow::{Flows, Kind, Tuple};
 use lb_ebpf::host::{HostTables, NextHop, hash_key};
 use lb_ebpf::v4::V4 as Ipv4;
@@ -19,7 +20,7 @@ const NOW: u64 = 500;
 const ESTABLISHED: Kind = Kind { state: State::Established, is_translated: false };
 
 fn flows(tables: &HostTables) -> Flows<'_, HostTables> {
-    Flows { tables, settings: &tables.settings, tick: NOW }
+    Flows { tables, settings: &tables.settings, tick: NOW, watch: Watch::NO }
 }
 
 /// Two buckets of established flows; whatever the hash, these are the two of every flow.

@@ -46,7 +46,7 @@ use traffic::{Flaw, Sent, packet};
 /// Pairs of rules and a packet.
 const PAIRS: usize = 100_000;
 /// Packets for each set of rules.
-const PACKETS: usize = 250;
+const PACKETS: usize = 500;
 const LOOPBACK: u32 = 1;
 const LINK: Link = Link { destination: [2; 6], source: [4; 6], tags: Vec::new() };
 

@@ -4,6 +4,7 @@ use std::cell::Cell as Memory;
 
 use lb_agent::model::firewall::compile::{Compiled, Size};
 use lb_common::layout::firewall::{Firewall, LinkKey, MAX_RULE_COUNTS, MAX_RULES};
+use lb_common::layout::limit::{RULE_BUCKETS, SOURCE_BUCKETS};
 use lb_ebpf::host::HostFirewall;
 
 /// The firewall's maps in plain memory, with the first half in use; `lo` is the interface with this index.
@@ -17,6 +18,7 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
     let mut rules = [0; MAX_RULES];
     rules.iter_mut().zip(&compiled.rules).for_each(|(place, rule)| *place = *rule);
     let counters = usize::try_from(MAX_RULE_COUNTS).unwrap();
+    let limited = usize::try_from(RULE_BUCKETS + SOURCE_BUCKETS).unwrap();
     let index = |name: &Option<String>| match name.as_deref() {
         None => Some(0),
         Some("lo") => Some(lo),
@@ -48,6 +50,8 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
         rules: vec![rules],
         asked: compiled.asked.clone(),
         outcomes: compiled.outcomes.clone(),
+        limits: compiled.limits.clone(),
+        limited: vec![Memory::default(); limited],
         counts: vec![Memory::default(); counters],
     }
 }

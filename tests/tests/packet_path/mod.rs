@@ -85,8 +85,10 @@ impl PacketPath {
         }
         let mut loaded = preparation.load(OBJECT).expect("these tests need root");
         let stages = set_stages(&mut loaded).unwrap();
-        let program: &mut Xdp = loaded.program_mut("sluice").unwrap().try_into().unwrap();
-        program.load().unwrap();
+        for name in ["sluice", "sluice_handover"] {
+            let program: &mut Xdp = loaded.program_mut(name).unwrap().try_into().unwrap();
+            program.load().unwrap();
+        }
         Self {
             settings: take(&mut loaded, map::SETTINGS),
             listeners_v4: take(&mut loaded, map::LISTENERS_V4),
@@ -162,10 +164,8 @@ impl PacketPath {
 
     /// Prints how large its programs are, and holds them to the verifier's limit.
     pub fn check_sizes(&self) {
-        check_sizes(
-            &self.loaded,
-            &["sluice", "sluice_cookies", "sluice_firewall", "sluice_second"],
-        );
+        let stages = ["sluice_cookies", "sluice_firewall", "sluice_handover", "sluice_second"];
+        check_sizes(&self.loaded, &[&["sluice"], &stages[..]].concat());
     }
 
     /// Runs the program on a frame that comes in by an interface of this network namespace.

@@ -9,14 +9,17 @@ use lb_tests::pair::{Director, Pair, VIP_V4, VIP_V6};
 use lb_tests::process::Process;
 
 use crate::cast::{WITHIN, shop};
+use crate::flows::sync;
 
-fn tables(is_ipv6: bool) -> String {
+fn tables(pair: &Pair, is_ipv6: bool) -> String {
     let vip = if is_ipv6 { VIP_V6.to_string() } else { VIP_V4.to_string() };
     // Ours leads IPv6 addresses by the same link-local one as FRR, which has it on an interface of its own.
     format!(
         "{}\n[[vrrp]]\nname = 'vip'\ninterface = 'front'\nvirtual_router_id = 51\npriority = 100\n\
-         advert_interval = '100ms'\naddresses = '{vip}'\n",
-        shop()
+         advert_interval = '100ms'\naddresses = '{vip}'\n\
+         authentication = 'send'\n{}",
+        shop(),
+        sync(pair, 1)
     )
 }
 
@@ -102,7 +105,7 @@ fn takes_turns(is_ipv6: bool) {
     let pair = Pair::new(0).unwrap();
     let frr = Frr::start(&pair, is_ipv6, 150);
     frr.wait_for("Master");
-    let ours = Director::start(&pair, 1, &tables(is_ipv6)).unwrap();
+    let ours = Director::start(&pair, 1, &tables(&pair, is_ipv6)).unwrap();
     let hears =
         |status: &serde_json::Value| status["routers"][0]["adverts_received"].as_u64() > Some(10);
     ours.wait_for_status("FRR to be heard", hears).unwrap();

@@ -10,7 +10,8 @@ use lb_tests::clock::pause;
 use lb_tests::pair::{Director, Pair, VIP_V4};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::cast::{both, holds, n_changes, serve, wait_for_answers};
+use crate::cast::{both, holds, n_changes, serve, tables, wait_for_answers};
+use crate::flows::sync;
 
 /// A stranger in the clients' network.
 struct Stranger(Socket);
@@ -95,6 +96,46 @@ fn in_unicast_a_stranger_is_not_believed_at_all() {
     .unwrap();
     wait_for_answers(&pair);
     assert_eq!((n_changes(&lb1), n_changes(&lb2)), before);
+}
+
+#[test]
+fn with_proofs_a_stranger_is_not_believed_in_multicast_either() {
+    let pair = Pair::new(1).unwrap();
+    let _webs = serve(&pair);
+    let part = |number, priority| {
+        let tables = tables(priority, "authentication = \"require\"");
+        format!("{tables}\n{}", sync(&pair, number))
+    };
+    let lb1 = Director::start(&pair, 1, &part(1, 200)).unwrap();
+    lb1.wait_for("active").unwrap();
+    let mut lb2 = Director::start(&pair, 2, &part(2, 100)).unwrap();
+    lb2.wait_for_status("lb2 to hear lb1 in both families", |status| {
+        let routers = status["routers"].as_array().unwrap();
+        routers.iter().all(|router| router["adverts_received"].as_u64() > Some(5))
+    })
+    .unwrap();
+    assert_eq!(lb2.states().unwrap(), ["backup"]);
+    let before = (n_changes(&lb1), n_changes(&lb2));
+    let stranger = Stranger::enter(&pair);
+    for _ in 0..100 {
+        stranger.send(&spoofed(&pair, 255, Duration::from_millis(10)));
+        stranger.send(&spoofed(&pair, 0, Duration::from_millis(10)));
+    }
+    let counts = |status: &serde_json::Value| {
+        let discarded = status["discarded"].as_array().unwrap();
+        let counted = discarded.iter().find(|it| it["reason"] == "no_proof");
+        counted.and_then(|it| it["packets"].as_u64()) >= Some(200) && discarded.len() == 1
+    };
+    lb1.wait_for_status("lb1 to count it", counts).unwrap();
+    lb2.wait_for_status("lb2 to count it", counts).unwrap();
+    wait_for_answers(&pair);
+    assert_eq!((n_changes(&lb1), n_changes(&lb2)), before);
+    // An agent that is started anew is believed again at once.
+    lb2.process.terminate(Duration::from_secs(10)).unwrap();
+    lb2.restart().unwrap();
+    lb1.ctl_json(&["vrrp", "release", "pair"]).unwrap();
+    lb2.wait_for("active").unwrap();
+    assert_eq!(lb1.states().unwrap(), ["backup"]);
 }
 
 #[test]

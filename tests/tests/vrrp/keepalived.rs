@@ -9,6 +9,7 @@ use lb_tests::pair::{Director, Pair, VIP_V4, VIP_V6, has};
 use lb_tests::process::Process;
 
 use crate::cast::{WITHIN, shop};
+use crate::flows::sync;
 
 /// How the two speak to each other.
 #[derive(Clone, Copy)]
@@ -32,8 +33,11 @@ impl Speech {
     }
 
     /// Our side.
-    fn tables(self) -> String {
+    fn tables(self, pair: &Pair) -> String {
         let (shop, vip) = (shop(), self.vip());
+        // Proofs of our key, which it skips.
+        let (authentication, sync) =
+            if self.is_unicast { ("off", String::new()) } else { ("send", sync(pair, 1)) };
         let unicast = if self.is_unicast {
             // Its IPv6 unicast has the host's ordinary hop limit.
             let hops = if self.is_ipv6 { 64 } else { 255 };
@@ -47,7 +51,8 @@ impl Speech {
         };
         format!(
             "{shop}\n[[vrrp]]\nname = 'vip'\ninterface = 'front'\nvirtual_router_id = 51\npriority = 100\n\
-             advert_interval = '100ms'\naddresses = '{vip}'\n{unicast}\n"
+             advert_interval = '100ms'\naddresses = '{vip}'\n{unicast}\n\
+             authentication = '{authentication}'\n{sync}"
         )
     }
 
@@ -122,7 +127,7 @@ fn takes_turns(is_ipv6: bool, is_unicast: bool) {
     // Of a greater priority, and first: ours is its Backup.
     let other = Keepalived::start(&pair, speech, 150);
     other.wait_until_active();
-    let ours = Director::start(&pair, 1, &speech.tables()).unwrap();
+    let ours = Director::start(&pair, 1, &speech.tables(&pair)).unwrap();
     let hears =
         |status: &serde_json::Value| status["routers"][0]["adverts_received"].as_u64() > Some(10);
     ours.wait_for_status("keepalived to be heard", hears).unwrap();

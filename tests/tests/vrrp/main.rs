@@ -10,6 +10,7 @@
 mod agent_dies;
 mod cast;
 mod failover;
+mod flows;
 mod frr;
 mod hostile;
 mod keepalived;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::failover::Failover;
 use super::statistics::Spread;
 
 /// Nanoseconds below which a floor is shown, but nothing is divided by it.
@@ -37,6 +38,9 @@ pub(crate) struct Row {
     pub(crate) ratio: Option<f64>,
     /// Half of all rounds lie between these.
     pub(crate) spread: Spread,
+    /// What else there is to say of failovers.
+    #[serde(flatten)]
+    pub(crate) failover: Option<Failover>,
 }
 
 impl Row {
@@ -50,7 +54,18 @@ impl Row {
     ) -> Self {
         let spread = Spread::of(values.iter().copied());
         let (case, value) = (case.to_owned(), spread.median);
-        Self { bench, case, family, flows, value, unit, floor: None, ratio: None, spread }
+        Self {
+            bench,
+            case,
+            family,
+            flows,
+            value,
+            unit,
+            floor: None,
+            ratio: None,
+            spread,
+            failover: None,
+        }
     }
 
     /// Compared with a floor of the same rounds.

@@ -112,15 +112,21 @@ pub(super) fn attach_all(
     for target in new {
         attached.push((attach(program, &target.link, mode)?, target.link.name));
     }
-    for Target { link, held } in held {
-        if let Some(held) = held {
-            replace(program, held).map_err(|source| attach_error(&link.name, "its", source))?;
-        }
-    }
+    replace_held(program, held)?;
     for (link, interface) in attached {
         pin_link(link, &interface, pins)?;
     }
     pin_program(program, pins)
+}
+
+/// Puts the program in the place of those that pinned links hold.
+pub(super) fn replace_held(program: &mut Xdp, targets: Vec<Target>) -> Result<()> {
+    for Target { link, held } in targets {
+        if let Some(held) = held {
+            replace(program, held).map_err(|source| attach_error(&link.name, "its", source))?;
+        }
+    }
+    Ok(())
 }
 
 /// Attaches the program to an interface that has none.

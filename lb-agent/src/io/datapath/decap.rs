@@ -171,6 +171,11 @@ impl Decap {
         attached_interfaces(&self.plan.interfaces)
     }
 
+    /// Detaches what a process before this one has left.
+    pub fn detach_left(plan: &DecapPlan) -> Result<()> {
+        remove(plan, &Pins::open(&plan.pin_path)?)
+    }
+
     /// Detaches from all interfaces.
     pub fn detach(self) -> Result<()> {
         remove(&self.plan, &self.pins)

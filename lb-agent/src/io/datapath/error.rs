@@ -55,6 +55,12 @@ pub enum DatapathError {
         /// What this agent needs.
         wanted: String,
     },
+    /// Flows are half way to another table, and of a layout that is not ours.
+    #[error(
+        "an agent of another version was giving the flow table another size and has not finished; nothing was \
+         changed. Start that version again, wait until `lb-ctl status` tells of no move, and stop it"
+    )]
+    Unfinished,
     /// The flow table would be too large.
     #[error("max_flows = {max_flows} needs more cells than a map can hold")]
     TooManyFlows {

@@ -33,7 +33,8 @@ impl Datapath {
     /// Whatever is explained is so by the maps as they are then.
     #[must_use]
     pub fn explainer(&self) -> Explainer {
-        Explainer { pins: self.pins.clone(), geometry: self.geometry }
+        let pins = if self.is_moving() { self.pins.next() } else { self.pins.clone() };
+        Explainer { pins, geometry: self.geometry }
     }
 }
 

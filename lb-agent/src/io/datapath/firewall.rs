@@ -8,6 +8,7 @@ use lb_common::layout::firewall::{
     ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_NODES, MAX_ROWS,
     MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
 };
+use lb_common::layout::limit::{Limit, MAX_LIMITS};
 use lb_common::map;
 use zerocopy::{Immutable, IntoBytes};
 
@@ -37,6 +38,7 @@ pub struct FirewallMaps {
     rules: Halves,
     asked: Halves,
     outcomes: Halves,
+    limits: Halves,
     links: HashMap<MapData, LinkKey, u32>,
     /// Rows by name of the interface, as they were written last.
     named: Vec<(Option<String>, u32)>,
@@ -70,6 +72,7 @@ impl FirewallMaps {
             rules: halves(map::FIREWALL_RULES, 1, size_of::<[u32; MAX_RULES]>())?,
             asked: halves(map::FIREWALL_ASKED, ASKED_WORDS, size_of::<u64>())?,
             outcomes: halves(map::FIREWALL_OUTCOMES, OUTCOME_PAGES, size_of::<[u32; PAGE]>())?,
+            limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
             links: links.on("open", map::FIREWALL_LINKS)?,
             named: Vec::new(),
         };
@@ -118,6 +121,7 @@ impl FirewallMaps {
         self.rules.write(half, &compiled.rules);
         self.asked.write(half, &compiled.asked);
         self.outcomes.write(half, &compiled.outcomes);
+        self.limits.write(half, &compiled.limits);
         self.named.clone_from(&compiled.links);
         self.write_links(half)?;
         let bit = if half == 1 { Firewall::SECOND_HALF } else { 0 };

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use aya::maps::{Array, MapData};
-use lb_common::cell::{Cell, State};
+use lb_common::cell::{Cell, State, before};
 use lb_common::layout::{Backend, Bucket, Detail, Load, Settings};
 use lb_common::{MAX_BACKENDS, MAX_MARKS, map};
 use lb_ebpf::tables::Entry;
@@ -16,7 +16,8 @@ use super::mapping::Mapping;
 use super::maps::{data, open, words};
 use super::moving::Moving;
 use super::pins::Pins;
-use super::sweep::{AT_A_TIME, FlowCounts, Round};
+use super::program::Other;
+use super::sweep::{AT_A_TIME, Round, Swept};
 
 /// One flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct FlowTable {
 pub(super) struct Half {
     pub(super) cells: Mapping,
     pub(super) details: Mapping,
+    /// Whether the cells are of the layout before this one.
+    pub(super) is_before: bool,
 }
 
 impl Half {
@@ -58,24 +61,29 @@ impl Half {
         Ok(Self {
             cells: Mapping::new(&flows, map::FLOWS, buckets, size_of::<Bucket>())?,
             details: Mapping::new(&details, map::DETAILS, cells, size_of::<Detail>())?,
+            is_before: false,
         })
     }
-}
 
-impl Half {
+    /// What a word says.
+    pub(super) fn read(&self, word: u64) -> Cell {
+        if self.is_before { before::read(word) } else { Cell(word) }
+    }
+
     /// All cells, with their index.
     fn cells(&self) -> impl Iterator<Item = (&Self, u32, Cell)> {
         let words = (0..).zip(self.cells.words());
-        words.map(move |(index, word)| (self, index, Cell(word.load(Ordering::Acquire))))
+        words.map(move |(index, word)| (self, index, self.read(word.load(Ordering::Acquire))))
     }
 }
 
 impl FlowTable {
     /// Opens the pinned table, and that of `old` to move its flows.
-    pub(super) fn open(pins: &Pins, old: Option<&Pins>) -> Result<Self> {
+    pub(super) fn open(pins: &Pins, old: Option<Other<'_>>) -> Result<Self> {
+        let half = |Other { pins, is_before }| Ok(Half { is_before, ..Half::open(pins)? });
         Ok(Self {
             cells: Half::open(pins)?,
-            old: old.map(Half::open).transpose()?,
+            old: old.map(half).transpose()?,
             marks: words::<u64>(pins, map::MARKS, MAX_MARKS)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             settings: open(pins, map::SETTINGS)?,
@@ -87,7 +95,7 @@ impl FlowTable {
     /// Counts the next cells and frees those that were idle for longer than their timeout; moves those of the
     /// old table first. When all cells have been looked at it says what was found, and the loads of the backends
     /// are what was counted from then on.
-    pub fn sweep(&self, tick: u64) -> Result<Option<FlowCounts>> {
+    pub fn sweep(&self, tick: u64) -> Result<Swept> {
         let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         if round.loads.is_empty() {
@@ -96,16 +104,16 @@ impl FlowTable {
         if self.old.is_some() {
             let moving = Moving::new(&self.cells, self.old.as_ref(), &settings, &self.backends);
             if !round.move_next(&moving, tick) {
-                return Ok(None);
+                return Ok(Swept::Moved);
             }
         }
         if !round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings) {
-            return Ok(None);
+            return Ok(Swept::Part);
         }
         let before = take(&mut round.loads);
         let counts = round.end(self.old.is_some());
         set_loads(self.loads.words(), &before, &counts.open);
-        Ok(Some(counts))
+        Ok(Swept::All(counts))
     }
 
     /// How many flows match, and at most `limit` of them.

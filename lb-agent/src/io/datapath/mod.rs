@@ -32,8 +32,10 @@ mod room;
 mod settings;
 mod shape;
 mod stages;
+mod start;
 mod sweep;
 mod tables;
+mod upgrade;
 mod wire;
 mod writes;
 
@@ -59,24 +61,30 @@ pub use program::firewall_entries;
 pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
 pub use stages::set_stages;
-pub use sweep::FlowCounts;
+pub use sweep::{FlowCounts, Swept};
 
 use crate::io::netlink::links;
 use crate::model::config;
 use crate::model::firewall::compile::Size as FirewallSize;
 use crate::model::tables::{Tables, Write};
-use attach::{Target, drop_others, find_targets};
+use attach::find_targets;
 use maps::Maps;
 use pins::Pins;
 use program::{Running, Verified};
-use resize::recover;
-use room::{firewall_of, remove_next_firewall};
-use shape::{Geometry, check_pinned};
+use room::firewall_of;
+use shape::Geometry;
 
 /// The packet path as the repository keeps it built.
+#[cfg(not(feature = "layout-before"))]
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../lb-ebpf/object/sluice.bpf.o"
+));
+/// The packet path with the layout before this one.
+#[cfg(feature = "layout-before")]
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../lb-ebpf/object/before.bpf.o"
 ));
 
 /// Whether the flow table has the size that it should have.
@@ -132,41 +140,6 @@ impl Datapath {
     #[must_use]
     pub fn is_first(&self) -> bool {
         self.is_first
-    }
-
-    /// The flow table keeps the size that it has: [`Datapath::resize`] gives it another one. Where an agent
-    /// was killed while flows moved, this goes on with it.
-    fn start(
-        config: &config::Datapath,
-        object: &[u8],
-        pins: &Pins,
-        (targets, hash_key): (Vec<Target>, Option<HashKey>),
-    ) -> Result<Self> {
-        remove_next_firewall(pins)?;
-        let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
-        let other = recover(pins)?.then(|| pins.next());
-        let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
-        check_pinned(pins, geometry)?;
-        let verified = Verified::load(object, pins, other.as_ref(), geometry)?;
-        check_pinned(pins, geometry)?;
-        let mut maps = Maps::open(pins, geometry)?;
-        let flows = Arc::new(FlowTable::open(pins, None)?);
-        maps.prepare(geometry, hash_key)?;
-        maps.mark_all_takers();
-        maps.settle_filter()?;
-        let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
-        maps.add_interfaces(&targets)?;
-        let running = verified.attach(targets, config.xdp_mode, pins)?;
-        drop_others(&config.interfaces, pins)?;
-        maps.keep_interfaces(&attached);
-        let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
-        let (pins, size, is_first) = (pins.clone(), Size::Settled, false);
-        let mut opened =
-            Self { maps, flows, interfaces, mode, pins, running, geometry, size, is_first };
-        if other.is_some() {
-            opened.go_on(config.max_flows);
-        }
-        Ok(opened)
     }
 
     /// Everything that was written to the maps.

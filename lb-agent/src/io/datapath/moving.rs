@@ -1,4 +1,4 @@
-//! The agent's part in moving flows to a table of another size: all that no packet asks for.
+//! The agent's part in moving flows to another table: all that no packet asks for.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -64,6 +64,10 @@ impl Movable for Moving<'_> {
         self.old?.details.entry(index)
     }
 
+    fn other_is_before(&self) -> bool {
+        self.old.is_some_and(|old| old.is_before)
+    }
+
     fn survey(&self, index: u32, tick: u64) -> u64 {
         self.bucket(index).map_or(u64::MAX, |bucket| survey_of(self.settings, bucket, tick))
     }
@@ -72,7 +76,8 @@ impl Movable for Moving<'_> {
 impl Round {
     /// Moves the next cells of the old table; says whether they were the last.
     pub(super) fn move_next(&mut self, moving: &Moving<'_>, tick: u64) -> bool {
-        let words = moving.old.map_or(&[][..], |old| old.cells.words());
+        let Some(old) = moving.old else { return true };
+        let words = old.cells.words();
         let from = self.moved_to;
         let slice = (0..).zip(words).skip(from).take(AT_A_TIME);
         let mut n_moves = 0;
@@ -81,7 +86,7 @@ impl Round {
                 break;
             }
             self.moved_to += 1;
-            let cell = Cell(word.load(Ordering::Relaxed));
+            let cell = old.read(word.load(Ordering::Relaxed));
             let moved = if cell.is_empty() { Moved::Nothing } else { migrate(moving, index, tick) };
             match moved {
                 Moved::Nothing => continue,

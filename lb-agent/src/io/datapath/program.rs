@@ -19,11 +19,26 @@ use crate::model::config::XdpMode;
 use crate::model::firewall::compile::Size;
 
 /// Name of the program in the object.
-const PROGRAM: &str = "sluice";
+pub(super) const PROGRAM: &str = "sluice";
+
+/// The flow table that is looked into on a miss, while flows move.
+#[derive(Clone, Copy)]
+pub(super) struct Other<'p> {
+    pub(super) pins: &'p Pins,
+    /// Whether its cells are of the layout before this one.
+    pub(super) is_before: bool,
+}
+
+impl<'p> Other<'p> {
+    /// One of this layout.
+    pub(super) fn of_this_layout(pins: &'p Pins) -> Self {
+        Self { pins, is_before: false }
+    }
+}
 
 /// A program that the kernel has verified.
 pub(super) struct Verified {
-    loaded: Ebpf,
+    pub(super) loaded: Ebpf,
     stages: ProgramArray<MapData>,
 }
 
@@ -42,12 +57,10 @@ pub(super) struct Running {
 
 impl Verified {
     /// Loads the object with the maps that are pinned, and creates and pins those that are not.
-    ///
-    /// `other` has the flow table that is looked into on a miss, while flows move.
     pub(super) fn load(
         object: &[u8],
         pins: &Pins,
-        other: Option<&Pins>,
+        other: Option<Other<'_>>,
         geometry: Geometry,
     ) -> Result<Self> {
         let mut loaded = load(object, pins, other, geometry)?;
@@ -91,7 +104,7 @@ pub fn firewall_entries(size: Size) -> [(&'static str, u32); 4] {
     ]
 }
 
-fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) -> Result<Ebpf> {
+fn load(object: &[u8], pins: &Pins, other: Option<Other<'_>>, geometry: Geometry) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     prepare(&mut loader, pins, other, geometry);
     loader.load(object).map_err(|error| DatapathError::Load(error.into()))
@@ -101,15 +114,16 @@ fn load(object: &[u8], pins: &Pins, other: Option<&Pins>, geometry: Geometry) ->
 pub(super) fn prepare(
     loader: &mut EbpfLoader<'_>,
     pins: &Pins,
-    other: Option<&Pins>,
+    other: Option<Other<'_>>,
     geometry: Geometry,
 ) {
     for name in map::ALL {
         loader.map_pin_path(name, pins.map(name));
     }
-    if let Some(other) = other {
-        loader.map_pin_path(map::OTHER_FLOWS, other.map(map::FLOWS));
-        loader.map_pin_path(map::OTHER_DETAILS, other.map(map::DETAILS));
+    if let Some(Other { pins, is_before }) = other {
+        loader.map_pin_path(map::OTHER_FLOWS, pins.map(map::FLOWS));
+        loader.map_pin_path(map::OTHER_DETAILS, pins.map(map::DETAILS));
+        loader.override_global(map::OTHER_IS_BEFORE, if is_before { &1_u8 } else { &0 }, true);
     }
     let Geometry { buckets, cells, firewall } = geometry;
     for (name, entries) in [(map::FLOWS, buckets), (map::DETAILS, cells)] {

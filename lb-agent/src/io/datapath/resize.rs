@@ -27,7 +27,7 @@ use super::error::{DatapathError, OnMap, Result};
 use super::flow_table::FlowTable;
 use super::maps::open;
 use super::pins::{Pins, remove, rename};
-use super::program::Verified;
+use super::program::{Other, Verified};
 use super::shape::{Geometry, check_next, read_settings};
 use super::{Datapath, OBJECT, Size};
 
@@ -55,7 +55,8 @@ impl Resize {
         let load = |pins: &Pins, other| Verified::load(OBJECT, pins, other, *geometry);
         // The maps are created by the first that has them.
         let alone = load(&next, None)?;
-        let (after, before) = (load(&next, Some(pins))?, load(pins, Some(&next))?);
+        let [old, new] = [pins, &next].map(|pins| Some(Other::of_this_layout(pins)));
+        let (after, before) = (load(&next, old)?, load(pins, new)?);
         Ok(Prepared { before, after, alone, geometry: *geometry })
     }
 }
@@ -101,7 +102,8 @@ impl Datapath {
         self.run(before)?;
         self.run(after)?;
         self.maps.settings = settings;
-        self.flows = Arc::new(FlowTable::open(&next, Some(&self.pins))?);
+        let old = Other::of_this_layout(&self.pins);
+        self.flows = Arc::new(FlowTable::open(&next, Some(old))?);
         self.geometry = geometry;
         self.size = Size::Moving(Box::new(alone));
         Ok(())
@@ -190,13 +192,13 @@ fn is_moving(pins: &Pins) -> Result<bool> {
     Ok(settings.exists() && read_settings(&settings)?.layout == LAYOUT_VERSION)
 }
 
-fn remove_next(pins: &Pins) -> Result<()> {
+pub(super) fn remove_next(pins: &Pins) -> Result<()> {
     let next = pins.next();
     map::SIZED.iter().try_for_each(|name| remove(&next.map(name)))
 }
 
 /// The settings come last: as long as they are there, the next agent goes on with this.
-fn take_the_names(pins: &Pins) -> Result<()> {
+pub(super) fn take_the_names(pins: &Pins) -> Result<()> {
     let next = pins.next();
     for name in map::SIZED {
         if next.map(name).exists() {

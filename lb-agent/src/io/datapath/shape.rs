@@ -13,6 +13,7 @@ use lb_common::layout::firewall::{
     SERVICE_PAGES,
 };
 use lb_common::layout::guard::Guard;
+use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS};
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey,
     FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
@@ -202,6 +203,8 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::FIREWALL_RULES, Shape::array::<[u32; MAX_RULES]>(2, MMAPABLE)),
         (map::FIREWALL_ASKED, Shape::array::<u64>(2 * ASKED_WORDS, MMAPABLE)),
         (map::FIREWALL_OUTCOMES, Shape::array::<[u32; PAGE]>(2 * OUTCOME_PAGES, MMAPABLE)),
+        (map::FIREWALL_LIMITS, Shape::array::<Limit>(2 * MAX_LIMITS, MMAPABLE)),
+        (map::FIREWALL_LIMITED, Shape::array::<Bucket>(RULE_BUCKETS + SOURCE_BUCKETS, MMAPABLE)),
     ]
 }
 
@@ -212,6 +215,12 @@ pub(super) fn bytes(geometry: Geometry, n_cpus: u64) -> u64 {
 
 /// Refuses pinned maps that differ in any way from what this agent would create.
 pub(super) fn check_pinned(pins: &Pins, geometry: Geometry) -> Result<()> {
+    check_shapes(pins, geometry)?;
+    check_version(pins)
+}
+
+/// The same of their shapes alone.
+pub(super) fn check_shapes(pins: &Pins, geometry: Geometry) -> Result<()> {
     for (map, wanted) in shapes(geometry) {
         let path = pins.map(map);
         if !path.exists() {
@@ -223,7 +232,7 @@ pub(super) fn check_pinned(pins: &Pins, geometry: Geometry) -> Result<()> {
             return Err(DatapathError::Layout { map, pinned, wanted });
         }
     }
-    check_version(pins)
+    Ok(())
 }
 
 /// The same for a pinned flow table that is to take the place of the other one.
@@ -276,7 +285,7 @@ mod tests {
         let table = geometry(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 105, 14]);
+        assert_eq!(mib, [288 + 137, 14]);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Every change is a compare-and-swap from the value read, so that no flow that the packet path touched
 //! in between is lost. The scan reads every cell every second, so its cost counts: a table for 1,048,576
-//! flows, half full, took 4.5 ms on a virtual machine, one for 16,777,216 took 215 ms. That is why large
-//! tables are swept in several goes, a second apart.
+//! flows, half full, took 4.5 ms on a virtual machine, one for 16,777,216 took 215 ms. Large
+//! tables are swept in several goes, one after the other: between them an agent that is stopped can end.
 
 use std::collections::BTreeMap;
 use std::mem::{replace, take};
@@ -12,6 +12,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lb_common::MAX_BACKENDS;
 use lb_common::cell::{Cell, State};
 use lb_common::layout::Settings;
+
+/// What one go of a sweep led to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// Flows of an old table were moved, and there are more.
+    Moved,
+    /// Some of the cells were looked at; the next are to follow at once.
+    Part,
+    /// All were.
+    All(FlowCounts),
+}
+
+impl Swept {
+    /// What was found, if all cells have been looked at.
+    pub fn counts(self) -> Option<FlowCounts> {
+        match self {
+            Self::Moved | Self::Part => None,
+            Self::All(counts) => Some(counts),
+        }
+    }
+}
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

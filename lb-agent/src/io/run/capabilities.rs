@@ -4,6 +4,9 @@
 
 use std::fs;
 
+use caps::errors::CapsError;
+use caps::{CapSet, clear};
+
 /// Name and number (linux/capability.h) of what the packet path and netlink need. `CAP_PERFMON` lets the
 /// verifier accept arithmetic on packet pointers.
 const NEEDED: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("CAP_BPF", 39)];
@@ -11,6 +14,13 @@ const NEEDED: [(&str, u32); 3] = [("CAP_NET_ADMIN", 12), ("CAP_PERFMON", 38), ("
 const NEEDED_BY_ROUTERS: (&str, u32) = ("CAP_NET_RAW", 13);
 /// It includes `CAP_BPF` and `CAP_PERFMON` (capabilities(7)).
 const SYS_ADMIN: u32 = 21;
+
+/// Sees to it that what this process runs, as the scripts of virtual routers, gets none of the capabilities that a
+/// unit gives it (`AmbientCapabilities`). To be called while there is one thread: others have sets of their own.
+pub fn keep_from_children() -> Result<(), CapsError> {
+    clear(None, CapSet::Ambient)?;
+    clear(None, CapSet::Inheritable)
+}
 
 /// Names of the capabilities that this process lacks.
 pub(super) fn missing(has_routers: bool) -> Vec<&'static str> {

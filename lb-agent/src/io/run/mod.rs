@@ -58,6 +58,7 @@ use crate::model::tables::Way;
 /// What is found out of the ways to addresses.
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
+pub use capabilities::keep_from_children;
 pub use open::StartError;
 pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
@@ -112,7 +113,8 @@ async fn run_opened(
     let Outside { messages, inbox, ways } = outside;
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
-    let vrrp = vrrp::prepare(agent.config(), &messages);
+    let key = sync.as_ref().map(|sync| sync.keys.adverts);
+    let vrrp = vrrp::prepare(agent.config(), &messages, key);
     let mut runtime = Runtime {
         agent,
         datapath,

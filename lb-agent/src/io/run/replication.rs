@@ -17,7 +17,9 @@ impl Runtime {
         let config = self.agent.config();
         let (node, interfaces) = (config.agent.node.clone(), config.datapath.interfaces.clone());
         let started = Replication::start(opened, node, interfaces, self.directory());
-        self.replication = Some(started.map_err(StartError::SyncThreads)?);
+        let replication = started.map_err(StartError::SyncThreads)?;
+        self.vrrp.follow(replication.watch());
+        self.replication = Some(replication);
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use super::source::Source;
 use super::trace::DropLog;
 use crate::io::causes::with_causes;
 use crate::io::clock::{self, Calendar};
-use crate::io::datapath::{Datapath, DatapathError, FlowCounts};
+use crate::io::datapath::{Datapath, DatapathError, FlowCounts, Swept};
 use crate::io::message::{Failure, Message};
 use crate::io::metrics::Reloads;
 use crate::io::netlink::{Addresses, Resolver, host_addresses};
@@ -223,12 +223,12 @@ impl Runtime {
     }
 
     /// A sweep has ended; it is also the moment to try again what did not work.
-    pub(super) async fn swept(&mut self, counts: Result<Option<FlowCounts>, String>) {
-        self.sweeps += 1;
+    pub(super) async fn swept(&mut self, swept: Result<Swept, String>) {
         self.is_sweeping = false;
-        match counts {
-            Ok(None) => self.faults.note(SWEEP, Ok(())),
-            Ok(Some(counts)) => {
+        match swept {
+            Ok(Swept::Part) => return self.start_sweep(),
+            Ok(Swept::Moved) => self.faults.note(SWEEP, Ok(())),
+            Ok(Swept::All(counts)) => {
                 self.faults.note(SWEEP, Ok(()));
                 self.follow_move(&counts).await;
                 // Cells on their way to another table keep what they have.
@@ -240,6 +240,7 @@ impl Runtime {
             }
             Err(reason) => self.faults.note(SWEEP, Err(reason)),
         }
+        self.sweeps += 1;
         self.note_probes();
         self.note_floods();
         self.look_at_set_files();

@@ -75,7 +75,7 @@ impl Runtime {
                 .flows
                 .old
                 .map_or_else(String::new, |n| format!(": {n} cells in the last second"));
-            format!("flows are being moved to a flow table of another size{left}")
+            format!("flows are being moved to another flow table{left}")
         })
     }
 }

@@ -17,10 +17,14 @@ use crate::model::vrrp::NotReleased;
 const VRRP: Act = Act::needed("run the virtual routers");
 
 /// No router runs yet. What does not outlive a boot lies beside the API's socket.
-pub(super) fn prepare(config: &Config, messages: &mpsc::Sender<Message>) -> Vrrp {
+pub(super) fn prepare(
+    config: &Config,
+    messages: &mpsc::Sender<Message>,
+    key: Option<[u8; 32]>,
+) -> Vrrp {
     let run = config.api.socket.parent().unwrap_or(Path::new("/run")).to_owned();
     let folders = Folders { state: config.agent.state_dir.clone(), run };
-    Vrrp::new(folders, messages.clone())
+    Vrrp::new(folders, messages.clone(), key)
 }
 
 impl Runtime {
@@ -61,7 +65,8 @@ impl Runtime {
 
     /// Stands down; the packet path goes on forwarding meanwhile.
     pub(super) async fn stop_vrrp(&mut self) {
-        let vrrp = std::mem::replace(&mut self.vrrp, prepare(self.agent.config(), &self.messages));
+        let none = prepare(self.agent.config(), &self.messages, None);
+        let vrrp = std::mem::replace(&mut self.vrrp, none);
         let stopped = tokio::task::spawn_blocking(move || {
             let mut vrrp = vrrp;
             vrrp.stop();

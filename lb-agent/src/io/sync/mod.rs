@@ -23,6 +23,7 @@ use lb_common::layout::HashKey;
 
 pub use key::{KeyError, Keys};
 pub use shared::Directory;
+pub use status::Watch;
 
 use crate::model::config;
 use shared::Shared;

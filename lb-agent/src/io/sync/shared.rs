@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -193,6 +193,15 @@ impl Peer {
 impl Link {
     pub(super) fn state(&self) -> LinkState {
         lock(&self.state).clone()
+    }
+
+    /// A look at it that never waits: `None` while a thread of the connection writes it.
+    pub(super) fn try_look<T>(&self, look: impl FnOnce(&LinkState) -> T) -> Option<T> {
+        match self.state.try_lock() {
+            Ok(state) => Some(look(&state)),
+            Err(TryLockError::Poisoned(state)) => Some(look(&state.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut LinkState)) {

@@ -1,12 +1,14 @@
 //! How replication stands.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use lb_common::api::{SyncLink, SyncPeer, SyncRefusals, SyncStatus};
 
 use super::Replication;
-use super::shared::{Link, Peer};
+use super::shared::{Link, LinkState, Peer, Shared};
 
 /// A peer that was not heard for so long is not in step.
 const HEARD_WITHIN: Duration = Duration::from_secs(1);
@@ -14,13 +16,13 @@ const HEARD_WITHIN: Duration = Duration::from_secs(1);
 impl Replication {
     /// Whether this director knows all flows of every peer that it hears, and hears one.
     pub fn is_in_step(&self, now: Instant) -> bool {
-        let states: Vec<_> = self.shared.peers.iter().map(|peer| peer.heard.state()).collect();
-        let mut heard = states.iter().filter(|state| state.is_connected).peekable();
-        heard.peek().is_some()
-            && heard.all(|state| {
-                let is_recent = |at: Instant| now.saturating_duration_since(at) < HEARD_WITHIN;
-                state.is_whole && state.at.is_some_and(is_recent)
-            })
+        let peers = self.shared.peers.iter();
+        is_in_step(peers.map(|peer| standing(&peer.heard.state(), now)))
+    }
+
+    /// The same for a thread that must wait for nobody.
+    pub fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
     }
 
     /// For the API.
@@ -57,6 +59,37 @@ impl Replication {
         };
         self.shared.peers.iter().flat_map(of_peer).collect()
     }
+}
+
+/// See [`Replication::watch`].
+#[derive(Clone)]
+pub struct Watch(Arc<Shared>);
+
+impl Watch {
+    /// What [`Replication::is_in_step`] says; `None`: not known at this moment, ask again soon.
+    pub fn is_in_step(&self, now: Instant) -> Option<bool> {
+        let peers = self.0.peers.iter();
+        let standings: Option<Vec<_>> =
+            peers.map(|peer| peer.heard.try_look(|state| standing(state, now))).collect();
+        standings.map(is_in_step)
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Watch").field(&self.0.listen).finish()
+    }
+}
+
+/// Whether the flows of a peer are known; `None`: it is not heard.
+fn standing(state: &LinkState, now: Instant) -> Option<bool> {
+    let is_recent = |at: Instant| now.saturating_duration_since(at) < HEARD_WITHIN;
+    state.is_connected.then(|| state.is_whole && state.at.is_some_and(is_recent))
+}
+
+fn is_in_step(standings: impl IntoIterator<Item = Option<bool>>) -> bool {
+    let mut heard = standings.into_iter().flatten().peekable();
+    heard.peek().is_some() && heard.all(|knows| knows)
 }
 
 fn status_of(peer: &Peer, now: Instant) -> SyncPeer {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::clock::Calendar;
 use super::message::{Message, Reply};
+use super::sync::Watch;
 use crate::model::config;
 use crate::model::vrrp::{Change, NotReleased};
 
@@ -22,6 +23,7 @@ mod beat;
 mod kernel;
 mod places;
 mod priority;
+mod runs;
 mod scripts;
 mod sockets;
 mod thread_loop;
@@ -32,7 +34,12 @@ pub use scripts::Scripts;
 /// What the thread is told and asked.
 #[derive(Debug)]
 enum Command {
-    Configure { routers: Vec<config::Vrrp>, dead_services: BTreeSet<String> },
+    Configure {
+        routers: Vec<config::Vrrp>,
+        dead_services: BTreeSet<String>,
+    },
+    /// Preempts only where this says that flows are in step; `None`: it is not there yet.
+    Follow(Option<Watch>),
     Status(Reply<VrrpStatus>),
     History(Calendar, Reply<Vec<RouterChange>>),
     Release(String, oneshot::Sender<Result<VrrpStatus, NotReleased>>),
@@ -62,6 +69,10 @@ pub struct Folders {
 pub struct Vrrp {
     folders: Folders,
     core: tokio::sync::mpsc::Sender<Message>,
+    /// The key of advertisements: there is one where other directors tell of their flows.
+    key: Option<[u8; 32]>,
+    /// What is asked how that stands.
+    flows: Option<Watch>,
     running: Option<Running>,
 }
 
@@ -85,9 +96,20 @@ struct Running {
 }
 
 impl Vrrp {
-    /// None are running yet.
-    pub fn new(folders: Folders, core: tokio::sync::mpsc::Sender<Message>) -> Self {
-        Self { folders, core, running: None }
+    /// None are running yet. `key`: of advertisements; it is there where other directors tell this one of their
+    /// flows.
+    pub fn new(
+        folders: Folders,
+        core: tokio::sync::mpsc::Sender<Message>,
+        key: Option<[u8; 32]>,
+    ) -> Self {
+        Self { folders, core, key, flows: None, running: None }
+    }
+
+    /// From now on they preempt only while the flows of other directors are known here.
+    pub fn follow(&mut self, flows: Watch) {
+        self.flows = Some(flows.clone());
+        self.tell(Command::Follow(Some(flows)));
     }
 
     /// Runs exactly these from now on, in the network namespace of this thread.
@@ -101,6 +123,9 @@ impl Vrrp {
                 return places::remove_all(&self.folders.state);
             }
             self.running = Some(self.start()?);
+            if self.key.is_some() {
+                self.tell(Command::Follow(self.flows.clone()));
+            }
         }
         self.tell(Command::Configure { routers, dead_services });
         Ok(())
@@ -111,7 +136,9 @@ impl Vrrp {
         let (bell, heard) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         heard.set_nonblocking(true)?;
-        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, self.core.clone())?;
+        let prover = self.key.map(|key| runs::prover(&self.folders.state, &key));
+        let core = self.core.clone();
+        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, core, prover)?;
         let guard = Guard(self.core.clone());
         let run = move || {
             let _guard = guard;

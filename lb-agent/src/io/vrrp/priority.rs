@@ -21,7 +21,7 @@ pub(super) fn raise() -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "a busy machine may take this director for dead: {}; give the unit CAP_SYS_NICE and LimitMEMLOCK=infinity",
+        "a busy machine may take this director for dead: {}; give the unit LimitRTPRIO={PRIORITY} and LimitMEMLOCK=infinity",
         problems.join("; ")
     ))
 }

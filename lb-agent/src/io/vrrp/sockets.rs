@@ -12,6 +12,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn6,
     SockaddrLike, bind, recvmsg, send, setsockopt, socket,
 };
+use nix::{libc, setsockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::model::config;
@@ -21,9 +22,23 @@ use crate::model::vrrp::{GROUP_V4, GROUP_V6, Network, Received};
 
 /// An advertisement of 255 IPv6 addresses and its headers.
 const LONGEST: usize = 8 + 255 * 16 + 60;
+/// Destination options that are looked at; longer ones are no proof.
+const LONGEST_OPTIONS: usize = 264;
 /// Packets that are read from one socket at once: more than its queue holds. A flood waits until timers were looked
 /// at.
 const MOST_AT_ONCE: usize = 512;
+
+/// Destination options are told with each packet (RFC 3542 9).
+#[derive(Clone, Copy)]
+struct Ipv6RecvDestinationOptions;
+
+setsockopt_impl!(
+    Ipv6RecvDestinationOptions,
+    nix::libc::IPPROTO_IPV6,
+    nix::libc::IPV6_RECVDSTOPTS,
+    bool,
+    nix::sys::socket::sockopt::SetBool
+);
 
 /// All sockets, by interface.
 #[derive(Debug, Default)]
@@ -143,6 +158,7 @@ fn speaker_v6(interface: &str, index: u32) -> io::Result<Socket> {
     socket.join_multicast_v6(&GROUP_V6, index)?;
     socket.set_recv_hoplimit_v6(true)?;
     setsockopt(&socket, Ipv6RecvPacketInfo, &true)?;
+    setsockopt(&socket, Ipv6RecvDestinationOptions, &true)?;
     setsockopt(&socket, Ipv6TClass, &0xc0)?;
     Ok(socket)
 }
@@ -152,27 +168,33 @@ fn receive_v4(interface: &str, socket: &Socket) -> io::Result<Option<Received>> 
     let mut buffer = [0; LONGEST];
     let length = nix::sys::socket::recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT)?;
     let packet = buffer.get(..length).unwrap_or_default();
-    Ok(parse_v4(packet).map(|(source, destination, hop_limit, payload)| Received {
+    Ok(parse_v4(packet).map(|packet| Received {
         interface: interface.to_owned(),
-        source: source.into(),
-        destination: destination.into(),
-        hop_limit,
-        payload: payload.to_vec(),
+        source: packet.source.into(),
+        destination: packet.destination.into(),
+        hop_limit: packet.ttl,
+        options: packet.options.to_vec(),
+        payload: packet.payload.to_vec(),
     }))
 }
 
 fn receive_v6(interface: &str, socket: &Socket) -> io::Result<Option<Received>> {
     let mut buffer = [0; LONGEST];
-    let mut space = cmsg_space!(nix::libc::in6_pktinfo, nix::libc::c_int);
+    let mut space = cmsg_space!(nix::libc::in6_pktinfo, nix::libc::c_int, [u8; LONGEST_OPTIONS]);
     let mut slices = [IoSliceMut::new(&mut buffer)];
     let flags = MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
-    let (mut destination, mut hop_limit) = (None, 0);
+    let (mut destination, mut hop_limit, mut options) = (None, 0, Vec::new());
     for control in message.cmsgs()? {
         if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
             destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr));
         } else if let ControlMessageOwned::Ipv6HopLimit(limit) = control {
             hop_limit = u8::try_from(limit).unwrap_or(0);
+        } else if let ControlMessageOwned::Unknown(other) = control
+            && other.cmsg_header.cmsg_type == nix::libc::IPV6_DSTOPTS
+        {
+            // What follows and the length come before them.
+            options = other.data_bytes.get(2..).unwrap_or_default().to_vec();
         }
     }
     let (source, length) = (message.address.map(|address| address.ip()), message.bytes);
@@ -182,6 +204,7 @@ fn receive_v6(interface: &str, socket: &Socket) -> io::Result<Option<Received>> 
         source: source.into(),
         destination: destination.into(),
         hop_limit,
+        options,
         payload,
     }))
 }

@@ -19,7 +19,9 @@ use crate::io::causes::with_causes;
 use crate::io::clock;
 use crate::io::message::Message;
 use crate::io::netlink::News;
+use crate::io::sync::Watch;
 use crate::model::config;
+use crate::model::vrrp::proof::Prover;
 use crate::model::vrrp::{Effect, Event, Routers};
 
 /// How long a stop may take: others need no longer to announce themselves.
@@ -34,7 +36,10 @@ pub(super) struct Thread {
     core: tokio::sync::mpsc::Sender<Message>,
     routers: Routers,
     is_started: bool,
+    prover: Option<Prover>,
     entries: Vec<config::Vrrp>,
+    /// What the flows of other directors are asked of, and its last answer.
+    flows: Option<(Watch, bool)>,
     news: News,
     sockets: Sockets,
     places: Places,
@@ -52,6 +57,7 @@ impl Thread {
         inbox: mpsc::Receiver<Command>,
         bell: UnixStream,
         core: tokio::sync::mpsc::Sender<Message>,
+        prover: Option<Prover>,
     ) -> io::Result<Self> {
         Ok(Self {
             inbox,
@@ -59,7 +65,9 @@ impl Thread {
             core,
             routers: Routers::default(),
             is_started: false,
+            prover,
             entries: Vec::new(),
+            flows: None,
             news: News::open()?,
             sockets: Sockets::default(),
             places: Places::open(&folders.state)?,
@@ -87,6 +95,7 @@ impl Thread {
             self.look_at_network();
         }
         let now = clock::now();
+        self.look_at_flows(now);
         for packet in self.sockets.receive() {
             self.happened(now, Event::Received(packet));
         }
@@ -122,6 +131,10 @@ impl Thread {
         let now = clock::now();
         match command {
             Command::Configure { routers, dead_services } => self.configure(routers, dead_services),
+            Command::Follow(watch) => {
+                self.flows = watch.map(|watch| (watch, false));
+                self.happened(now, Event::InStep(false));
+            }
             // Whoever asked may be gone by then, which is no error.
             Command::Status(reply) => drop(reply.send(Ok(self.routers.status(now)))),
             Command::History(calendar, reply) => {
@@ -143,7 +156,8 @@ impl Thread {
     fn configure(&mut self, routers: Vec<config::Vrrp>, dead_services: BTreeSet<String>) {
         if !self.is_started {
             self.is_started = true;
-            self.routers = Routers::new(self.beats.recent(&routers, clock::since_boot()));
+            let recent = self.beats.recent(&routers, clock::since_boot());
+            self.routers = Routers::new(recent, self.prover.take());
         }
         self.entries.clone_from(&routers);
         // The routers first learn what there is, and only then decide.
@@ -152,6 +166,14 @@ impl Thread {
         self.warn_of(noted);
         self.happened(clock::now(), Event::Configure { routers, dead_services });
         self.place();
+    }
+
+    fn look_at_flows(&mut self, now: Instant) {
+        let Some((watch, last)) = &mut self.flows else { return };
+        let is_in_step = watch.is_in_step(now).unwrap_or(*last);
+        if std::mem::replace(last, is_in_step) != is_in_step {
+            self.happened(now, Event::InStep(is_in_step));
+        }
     }
 
     fn look_at_network(&mut self) {

@@ -13,6 +13,7 @@ use rule::Draft as RuleDraft;
 pub(super) use value::addresses;
 
 pub(super) mod across;
+mod over;
 pub(super) mod rule;
 pub(super) mod setting;
 pub(super) mod value;

@@ -56,7 +56,7 @@ pub use parse::{Checked, parse};
 pub use problem::Problems;
 pub use scheduler::{Affinity, AffinityBy, Scheduler};
 pub(super) use value::{nearest, unusable_name};
-pub use vrrp::{TrackedService, Vrrp, VrrpChecksum};
+pub use vrrp::{TrackedService, Vrrp, VrrpAuthentication, VrrpChecksum};
 pub use word::Word;
 pub use write::to_toml;
 

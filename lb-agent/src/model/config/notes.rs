@@ -5,7 +5,11 @@ use std::net::IpAddr;
 
 use super::address::family;
 use super::{Config, Service, Vrrp, Word};
+use crate::model::desired::cut;
 use crate::model::firewall::{Action, Match};
+
+/// Names that a note lists at most.
+const NAMED: usize = 3;
 
 /// A sentence for each surprise. `checks` are the names of all health checks of the file.
 pub(super) fn notes<'a>(config: &Config, checks: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -17,10 +21,25 @@ pub(super) fn notes<'a>(config: &Config, checks: impl Iterator<Item = &'a str>) 
     let unused = checks.filter(|name| !used.contains(name));
     notes.extend(unused.map(|name| format!("health check {name}: no service uses it")));
     notes.extend(firewall(config));
+    notes.extend(rings(config));
     if config.services.is_empty() {
         notes.push("there is no service, so every packet is passed to the host".to_owned());
     }
     notes
+}
+
+/// Rings that are smaller than they should be.
+fn rings(config: &Config) -> Option<String> {
+    let (cap, names) = cut(&config.services)?;
+    let some: Vec<&str> = names.iter().copied().take(NAMED).collect();
+    let more = if names.len() > NAMED { ", ..." } else { "" };
+    Some(format!(
+        "services by sh and maglev are too many for rings of the usual size: {cap} slots are the most here, and {} \
+         services have fewer than they should ({}{more}); when a backend is removed or the next service is added, \
+         more flows than need be change their backend",
+        names.len(),
+        some.join(", ")
+    ))
 }
 
 /// Sets that nobody names, and what a closed firewall closes that is easily forgotten.

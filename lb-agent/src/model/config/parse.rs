@@ -43,9 +43,10 @@ fn read(mut root: Table<'_>, host_name: &str) -> Option<Checked> {
     let checks = health_checks(&mut root);
     let drafts = services(&mut root, &checks, datapath.as_ref());
     let firewall = firewall(&mut root, datapath.as_ref(), &drafts);
-    let vrrp = vrrp::read(&mut root, &names(&drafts));
-    let services = drafts.into_iter().map(Draft::finish).collect::<Option<_>>();
     let sync = sync::sync(&mut root);
+    let has_key = sync.as_ref().is_none_or(Option::is_some);
+    let vrrp = vrrp::read(&mut root, &names(&drafts), has_key);
+    let services = drafts.into_iter().map(Draft::finish).collect::<Option<_>>();
     root.finish(&["pool"]);
     let config = Config {
         agent: agent?,

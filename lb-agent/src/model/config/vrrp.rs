@@ -28,6 +28,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const HOP_LIMIT: u32 = 255;
 /// RFC 9568 5.2.8.
 const CHECKSUM: VrrpChecksum = VrrpChecksum::PseudoHeader;
+const AUTHENTICATION: VrrpAuthentication = VrrpAuthentication::Off;
 
 /// `[[vrrp]]`
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +63,8 @@ pub struct Vrrp {
     pub unicast_min_hop_limit: u8,
     /// The form of checksum that is sent with IPv4.
     pub checksum_v4: VrrpChecksum,
+    /// Whether advertisements prove that they come from a director with the key of `[sync]`.
+    pub authentication: VrrpAuthentication,
     /// Interfaces that must be up.
     pub track_interfaces: Vec<String>,
     /// Services that should be alive.
@@ -75,6 +78,17 @@ pub enum VrrpChecksum {
     PseudoHeader,
     /// The advertisement alone.
     Plain,
+}
+
+/// Whether advertisements carry proofs of the key of `[sync]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VrrpAuthentication {
+    /// No.
+    Off,
+    /// They do, and those that others send must be right; who sends none is believed.
+    Send,
+    /// They do, and nothing without one is believed.
+    Require,
 }
 
 /// A service that a virtual router depends on.
@@ -104,15 +118,16 @@ struct Draft {
     whole: Option<Vrrp>,
 }
 
-/// Reads all of them. `None`: one is wrong.
-pub(super) fn read(root: &mut Table<'_>, services: &[&str]) -> Option<Vec<Vrrp>> {
+/// Reads all of them. `None`: one is wrong. `has_key`: there is a key for proofs.
+pub(super) fn read(root: &mut Table<'_>, services: &[&str], has_key: bool) -> Option<Vec<Vrrp>> {
     let report = root.report;
-    let drafts: Vec<_> = root.sections("vrrp", "[[vrrp]]").into_iter().map(draft).collect();
+    let sections = root.sections("vrrp", "[[vrrp]]").into_iter();
+    let drafts: Vec<_> = sections.map(|section| draft(section, has_key)).collect();
     across::check(report, &drafts, services);
     drafts.into_iter().map(|draft| draft.whole).collect()
 }
 
-fn draft(mut table: Table<'_>) -> Draft {
+fn draft(mut table: Table<'_>, has_key: bool) -> Draft {
     let span = table.span.clone();
     let name = table.required("name", "\"vip-a\"", name);
     let group = table.optional("group", super::value::name);
@@ -124,6 +139,8 @@ fn draft(mut table: Table<'_>) -> Draft {
     let accept = table.or("accept", true, boolean);
     let notify = table.optional("notify", path);
     let unicast = unicast(&mut table);
+    let authentication = table.or("authentication", AUTHENTICATION, choice(&[]));
+    across::key(table.report, authentication.as_ref(), has_key);
     let track_interfaces = table.list("track_interfaces", "[\"eth1\"]", super::value::interface);
     let tracked = tracked_services(&mut table);
     table.finish(&["virtual_mac"]);
@@ -147,6 +164,7 @@ fn draft(mut table: Table<'_>) -> Draft {
             unicast_peers,
             unicast_min_hop_limit,
             checksum_v4,
+            authentication: authentication?.value,
             track_interfaces: track_interfaces.map_or(Vec::new(), |list| values(list.items)),
             track_services: tracked?.into_iter().map(|(_, tracked)| tracked).collect(),
         })

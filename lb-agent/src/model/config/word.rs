@@ -2,7 +2,7 @@
 
 use super::{
     AffinityBy, BackendState, CheckKind, Forward, Fragments, OnBackendDown, Protocol, Scheduler,
-    Shutdown, VrrpChecksum, XdpMode,
+    Shutdown, VrrpAuthentication, VrrpChecksum, XdpMode,
 };
 use crate::model::firewall::SynCookies;
 
@@ -62,6 +62,7 @@ words! {
         Random = "random"
     }
     VrrpChecksum { PseudoHeader = "pseudo-header", Plain = "plain" }
+    VrrpAuthentication { Off = "off", Send = "send", Require = "require" }
     AffinityBy { Source = "source" }
     OnBackendDown { Reset = "reset", Keep = "keep" }
     SynCookies { Off = "off", Auto = "auto", Always = "always" }

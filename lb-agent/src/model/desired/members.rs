@@ -79,14 +79,25 @@ fn candidates<'a>(
     is_ipv4: bool,
 ) -> Vec<Candidate<'a>> {
     let backends = service.backends.iter().filter_map(|backend| {
-        let same = backend.address.iter().find(|address| address.is_ipv4() == is_ipv4);
-        let other = backend.address.first().filter(|_| service.forward.crosses_families());
-        let address = *same.or(other)?;
+        let address = address(service, backend, is_ipv4)?;
         let target = Target::new(service, backend, address);
         let (health, is_reached) = (checks.taken_for(&target), is_reached(address));
         Some(Candidate { backend, address, target, health, is_reached })
     });
     backends.collect()
+}
+
+fn address(service: &Service, backend: &Backend, is_ipv4: bool) -> Option<SocketAddr> {
+    let same = backend.address.iter().find(|address| address.is_ipv4() == is_ipv4);
+    let other = backend.address.first().filter(|_| service.forward.crosses_families());
+    same.or(other).copied()
+}
+
+/// The weights of all backends that can serve a VIP of the family and have one.
+pub(super) fn weights(service: &Service, is_ipv4: bool) -> impl Iterator<Item = u32> {
+    let backends = service.backends.iter();
+    let reachable = backends.filter(move |backend| address(service, backend, is_ipv4).is_some());
+    reachable.map(|backend| weight(service, backend)).filter(|weight| *weight > 0)
 }
 
 /// The best tier that is not empty; in panic all primaries. A backend without a next hop serves only when all

@@ -11,38 +11,36 @@ use std::net::SocketAddr;
 use lb_common::layout;
 use lb_ebpf::family::mix;
 
-/// The greatest primes below powers of two, and the Maglev paper's 65,537.
-const SIZES: [u32; 17] = [
-    31, 61, 127, 251, 509, 1_021, 2_039, 4_093, 8_191, 16_381, 32_749, 65_537, 131_071, 262_139,
-    524_287, 1_048_573, 2_097_143,
-];
-/// Slots that each member has at least.
-const SLOTS_EACH: u64 = 100;
-/// Each of many members has more: when one of them is removed from the configuration, the part of the others'
-/// slots that moves without need was measured with 100 members as 2.3% for 16,381 slots, 0.9% for 32,749
-/// and 0.6% for 65,537. Few members move many slots with need.
-const SLOTS_EACH_OF_MANY: u64 = 400;
-const MANY: u64 = 50;
-/// Beyond this size, members of little weight get fewer.
-const ENOUGH: u64 = 65_537;
-/// Slots that each member keeps, on average, where a ring is made smaller for want of room.
+/// Sizes of rings: the greatest primes below powers of four, and the Maglev paper's 65,537. The steps are
+/// coarse since a ring of another size has nothing in common with the one before.
+const SIZES: [u32; 8] = [61, 251, 1_021, 4_093, 16_381, 65_537, 262_139, 1_048_573];
+/// What a ring has unless its members are many, or all rings together are too large.
+const USUAL: u64 = 65_537;
+/// Slots that each of many members has. When one of 100 is removed from the configuration, the part of the
+/// others' slots that moves without need was measured as 2.3% with 163 slots each, 0.9% with 327 and 0.6% with 655.
+const SLOTS_EACH: u64 = 330;
+/// Slots that each member has where rings are made smaller for want of room.
 const LEAST_EACH: u64 = 4;
-/// More often no ring is halved: the largest is of the least size by then.
-pub(super) const MOST_HALVINGS: u32 = 16;
+/// The largest ring.
+pub(super) const NO_CAP: u32 = 1_048_573;
 
 const FREE: u32 = u32::MAX;
 
-/// The size of a ring for members of these weights, of which some may not serve now; halved so many times.
-pub(super) fn size(weights: &[u32], halvings: u32) -> u32 {
-    let weights = weights.iter().filter(|weight| **weight > 0).map(|weight| u64::from(*weight));
-    let n_members = weights.clone().map(|_| 1).sum::<u64>();
-    let least = weights.clone().min().unwrap_or(1);
-    let for_the_least = SLOTS_EACH * weights.sum::<u64>() / least;
-    let for_many = if n_members < MANY { 0 } else { SLOTS_EACH_OF_MANY * n_members };
-    let wanted = (SLOTS_EACH * n_members).max(for_the_least.max(for_many).min(ENOUGH));
-    let wanted = (wanted >> halvings).max(LEAST_EACH * n_members).min(wanted);
-    let fits = SIZES.into_iter().find(|size| u64::from(*size) >= wanted);
-    fits.or(SIZES.last().copied()).unwrap_or(FREE)
+/// The size of a ring for so many members, of which some may not serve now. It is no larger than the cap,
+/// unless members are too many for it.
+pub(super) fn size(n_members: usize, cap: u32) -> u32 {
+    let n_members = u64::try_from(n_members).unwrap_or(u64::MAX);
+    let at_least = |wanted: u64| {
+        let fits = SIZES.into_iter().find(|size| u64::from(*size) >= wanted);
+        fits.unwrap_or(NO_CAP)
+    };
+    let least = at_least(n_members.saturating_mul(LEAST_EACH));
+    at_least(n_members.saturating_mul(SLOTS_EACH).max(USUAL)).min(least.max(cap))
+}
+
+/// All caps, the largest first.
+pub(super) fn caps() -> impl Iterator<Item = u32> {
+    SIZES.into_iter().rev()
 }
 
 /// A configured member.
@@ -74,6 +72,8 @@ pub(super) fn ring(members: &[Member], size: u32) -> Vec<u32> {
 fn populate(ring: &mut [u32], walks: &mut [Walk]) {
     let mut n_free = ring.iter().filter(|slot| **slot == FREE).count();
     let heaviest = walks.iter().map(|walk| walk.weight).max().unwrap_or_default();
+    // All have a turn in the first round, and so a slot, however light they are.
+    walks.iter_mut().for_each(|walk| walk.credit = heaviest - walk.weight);
     while n_free > 0 && heaviest > 0 {
         for walk in &mut *walks {
             if n_free > 0 && walk.earns(heaviest) {
@@ -90,11 +90,10 @@ struct Walk {
     weight: u32,
     percent: u32,
     credit: u32,
-    at: u32,
-    step: u32,
-    size: u32,
+    at: usize,
+    step: usize,
     /// Its slots, in the order in which it took them.
-    taken: Vec<u32>,
+    taken: Vec<usize>,
 }
 
 impl Walk {
@@ -103,11 +102,11 @@ impl Walk {
         let begin = (u64::from(family) << 16) | u64::from(port);
         let hash = words.into_iter().fold(mix(begin), |hash, word| mix(hash ^ u64::from(word)));
         let below = |hash: u64, bound: u32| {
-            u32::try_from(hash % u64::from(bound.max(1))).unwrap_or_default()
+            usize::try_from(hash % u64::from(bound.max(1))).unwrap_or_default()
         };
         let step = 1 + below(mix(!hash), size.saturating_sub(1));
         let (at, Member { weight, percent, .. }) = (below(hash, size), *member);
-        Self { name: 0, weight, percent, credit: 0, at, step, size, taken: Vec::new() }
+        Self { name: 0, weight, percent, credit: 0, at, step, taken: Vec::new() }
     }
 
     /// Whether it is this member's turn: the heaviest has one in every round.
@@ -120,12 +119,14 @@ impl Walk {
 
     /// Takes the next free slot of the walk; there is one.
     fn take(&mut self, ring: &mut [u32]) {
-        for _ in 0..self.size {
+        let size = ring.len();
+        for _ in 0..size {
             let here = self.at;
-            let next = self.at + self.step;
-            self.at = if next >= self.size { next - self.size } else { next };
-            let slot = usize::try_from(here).ok().and_then(|at| ring.get_mut(at));
-            if let Some(slot) = slot.filter(|slot| **slot == FREE) {
+            let next = here + self.step;
+            self.at = if next >= size { next - size } else { next };
+            if let Some(slot) = ring.get_mut(here)
+                && *slot == FREE
+            {
                 *slot = self.name;
                 self.taken.push(here);
                 return;
@@ -140,7 +141,6 @@ impl Walk {
         let given = self.taken.split_off(usize::try_from(kept).unwrap_or_default());
         write(ring, &given, FREE);
         self.weight *= self.percent;
-        self.credit = 0;
         self.percent > 0
     }
 
@@ -150,9 +150,9 @@ impl Walk {
     }
 }
 
-fn write(ring: &mut [u32], slots: &[u32], name: u32) {
-    for slot in slots.iter().filter_map(|slot| usize::try_from(*slot).ok()) {
-        if let Some(slot) = ring.get_mut(slot) {
+fn write(ring: &mut [u32], slots: &[usize], name: u32) {
+    for slot in slots {
+        if let Some(slot) = ring.get_mut(*slot) {
             *slot = name;
         }
     }

@@ -1,14 +1,15 @@
 //! How large rings may be: the slots of all listeners fit into half of the kernel's, for a rotation that changes is
 //! written beside the old one.
 //!
-//! Where they would not, every ring is halved until they do. That depends on the configuration alone, so directors
-//! with the same one have the same rings.
+//! Where they would not, the largest rings are made as small as those of the next size, until all fit. That depends
+//! on the configuration alone, so directors with the same one have the same rings.
 
 use lb_common::MAX_SLOTS;
 
-use super::ring::{self, MOST_HALVINGS};
+use super::members;
+use super::ring::{self, NO_CAP};
 use super::rotation;
-use crate::model::config::Scheduler;
+use crate::model::config::{Scheduler, Service};
 use crate::model::paces;
 
 /// Slots that fit.
@@ -16,37 +17,61 @@ pub const MOST_TURNS: u32 = MAX_SLOTS / 2;
 
 /// What the listeners of a configuration need.
 #[derive(Default)]
-pub(super) struct Room {
+struct Room {
     cycles: u64,
-    /// The weights of the members of each ring, and how many listeners have one like it.
-    rings: Vec<(Vec<u32>, u64)>,
+    /// The members of each ring, and how many listeners have one like it.
+    rings: Vec<(usize, u64)>,
+}
+
+/// The largest ring that listeners of these services may have.
+pub(super) fn cap<'a>(services: impl Iterator<Item = &'a Service>) -> u32 {
+    let mut room = Room::default();
+    services.for_each(|service| room.add(service));
+    room.cap()
+}
+
+/// The services whose rings are smaller than their members ask for, and how large they are at most; none where
+/// all fit.
+pub fn cut<'a>(services: &'a [Service]) -> Option<(u32, Vec<&'a str>)> {
+    let cap = cap(services.iter());
+    let is_cut = |service: &&Service| {
+        let sizes = |cap| by_family(service).map(|(weights, _)| ring::size(weights.len(), cap));
+        service.scheduler.is_by_hash() && sizes(cap) != sizes(NO_CAP)
+    };
+    let names: Vec<&str> =
+        services.iter().filter(is_cut).map(|service| service.name.as_str()).collect();
+    (!names.is_empty()).then_some((cap, names))
+}
+
+/// The weights that count at IPv4 and at IPv6, and how many listen addresses are served by them.
+fn by_family(service: &Service) -> [(Vec<u32>, u64); 2] {
+    [true, false].map(|is_ipv4| {
+        let alike = service.listen.iter().filter(|listen| listen.is_ipv4() == is_ipv4).count();
+        let weights = members::weights(service, is_ipv4).collect();
+        (weights, u64::try_from(alike).unwrap_or(u64::MAX))
+    })
 }
 
 impl Room {
-    /// Adds listeners that are alike, for backends of these weights. `ramps`: a weight may be a part of itself.
-    pub(super) fn add(
-        &mut self,
-        scheduler: Scheduler,
-        weights: Vec<u32>,
-        ramps: bool,
-        n_listeners: u64,
-    ) {
-        if scheduler.is_by_hash() {
-            self.rings.push((weights, n_listeners));
-        } else {
-            self.cycles += n_listeners * longest_cycle(&weights, ramps);
+    fn add(&mut self, service: &Service) {
+        for (weights, n_listeners) in by_family(service) {
+            if service.scheduler.is_by_hash() {
+                self.rings.push((weights.len(), n_listeners));
+            } else {
+                let ramps = service.slow_start.is_some();
+                self.cycles += n_listeners * longest_cycle(&weights, ramps);
+            }
         }
     }
 
-    /// How often rings are halved.
-    pub(super) fn halvings(&self) -> u32 {
-        let fits = |halvings: &u32| self.turns(*halvings) <= u64::from(MOST_TURNS);
-        (0..MOST_HALVINGS).find(fits).unwrap_or(MOST_HALVINGS)
+    fn cap(&self) -> u32 {
+        let fits = |cap: &u32| self.turns(*cap) <= u64::from(MOST_TURNS);
+        ring::caps().find(fits).unwrap_or_default()
     }
 
-    fn turns(&self, halvings: u32) -> u64 {
+    fn turns(&self, cap: u32) -> u64 {
         let rings = self.rings.iter();
-        let rings = rings.map(|(weights, n)| n * u64::from(ring::size(weights, halvings)));
+        let rings = rings.map(|(n_members, n)| n * u64::from(ring::size(*n_members, cap)));
         self.cycles + rings.sum::<u64>()
     }
 }
@@ -55,7 +80,7 @@ impl Room {
 pub fn least_turns(scheduler: Scheduler, weights: &[u32], ramps: bool) -> u64 {
     let weights = counting(scheduler, weights);
     if scheduler.is_by_hash() {
-        ring::size(&weights, MOST_HALVINGS).into()
+        ring::size(weights.len(), 0).into()
     } else {
         longest_cycle(&weights, ramps)
     }
@@ -75,30 +100,28 @@ fn longest_cycle(weights: &[u32], ramps: bool) -> u64 {
 mod tests {
     use super::*;
 
-    fn halvings(services: u64) -> u32 {
-        let mut room = Room::default();
-        room.add(Scheduler::RoundRobin, vec![1; 100], false, 1);
-        // 509 slots each.
-        room.add(Scheduler::Maglev, vec![1; 4], false, services);
-        room.halvings()
+    fn capped(n_rings: u64) -> u32 {
+        let room = Room { cycles: 100, rings: vec![(4, n_rings), (500, 2)] };
+        room.cap()
     }
 
     #[test]
-    fn rings_are_halved_only_where_all_would_not_fit() {
-        let fit = (u64::from(MOST_TURNS) - 100) / 509;
-        assert_eq!([halvings(fit), halvings(fit + 1)], [0, 1]);
-        assert_eq!(halvings(20_000), 3);
+    fn the_largest_rings_are_made_smaller_where_all_would_not_fit() {
+        let many = (u64::from(MOST_TURNS) - 100 - 2 * 262_139) / 65_537;
+        assert_eq!([capped(many), capped(many + 1)], [NO_CAP, 65_537]);
+        let all = (u64::from(MOST_TURNS) - 100) / 65_537 - 2;
+        assert_eq!([capped(all), capped(all + 1), capped(30_000)], [65_537, 16_381, 61]);
     }
 
     #[test]
     fn more_than_fits_however_small_has_the_smallest_rings() {
-        assert_eq!(halvings(1_000_000), MOST_HALVINGS);
+        assert_eq!(capped(1_000_000), 0);
     }
 
     #[test]
     fn weights_count_for_those_who_mind_them() {
         assert_eq!(least_turns(Scheduler::LeastConnections, &[3, 0, 5], false), 2);
         assert_eq!(least_turns(Scheduler::WeightedRoundRobin, &[3, 0, 5], false), 8);
-        assert_eq!(least_turns(Scheduler::Maglev, &[1; 10], false), 61);
+        assert_eq!(least_turns(Scheduler::Maglev, &[1; 16], false), 251);
     }
 }

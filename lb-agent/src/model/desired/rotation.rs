@@ -9,9 +9,13 @@ use std::collections::{BTreeMap, BinaryHeap};
 const EXACT: u64 = 4_096;
 /// Longest cycle that only comes near the weights, unless its members are many.
 const LONGEST: u64 = 4 * EXACT;
+/// The same where many members are so light that one turn each is too much.
+const LONGEST_OF_LIGHT: u64 = 16 * EXACT;
+/// Fewer members cannot be so light: what all of them have too much is less than a thousandth of the cycle.
+const FEW: usize = 16;
 /// A cycle for many members is so many times as long as they are many.
 const TURNS_EACH: u64 = 4;
-/// Of a share, the part by which it may be missed before a longer cycle is tried: one in a thousand.
+/// The part by which a share may be missed before a longer cycle is tried: one in a thousand.
 const MISSED: u128 = 1_000;
 
 /// One cycle over members of these weights, all above zero, as their indexes.
@@ -37,7 +41,8 @@ pub(super) fn cycle(weights: &[u32]) -> Vec<u32> {
 /// of themselves.
 pub(super) fn longest(weights: &[u32], steps: u64) -> u64 {
     let sum = lowest_terms(weights).iter().sum::<u64>().saturating_mul(steps);
-    sum.min(if sum <= EXACT { EXACT } else { usual(weights.len()).max(LONGEST) })
+    let longest = if weights.len() > FEW { LONGEST_OF_LIGHT } else { LONGEST };
+    sum.min(if sum <= EXACT { EXACT } else { usual(weights.len()).max(longest) })
 }
 
 /// Members with the same number of turns, who take them one after the other.
@@ -80,7 +85,12 @@ fn turns(weights: &[u32]) -> Vec<u64> {
             return lowest;
         }
         let scaled = apportioned(&lowest, sum, length);
-        if length * 2 > usual.max(LONGEST) || is_near(&scaled, &lowest) {
+        let goes_on = if length < LONGEST {
+            !is_near(&scaled, &lowest, |share, _| share)
+        } else {
+            length < LONGEST_OF_LIGHT && !is_near(&scaled, &lowest, |_, cycle| cycle)
+        };
+        if !goes_on {
             return scaled;
         }
         length *= 2;
@@ -133,13 +143,13 @@ fn take_from_the_richest(turns: &mut [u64], n: usize) {
     }
 }
 
-/// Whether every share is that of the weight, to within one in a thousand.
-fn is_near(turns: &[u64], weights: &[u64]) -> bool {
+/// Whether every share is that of the weight, to within a thousandth of the share or of the whole cycle.
+fn is_near(turns: &[u64], weights: &[u64], of: impl Fn(u128, u128) -> u128) -> bool {
     let sum = |all: &[u64]| all.iter().map(|one| u128::from(*one)).sum::<u128>();
     let (length, sum) = (sum(turns), sum(weights));
     turns.iter().zip(weights).all(|(turns, weight)| {
         let (has, wanted) = (u128::from(*turns) * sum, u128::from(*weight) * length);
-        has.abs_diff(wanted) * MISSED <= wanted
+        has.abs_diff(wanted) * MISSED <= of(wanted, length * sum)
     })
 }
 
@@ -177,6 +187,29 @@ mod tests {
         let cycle = cycle(&[65_535, 1, 2]);
         let counts = counts(&cycle, 3);
         assert_eq!((length(&cycle), counts[1], counts[2]), (LONGEST, 1, 1));
+    }
+
+    #[test]
+    fn weights_that_sum_to_the_longest_exact_cycle_and_a_little_less_are_exact() {
+        for sum in 4_001..=4_096 {
+            let weights = [1, 2, 7, 1_000, sum - 1_010];
+            let counts = counts(&cycle(&weights), weights.len());
+            assert_eq!(counts, weights.map(u64::from), "{sum}");
+        }
+    }
+
+    #[test]
+    fn many_light_members_take_less_than_a_thousandth_of_the_cycle_from_a_heavy_one() {
+        for n_light in [15, 16, 40, 60] {
+            let weights: Vec<u32> = std::iter::repeat_n(1, n_light).chain([65_535]).collect();
+            let cycle = cycle(&weights);
+            assert!(length(&cycle) <= longest(&weights, 1));
+            for (count, weight) in counts(&cycle, weights.len()).into_iter().zip(&weights) {
+                let (has, wanted) = (count * sum(&weights), u64::from(*weight) * length(&cycle));
+                let whole = sum(&weights) * length(&cycle);
+                assert!(has.abs_diff(wanted) * 1_000 <= whole, "{n_light}: {count} for {weight}");
+            }
+        }
     }
 
     #[test]

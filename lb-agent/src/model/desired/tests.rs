@@ -76,8 +76,8 @@ fn each_scheduler_draws_in_its_way_and_has_its_slots() {
         (Scheduler::LeastConnections, Drawn::LeastLoad, 2, 1),
         (Scheduler::WeightedLeastConnections, Drawn::LeastLoad, 4, 3),
         (Scheduler::Random, Drawn::Random, 4, 3),
-        (Scheduler::SourceHash, Drawn::SourceHash, 509, 382),
-        (Scheduler::Maglev, Drawn::FlowHash, 509, 382),
+        (Scheduler::SourceHash, Drawn::SourceHash, 65_537, 49_153),
+        (Scheduler::Maglev, Drawn::FlowHash, 65_537, 49_153),
     ] {
         let mut service = shop(2);
         service.scheduler = scheduler;

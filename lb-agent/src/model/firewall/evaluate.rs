@@ -21,7 +21,7 @@ pub struct TcpPacket<'a> {
     pub service: Option<&'a str>,
 }
 
-/// The first rule that matches.
+/// The first rule that matches. One with a limit does not, for it matches what is beyond, which comes and goes.
 pub fn deciding<'r>(rules: &'r [Rule], sets: &Sets, packet: TcpPacket<'_>) -> Option<&'r Rule> {
     rules.iter().find(|rule| matches(rule, sets, packet))
 }
@@ -33,6 +33,7 @@ fn matches(rule: &Rule, sets: &Sets, packet: TcpPacket<'_>) -> bool {
     };
     rule.protocol.is_none_or(|protocol| protocol == IpProtocol::TCP)
         && rule.icmp_types.is_empty()
+        && rule.over.is_none()
         && is_port_in(&rule.sports, source.1)
         && is_port_in(&rule.dports, destination.1)
         && rule.tcp_flags.is_none_or(|wanted| flags & wanted.mask == wanted.value)

@@ -14,11 +14,13 @@ pub mod compile;
 pub mod elements;
 mod evaluate;
 mod numbers;
+mod over;
 mod set_file;
 
 pub use elements::Elements;
 pub use evaluate::{TcpPacket, are_in, deciding};
 pub use numbers::{POLICY, RuleNumbers};
+pub use over::{Counted, Over, Per, Rate, Unit};
 pub use set_file::{BadLines, LONGEST_SET, parse_set, set_text};
 
 /// Most rules that a firewall may have.
@@ -108,6 +110,8 @@ pub struct Rule {
     pub interface: Option<String>,
     /// The service that the packet is for: its destination is one of the service's listen addresses.
     pub service: Option<String>,
+    /// It matches only what is beyond this.
+    pub over: Option<Over>,
 }
 
 impl Rule {
@@ -125,6 +129,7 @@ impl Rule {
             icmp_types: Vec::new(),
             interface: None,
             service: None,
+            over: None,
         }
     }
 }

@@ -52,6 +52,12 @@ pub enum Reason {
     OwnAddress,
     /// No virtual router of this interface has its id.
     UnknownRouter,
+    /// It has no proof of the key, and one is required.
+    NoProof,
+    /// Its proof is wrong: of another key, or of other content.
+    WrongProof,
+    /// Its proof is not newer than the last one of its sender.
+    Repeated,
 }
 
 impl Reason {
@@ -69,6 +75,9 @@ impl Reason {
             Self::NotAPeer => "not_a_peer",
             Self::OwnAddress => "own_address",
             Self::UnknownRouter => "unknown_router",
+            Self::NoProof => "no_proof",
+            Self::WrongProof => "wrong_proof",
+            Self::Repeated => "repeated",
         }
     }
 }

@@ -76,6 +76,8 @@ pub(super) struct Group {
     pub(super) is_last_resort: bool,
     /// Asked to let another one have the addresses, until it is Active again.
     pub(super) is_released: bool,
+    /// Whether flows that others know are not known here yet.
+    pub(super) is_behind: bool,
     /// As Backup: when a router of a lower priority may be preempted.
     preempt_from: Option<Instant>,
     /// Not Active any more, but the addresses stay until another one has announced itself, or until then.
@@ -106,6 +108,7 @@ impl Group {
             weights: 0,
             is_last_resort: false,
             is_released: false,
+            is_behind: false,
             preempt_from: None,
             leaving_until: None,
             next_advert_at: now,

@@ -1,14 +1,16 @@
 //! One virtual router of a group: an id on an interface, for one address family. It knows how to speak and to
 //! listen; what is decided is the group's.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use super::advert::{Advert, HOP_LIMIT, Reason};
+use super::proof::{Key as ProofKey, Proved, Prover};
 use super::{Effect, GROUP_V4, GROUP_V6, Interface, Network, Place, Received, packet};
-use crate::model::config::Vrrp;
+use crate::model::config::{Vrrp, VrrpAuthentication};
 
 /// Identity of a router; the order is the same on all directors, unless they name interfaces differently.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +53,8 @@ pub(super) struct Member {
     pub(super) tied_at: Option<Instant>,
     /// What the Active router announces if that is not what is configured here.
     pub(super) differing: Option<Vec<IpAddr>>,
+    /// Numbers of the last proofs, by sender: as many as have the key.
+    pub(super) proofs: BTreeMap<IpAddr, u64>,
     pub(super) n_sent: u64,
     pub(super) n_received: u64,
 }
@@ -65,6 +69,7 @@ impl Member {
             heard: None,
             tied_at: None,
             differing: None,
+            proofs: BTreeMap::new(),
             n_sent: 0,
             n_received: 0,
         };
@@ -94,7 +99,11 @@ impl Member {
     }
 
     /// Believes a packet or tells why not.
-    pub(super) fn receive(&mut self, packet: &Received) -> Result<Advert, Reason> {
+    pub(super) fn receive(
+        &mut self,
+        packet: &Received,
+        key: Option<&ProofKey>,
+    ) -> Result<Advert, Reason> {
         let advert = Advert::parse(&packet.payload, packet.source, packet.destination)?;
         if self.source == Some(packet.source) {
             return Err(Reason::OwnAddress);
@@ -114,12 +123,36 @@ impl Member {
         if !peers.is_empty() && !peers.contains(&packet.source) {
             return Err(Reason::NotAPeer);
         }
+        self.believe_proof(packet, key)?;
         self.n_received += 1;
         Ok(advert)
     }
 
+    fn believe_proof(&mut self, packet: &Received, key: Option<&ProofKey>) -> Result<(), Reason> {
+        let authentication = self.settings.entry.authentication;
+        let Some(key) = key.filter(|_| authentication != VrrpAuthentication::Off) else {
+            return Ok(());
+        };
+        let ends = (packet.source, packet.destination);
+        match key.check(ends, &packet.payload, &packet.options) {
+            Proved::Nothing if authentication == VrrpAuthentication::Require => {
+                Err(Reason::NoProof)
+            }
+            Proved::Nothing => Ok(()),
+            Proved::Wrong => Err(Reason::WrongProof),
+            Proved::Number(number) => {
+                let last = self.proofs.entry(packet.source).or_default();
+                if number <= *last {
+                    return Err(Reason::Repeated);
+                }
+                *last = number;
+                Ok(())
+            }
+        }
+    }
+
     /// The packets of an advertisement.
-    pub(super) fn advertise(&mut self, priority: u8) -> Vec<Effect> {
+    pub(super) fn advertise(&mut self, priority: u8, prover: &mut Option<Prover>) -> Vec<Effect> {
         let Some(source) = self.source else { return Vec::new() };
         let Settings { key, entry, .. } = &self.settings;
         let (id, interval) = (key.id, entry.advert_interval);
@@ -129,9 +162,16 @@ impl Member {
             destinations.push(self.settings.multicast());
         }
         self.n_sent += 1;
+        let mut prover =
+            prover.as_mut().filter(|_| entry.authentication != VrrpAuthentication::Off);
         let send = |destination| {
             let payload = advert.encode(source, destination, entry.checksum_v4);
-            let packet = packet::packet(source, destination, &payload)?;
+            let ends = (source, destination);
+            let options = match &mut prover {
+                Some(prover) => prover.prove(ends, &payload),
+                None => Vec::new(),
+            };
+            let packet = packet::packet(source, destination, &options, &payload)?;
             Some(Effect::Send { interface: key.interface.clone(), destination, packet })
         };
         destinations.into_iter().filter_map(send).collect()

@@ -18,6 +18,7 @@ mod configure;
 mod group;
 mod member;
 pub mod packet;
+pub mod proof;
 mod routers;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,8 @@ pub struct Received {
     pub destination: IpAddr,
     /// Its TTL or hop limit.
     pub hop_limit: u8,
+    /// The options of its IPv4 header, or the destination options before it in IPv6.
+    pub options: Vec<u8>,
     /// What follows the IP header.
     pub payload: Vec<u8>,
 }
@@ -74,6 +77,9 @@ pub enum Event {
     },
     /// The interfaces are like this now.
     Network(Network),
+    /// Whether this director knows the flows of the others, where they tell each other: one that does not, preempts
+    /// nobody, for connections that are open would break. Until it is told otherwise it does.
+    InStep(bool),
     /// A packet of protocol 112 has come.
     Received(Received),
     /// The deadline has come. To be told after everything else that had happened by then, so that a director that

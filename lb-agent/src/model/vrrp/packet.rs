@@ -7,17 +7,34 @@ use super::advert::{HOP_LIMIT, PROTOCOL, extend, internet_checksum};
 
 /// Internet control (RFC 9568 says nothing; others send the same): CS6.
 const TRAFFIC_CLASS: u8 = 0xc0;
+/// IP protocol number of destination options.
+const DESTINATION_OPTIONS: u8 = 60;
 const BROADCAST: [u8; 6] = [0xff; 6];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
-/// An IP packet of protocol 112; `None` if the families differ.
-pub fn packet(source: IpAddr, destination: IpAddr, payload: &[u8]) -> Option<Vec<u8>> {
+/// An IP packet of protocol 112, with options or without; `None` if the families differ.
+pub fn packet(
+    source: IpAddr,
+    destination: IpAddr,
+    options: &[u8],
+    payload: &[u8],
+) -> Option<Vec<u8>> {
     let length = u16::try_from(payload.len()).ok()?;
     let mut bytes = match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => v4_header(source, destination, length)?,
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            v4_header(source, destination, options, length)?
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) if options.is_empty() => {
             v6_header(source, destination, length, PROTOCOL, TRAFFIC_CLASS)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let area = destination_options(options)?;
+            let length = length.checked_add(u16::try_from(area.len()).ok()?)?;
+            let mut header =
+                v6_header(source, destination, length, DESTINATION_OPTIONS, TRAFFIC_CLASS);
+            header.extend(area);
+            header
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return None,
     };
@@ -25,14 +42,31 @@ pub fn packet(source: IpAddr, destination: IpAddr, payload: &[u8]) -> Option<Vec
     Some(bytes)
 }
 
-fn v4_header(source: Ipv4Addr, destination: Ipv4Addr, length: u16) -> Option<Vec<u8>> {
-    let total = length.checked_add(20)?.to_be_bytes();
-    let mut header = vec![0x45, TRAFFIC_CLASS];
+/// RFC 8200 4.6: what follows, and the length in eights of bytes after the first eight.
+fn destination_options(options: &[u8]) -> Option<Vec<u8>> {
+    let eights = (options.len() + 2).div_ceil(8).checked_sub(1)?;
+    let mut area = vec![PROTOCOL, u8::try_from(eights).ok()?];
+    area.extend(options);
+    Some(area)
+}
+
+/// The options fill whole words.
+fn v4_header(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    options: &[u8],
+    length: u16,
+) -> Option<Vec<u8>> {
+    let of_header = u16::try_from(20 + options.len()).ok()?;
+    let total = length.checked_add(of_header)?.to_be_bytes();
+    let words = u8::try_from(of_header / 4).ok()?;
+    let mut header = vec![0x40 | words, TRAFFIC_CLASS];
     header.extend(total);
     // Identification, no fragment; the checksum is filled in below.
     header.extend([0, 0, 0, 0, HOP_LIMIT, PROTOCOL, 0, 0]);
     header.extend(source.octets());
     header.extend(destination.octets());
+    header.extend(options);
     let sum = internet_checksum(&header).to_be_bytes();
     header.get_mut(10..12)?.copy_from_slice(&sum);
     Some(header)
@@ -53,8 +87,23 @@ fn v6_header(
     header
 }
 
-/// Source, destination, TTL and payload of an IPv4 packet; `None` if it is cut short.
-pub fn parse_v4(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, u8, &[u8])> {
+/// An IPv4 packet.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketV4<'p> {
+    /// Where it comes from.
+    pub source: Ipv4Addr,
+    /// Where it goes.
+    pub destination: Ipv4Addr,
+    /// Its TTL.
+    pub ttl: u8,
+    /// The options of its header.
+    pub options: &'p [u8],
+    /// What follows the header.
+    pub payload: &'p [u8],
+}
+
+/// `None`: it is cut short.
+pub fn parse_v4(packet: &[u8]) -> Option<PacketV4<'_>> {
     let (first, ttl) = (packet.first()?, *packet.get(8)?);
     let header = usize::from(first & 0xf) * 4;
     let address = |at: usize| {
@@ -64,7 +113,13 @@ pub fn parse_v4(packet: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr, u8, &[u8])> {
     if first >> 4 != 4 || header < 20 {
         return None;
     }
-    Some((address(12)?, address(16)?, ttl, packet.get(header..)?))
+    Some(PacketV4 {
+        source: address(12)?,
+        destination: address(16)?,
+        ttl,
+        options: packet.get(20..header)?,
+        payload: packet.get(header..)?,
+    })
 }
 
 /// The frames that tell all neighbours that `address` is at `mac` from now on.

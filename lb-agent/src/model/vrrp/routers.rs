@@ -8,6 +8,7 @@ use super::config;
 use super::configure::{Plan, plans};
 use super::group::{Act, Group};
 use super::member::{Key, Member, Settings};
+use super::proof::Prover;
 use super::{Change, Effect, Event, Network, Place, Received, State};
 
 /// Changes of state that are remembered.
@@ -22,7 +23,10 @@ pub struct Routers {
     /// Names of groups that were Active when the last agent ended, a moment ago.
     were_active: BTreeSet<String>,
     placed: BTreeSet<Place>,
+    is_behind: bool,
     is_stopping: bool,
+    /// Proves advertisements to other directors, and checks theirs.
+    pub(super) prover: Option<Prover>,
     /// Advertisements that were not believed.
     pub(super) discarded: BTreeMap<(String, Reason), u64>,
     pub(super) history: VecDeque<Change>,
@@ -41,9 +45,9 @@ pub enum NotReleased {
 
 impl Routers {
     /// No routers yet. Groups named in `were_active` were Active so short a time ago that no other router can have
-    /// taken over since.
-    pub fn new(were_active: BTreeSet<String>) -> Self {
-        Self { were_active, ..Self::default() }
+    /// taken over since. `prover`: there is a key that other directors have too.
+    pub fn new(were_active: BTreeSet<String>, prover: Option<Prover>) -> Self {
+        Self { were_active, prover, ..Self::default() }
     }
 
     /// Every place that an address of these routers may have to be at.
@@ -64,6 +68,10 @@ impl Routers {
             Event::Network(network) => {
                 self.network = network;
                 self.look(now, &mut effects);
+            }
+            Event::InStep(is_in_step) => {
+                self.is_behind = !is_in_step;
+                self.groups.values_mut().for_each(|group| group.is_behind = !is_in_step);
             }
             Event::Received(packet) => self.receive(now, &packet, &mut effects),
             Event::Timer => self.each(now, &mut effects, |group| group.tick(now)),
@@ -140,7 +148,9 @@ impl Routers {
                     let Plan { election, routers } = plan;
                     let routers = routers.into_iter();
                     let members = routers.map(|it| Member::new(now, it, &self.network)).collect();
-                    self.groups.insert(name.clone(), Group::new(now, name, election, members));
+                    let mut group = Group::new(now, name.clone(), election, members);
+                    group.is_behind = self.is_behind;
+                    self.groups.insert(name, group);
                 }
                 Some(_) => self.reconfigure(now, &name, plan, effects),
             }
@@ -178,7 +188,9 @@ impl Routers {
         }
         group.set_election(now, plan.election);
         if is_active {
-            effects.extend(before.into_values().flat_map(|mut member| member.advertise(0)));
+            let prover = &mut self.prover;
+            let gone = before.into_values();
+            effects.extend(gone.flat_map(|mut member| member.advertise(0, prover)));
             if is_new {
                 let acts = vec![Act::Advertise(group.priority()), Act::Announce];
                 self.act(now, name, acts, effects);
@@ -224,10 +236,11 @@ impl Routers {
         let id = *packet.payload.get(1).ok_or(Reason::TooShort)?;
         let interface = packet.interface.clone();
         let key = Key { id, is_ipv6: packet.source.is_ipv6(), interface };
+        let of_proof = self.prover.as_ref().map(Prover::key);
         for group in self.groups.values_mut() {
             if let Some(at) = group.members.iter().position(|member| member.settings.key == key) {
                 let Some(member) = group.members.get_mut(at) else { break };
-                return Ok((group.name.clone(), at, member.receive(packet)?));
+                return Ok((group.name.clone(), at, member.receive(packet, of_proof)?));
             }
         }
         Err(Reason::UnknownRouter)
@@ -238,13 +251,13 @@ impl Routers {
             let Some(group) = self.groups.get_mut(name) else { return };
             match act {
                 Act::Advertise(priority) => {
-                    let members = group.members.iter_mut();
-                    effects.extend(members.flat_map(|member| member.advertise(priority)));
+                    let (members, prover) = (group.members.iter_mut(), &mut self.prover);
+                    effects.extend(members.flat_map(|member| member.advertise(priority, prover)));
                 }
                 Act::AdvertiseOn(at, priority) => {
-                    let member = group.members.get_mut(at);
-                    effects
-                        .extend(member.into_iter().flat_map(|member| member.advertise(priority)));
+                    if let Some(member) = group.members.get_mut(at) {
+                        effects.extend(member.advertise(priority, &mut self.prover));
+                    }
                 }
                 Act::Announce => {
                     self.place(effects);

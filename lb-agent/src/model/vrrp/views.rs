@@ -8,6 +8,9 @@ use super::Routers;
 use super::group::Group;
 use super::member::Member;
 
+/// See [`Group::waits_for_flows`].
+const WAITS: &str = "does not preempt before its flow table is in step with the other directors', see lb-ctl sync status";
+
 impl Routers {
     /// State of all routers, and what was discarded.
     pub fn status(&self, now: Instant) -> VrrpStatus {
@@ -80,5 +83,6 @@ fn warnings(group: &Group, member: &Member) -> Vec<String> {
         let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         format!("the Active router announces other addresses: {}", addresses.join(", "))
     });
-    rival.into_iter().chain(differing).collect()
+    let waits = group.waits_for_flows().then(|| WAITS.to_owned());
+    rival.into_iter().chain(differing).chain(waits).collect()
 }

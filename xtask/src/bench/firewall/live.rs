@@ -18,7 +18,7 @@ use super::super::feed::spread;
 use super::super::harness::Harness;
 use super::super::row::Row;
 use super::super::wire::cpu::Meter;
-use super::super::{CPU, stay_on_one_cpu};
+use super::super::{cpu, stay_on_one_cpu};
 use super::cases::{Case, Group, SOURCES};
 
 const PACKETS: u32 = 400_000;
@@ -56,7 +56,7 @@ impl Wire {
         let director = ours.namespace.enter(start)??;
         run_with_input(nft.namespace.command("nft").args(["-f", "-"]), &rules(group))?;
         let harness = Harness::load_to_spread(group.family, 0, SOURCES)?;
-        Ok(Self { director, ours, nft, client, harness, meter: Meter::of_cpu(CPU)? })
+        Ok(Self { director, ours, nft, client, harness, meter: Meter::of_cpu(cpu()?)? })
     }
 
     pub(super) fn case(&mut self, case: &Case, rounds: u32) -> Result<Row> {

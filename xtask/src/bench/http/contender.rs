@@ -14,7 +14,7 @@ use lb_tests::command::{run, run_with_input};
 use lb_tests::http_client::get;
 use lb_tests::namespace::Namespace;
 use lb_tests::process::Process;
-use lb_tests::world::{Arms, Host, VIP_V4, World};
+use lb_tests::world::{Host, VIP_V4, World};
 
 use super::cpu;
 
@@ -51,11 +51,6 @@ impl Contender {
             Self::Nftables => "nftables DNAT",
         }
     }
-}
-
-/// A world for a contender.
-pub(crate) fn world(_of: Contender) -> Result<World> {
-    World::new(Arms::Two, 2)
 }
 
 /// A contender at work.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use aya::sys::{Stats, enable_stats};
+use lb_tests::world::{Arms, World};
 
 use super::Arguments;
 use super::row::Row;
@@ -22,7 +23,9 @@ use wrk::{Connections, load};
 
 /// Measures all cases that are asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
-    let cases = Connections::ALL.into_iter().filter(|case| arguments.wants(case.name()));
+    let cases = Connections::ALL
+        .into_iter()
+        .filter(|case| arguments.wants(&format!("IPv4 {}", case.name())));
     let cases: Vec<_> = cases.collect();
     if cases.is_empty() {
         return Ok(Vec::new());
@@ -30,7 +33,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     packages::ensure_for_bench()?;
     let binaries = demo::build()?;
     arguments.say("http: five worlds with a client, a director and two backends each");
-    let worlds = Contender::ALL.into_iter().map(contender::world).collect::<Result<Vec<_>>>()?;
+    let world = |_| World::new(Arms::Two, 2);
+    let worlds = Contender::ALL.iter().map(world).collect::<Result<Vec<_>>>()?;
     let all = Contender::ALL.into_iter().zip(&worlds);
     let running = all
         .map(|(contender, world)| Running::start(contender, world, &binaries))

@@ -17,7 +17,8 @@ use super::cases::{Case, Floor, Group, Kind, LRU_INSERT};
 /// Numbers of flows from which new ones are taken; established ones have less.
 const FIRST_NEW: u32 = 1 << 23;
 
-/// Packets of a run; of new flows fewer, so that the table stays half empty.
+/// Packets of a run: at least these, and as many as there are flows. Of new flows fewer, so that the table stays
+/// half empty.
 const PACKETS: u32 = 1_000_000;
 const QUICK_PACKETS: u32 = 300_000;
 const NEW_PACKETS: u32 = 25_000;
@@ -74,12 +75,9 @@ impl Bench<'_> {
     }
 
     fn floor(&self, floor: Floor) -> Result<ProgramFd> {
-        let family = if floor.by_family { self.family().suffix() } else { "" };
-        self.harness.program_fd(&[floor.program, family].join(if floor.by_family {
-            "_"
-        } else {
-            ""
-        }))
+        let (program, family) = (floor.program, self.family().suffix());
+        let name = if floor.by_family { format!("{program}_{family}") } else { program.to_owned() };
+        self.harness.program_fd(&name)
     }
 
     fn feed(
@@ -129,7 +127,8 @@ impl Bench<'_> {
             }
             Kind::FirstOfTick => (feed, case.flows),
             Kind::Known | Kind::NotOurs | Kind::Closed => {
-                (Feed { random_mask: case.flows - 1, random: round, ..feed }, self.packets)
+                let feed = Feed { random_mask: case.flows - 1, random: round, ..feed };
+                (feed, self.packets.max(case.flows))
             }
         }
     }
@@ -145,7 +144,8 @@ impl Bench<'_> {
             let before = self.director.packets(case.kind.verdict())?;
             let nanoseconds = self.run(case, &ours, feed, packets)?;
             let met = self.director.packets(case.kind.verdict())? - before;
-            expect_nearly_all(case, packets * if warms(case) { 2 } else { 1 }, met)?;
+            let warming = if warms(case) { case.flows } else { 0 };
+            expect_nearly_all(case, packets + warming, met)?;
             if tick() == began_in || matches!(case.kind, Kind::New | Kind::NewWhereFull) {
                 return Ok(nanoseconds);
             }
@@ -155,7 +155,8 @@ impl Bench<'_> {
 
     fn run(&mut self, case: Case, target: &ProgramFd, feed: Feed, packets: u32) -> Result<f64> {
         if warms(case) {
-            self.feed("feed", target, feed, packets)?;
+            // Each flow once, in their order.
+            self.feed("feed", target, Feed { random_mask: 0, ..feed }, case.flows)?;
         }
         let ran = self.feed("feed", target, feed, packets)?;
         ensure!(ran.missed * 50 < u64::from(packets), "{} flows are not in the floor", ran.missed);
@@ -188,7 +189,7 @@ fn expect_nearly_all(case: Case, packets: u32, met: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether the same packets are fed once before they are measured, so that their flows were seen in this tick.
+/// Whether all flows are fed once before any is measured, so that they were seen in this tick.
 fn warms(case: Case) -> bool {
     matches!(case.kind, Kind::Known)
 }

@@ -17,6 +17,7 @@ use topology::{Contender, Topology};
 const FLOWS: [u32; 2] = [1 << 10, 1 << 17];
 /// Packets of a run.
 const PACKETS: u32 = 400_000;
+
 /// Measures all cases that are asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     let cases: Vec<_> = Family::ALL
@@ -51,8 +52,7 @@ fn measure(topology: &mut Topology, family: Family, flows: u32, rounds: u32) -> 
     }
     let [ours, others @ ..] = rates;
     let rows = Contender::ALL.into_iter().skip(1).zip(others).map(|(contender, floors)| {
-        let case = format!("nat beside {}", contender.name());
-        let row = Row::of("wire", &case, (family.name(), flows), "kpps", &ours);
+        let row = Row::of("wire", "nat", (family.name(), flows), "kpps", &ours);
         row.beside(contender.name(), &ours, &floors)
     });
     Ok(rows.collect())

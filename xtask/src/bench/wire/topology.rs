@@ -14,7 +14,7 @@ use lb_tests::namespace::Namespace;
 use super::super::director::{Director, NEIGHBOUR, NIC, backends};
 use super::super::feed::{FIRST_SERVICE, Family, SERVICES};
 use super::super::harness::Harness;
-use super::super::{CPU, stay_on_one_cpu};
+use super::super::{cpu, stay_on_one_cpu};
 use super::cpu::Meter;
 
 /// What turns the packets round.
@@ -94,7 +94,7 @@ impl Topology {
             .collect::<Result<_>>()?;
         let start = || Director::start(name, "nat", 1 << 20);
         let sluice = place(&places, Contender::Sluice)?.namespace.enter(start)??;
-        Ok(Self { harness, sluice, places, client, meter: Meter::of_cpu(CPU)? })
+        Ok(Self { harness, sluice, places, client, meter: Meter::of_cpu(cpu()?)? })
     }
 
     /// Opens connections through Sluice.

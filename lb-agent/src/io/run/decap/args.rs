@@ -46,6 +46,9 @@ pub struct DecapArgs {
     /// Leave everything in place at the end, for the next start to take over.
     #[arg(long)]
     pub(super) keep: bool,
+    /// Take away what a run with the same options and `--keep` has left, and end.
+    #[arg(long)]
+    pub(super) detach: bool,
     /// Where programs are pinned.
     #[arg(long, value_name = "FOLDER", default_value = "/sys/fs/bpf/lb-decap")]
     pub(super) pin_path: PathBuf,

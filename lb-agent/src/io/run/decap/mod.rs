@@ -42,6 +42,12 @@ pub async fn run(args: DecapArgs) -> Result<(), StartError> {
 }
 
 async fn run_alone(args: DecapArgs) -> Result<(), StartError> {
+    if args.detach {
+        Decap::detach_left(&args.plan())?;
+        Vips::left(&args)?.take_away().await?;
+        tracing::info!("detached");
+        return Ok(());
+    }
     let heard = Heard::listen()?;
     let mut vips = Vips::put(&args).await?;
     match Backend::open(&args) {
@@ -89,14 +95,21 @@ impl Heard {
 struct Vips(Option<Addresses>);
 
 impl Vips {
-    async fn put(args: &DecapArgs) -> Result<Self, StartError> {
+    /// Those that an earlier run may have put there.
+    fn left(args: &DecapArgs) -> Result<Self, StartError> {
         if !args.address {
             return Ok(Self(None));
         }
         store::prepare(&args.state_dir)?;
-        let mut addresses = Addresses::open(&args.state_dir, &[LOOPBACK.to_owned()])?;
-        addresses.set(&args.tunnels().vips).await?;
-        Ok(Self(Some(addresses)))
+        Ok(Self(Some(Addresses::open(&args.state_dir, &[LOOPBACK.to_owned()])?)))
+    }
+
+    async fn put(args: &DecapArgs) -> Result<Self, StartError> {
+        let mut vips = Self::left(args)?;
+        if let Some(addresses) = &mut vips.0 {
+            addresses.set(&args.tunnels().vips).await?;
+        }
+        Ok(vips)
     }
 
     async fn take_away(&mut self) -> Result<(), StartError> {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use lb_common::api;
 use toml::de::{DeTable, DeValue};
 
+use super::over;
 use super::value::{addresses, icmp_type, icmp_type_text, icmp_type_word, ports, ports_text};
 use super::value::{protocol, protocol_text, tcp_flags, tcp_flags_text};
 use crate::model::config::Word;
@@ -12,9 +13,6 @@ use crate::model::config::problem::{Fault, Report};
 use crate::model::config::reader::{List, Located, Table};
 use crate::model::config::value::{self, Parsed, choice, interface};
 use crate::model::firewall::{Action, IpProtocol, Match, Rule, TcpFlags};
-
-/// Keys that a later version will know.
-const LATER_KEYS: &[&str] = &["over"];
 
 /// A rule as far as it is valid, and the places of what must fit other tables.
 pub(in crate::model::config) struct Draft {
@@ -34,7 +32,11 @@ pub(super) fn draft(mut table: Table<'_>) -> Draft {
     let interface = table.optional("interface", interface);
     let service = table.optional("service", value::name);
     let transport = transport(&mut table);
-    table.finish(LATER_KEYS);
+    let over = match table.raw("over") {
+        Some(value) => over::over(&table, value).map(Some),
+        None => Some(None),
+    };
+    table.finish(&[]);
     let value = |found: &Located<String>| found.value.clone();
     let rule = || {
         let Transport { protocol, sports, dports, tcp_flags, icmp_types } = transport?;
@@ -50,6 +52,7 @@ pub(super) fn draft(mut table: Table<'_>) -> Draft {
             icmp_types,
             interface: interface.as_ref()?.as_ref().map(value),
             service: service.as_ref()?.as_ref().map(value),
+            over: over?,
         })
     };
     let rule = rule();
@@ -159,6 +162,7 @@ pub(in crate::model) fn to_text(rule: &Rule) -> api::Rule {
         icmp_type: rule.icmp_types.iter().map(|number| icmp_type_word(*number, of)).collect(),
         interface: rule.interface.clone(),
         service: rule.service.clone(),
+        over: rule.over.map(over::to_text),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use lb_common::api;
 
+use super::over;
 use super::rule::to_text;
 use crate::model::config::setting::{Literal, list};
 use crate::model::config::setting::{Setting, bare, list_if_any, optional, path, text, word};
@@ -43,6 +44,7 @@ pub(in crate::model::config) fn rule(rule: &Rule) -> Vec<Setting> {
         icmp_type,
         interface,
         service,
+        over,
     } = to_text(rule);
     let text_if_any = |key, value: Option<String>| optional(key, value.map(Literal::Text));
     vec![
@@ -57,6 +59,7 @@ pub(in crate::model::config) fn rule(rule: &Rule) -> Vec<Setting> {
         list_if_any("icmp_type", &icmp_type),
         text_if_any("interface", interface),
         text_if_any("service", service),
+        optional("over", over.as_ref().map(over::literal)),
     ]
 }
 

@@ -4,7 +4,9 @@ use lb_common::api;
 
 use super::{World, problems, valid};
 use crate::model::config::{rule_from_text, rule_to_text};
-use crate::model::firewall::{Action, IpProtocol, Match, Rule, Source, TcpFlags};
+use crate::model::firewall::{
+    Action, Counted, IpProtocol, Match, Over, Per, Rate, Rule, Source, TcpFlags, Unit,
+};
 
 fn world(more: &str) -> String {
     World { more, ..World::default() }.text()
@@ -56,6 +58,7 @@ fn a_rule_has_its_conditions() {
         icmp_types: vec![],
         interface: Some("eth0".into()),
         service: Some("shop".into()),
+        over: None,
     };
     assert_eq!(firewall.rules, [expected]);
     assert_eq!(firewall.sets["office"], Source::Listed(vec![]));
@@ -105,10 +108,38 @@ fn values_of_a_rule_are_checked() {
     says(&rule("dport = true"), &["expected a string or an integer, found true or false"]);
     says(&rule("tcp_flags = 'syn,syn'"), &["syn is named twice"]);
     says(&rule("tcp_flags = ''"), &["no TCP flag \"\"", "fin, syn, rst, psh, ack"]);
-    says(&rule("over = { rate = '5/s' }"), &["`over` is not supported yet"]);
     says(&rule("dprot = 53"), &["did you mean `dport`?"]);
     says(&world("[firewall]\nprotect_ports = [0]"), &["0 is not within 1 to 65535"]);
     says(&world("[firewall]\npolicy = 'deny'"), &["this version knows \"accept\", \"drop\""]);
+}
+
+#[test]
+fn a_limit_has_a_rate_and_may_be_that_of_each_source() {
+    let over = |keys: &str| read(&format!("over = {{ {keys} }}")).over.unwrap();
+    let rate = |amount, unit| Rate { amount, unit };
+    let whole = over("rate = '10/m'");
+    assert_eq!((whole.rate, whole.burst, whole.per), (rate(10, Unit::Minute), 1, None));
+    assert_eq!(whole.count, Counted::Packets);
+    let each = over("rate = '2000/s', burst = 4000, per = 'source', count = 'new_flows'");
+    let expected = Over {
+        rate: rate(2_000, Unit::Second),
+        burst: 4_000,
+        count: Counted::NewFlows,
+        per: Some(Per { prefix_v4: 32, prefix_v6: 64 }),
+    };
+    assert_eq!(each, expected);
+    for (keys, words) in [
+        ("burst = 5", ["missing key `rate`", "`rate = \"2000/s\"`"]),
+        ("rate = '5/d'", ["\"5/d\" is not a rate", "\"5/h\""]),
+        ("rate = '+5/s'", ["\"+5/s\" is not a rate", "\"10/m\""]),
+        ("rate = '0/s'", ["\"0/s\" is not a rate", "in a second"]),
+        ("rate = '5/s', per = 'flow'", ["\"flow\"", "\"source\""]),
+        ("rate = '5/s', prefix_v4 = 24", ["without `per`", "add `per = \"source\"`"]),
+        ("rate = '2000000/s', per = 'source'", ["more than 1000000 a second", "lower `rate`"]),
+        ("rate = '1/h', burst = 3", ["gives in 146 minutes", "lower `burst`"]),
+    ] {
+        says(&rule(&format!("over = {{ {keys} }}")), &words);
+    }
 }
 
 #[test]

@@ -182,6 +182,26 @@ fn notes_tell_what_may_surprise() {
 }
 
 #[test]
+fn a_note_names_services_whose_rings_are_smaller_than_they_should_be() {
+    let rings = |n: usize| {
+        let service = |n| {
+            format!(
+                "[[service]]\nname = 'ring{n}'\nlisten = '203.0.113.10:{n}'\nscheduler = 'maglev'\n\
+                 backend = [{{ name = 'a', address = '192.0.2.21:1' }}]\n"
+            )
+        };
+        let more: String = (1_000..).take(n).map(service).collect();
+        notes(World { more: &more, ..World::default() })
+    };
+    let is_about_rings = |note: &&String| note.contains("rings of the usual size");
+    assert_eq!(rings(63).iter().find(is_about_rings), None);
+    let notes = rings(64);
+    let note = notes.iter().find(is_about_rings).unwrap();
+    assert!(note.contains("16381 slots are the most here, and 64 services"), "{note}");
+    assert!(note.contains("(ring1000, ring1001, ring1002, ...)"), "{note}");
+}
+
+#[test]
 fn a_file_without_services_says_so() {
     let checked = valid("version = 1\n[datapath]\ninterfaces = ['eth0']\n");
     assert_eq!(checked.notes, ["there is no service, so every packet is passed to the host"]);

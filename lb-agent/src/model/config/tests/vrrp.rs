@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::super::{TrackedService, Vrrp, VrrpChecksum};
+use super::super::{TrackedService, Vrrp, VrrpAuthentication, VrrpChecksum};
 use super::property::{millis, name, word};
 use super::{World, problems, valid};
 
@@ -47,6 +47,7 @@ fn router(index: u8) -> impl Strategy<Value = Vrrp> {
             unicast_peers: if unicast.0 { vec![v4(3), v6(3), v4(4)] } else { Vec::new() },
             unicast_min_hop_limit: unicast.1,
             checksum_v4: unicast.2,
+            authentication: VrrpAuthentication::Off,
             track_interfaces: others.2,
             track_services: Vec::new(),
         }
@@ -107,6 +108,18 @@ fn a_tracked_service_has_a_weight_or_none() {
 }
 
 #[test]
+fn advertisements_are_authenticated_where_there_is_a_key() {
+    let sync = "[sync]\nlisten = '10.0.0.2:8848'\npeers = ['10.0.0.3:8848']\nkey_file = '/k'\n";
+    let read = |line: &str| {
+        let text = format!("{ROUTER}{line}\n{sync}");
+        valid(&World { more: &text, ..World::default() }.text()).config.vrrp[0].authentication
+    };
+    assert_eq!(read(""), VrrpAuthentication::Off);
+    assert_eq!(read("authentication = 'send'"), VrrpAuthentication::Send);
+    assert_eq!(read("authentication = 'require'"), VrrpAuthentication::Require);
+}
+
+#[test]
 fn values_of_a_router_are_checked() {
     says_of("priority = 0", &["0 is not within 1 to 255"]);
     says_of("priority = 256", &["256 is not within 1 to 255"]);
@@ -121,6 +134,7 @@ fn values_of_a_router_are_checked() {
     says_of("track_services = [{ service = 'shp' }]", &["no service \"shp\"", "mean \"shop\"?"]);
     says_of("track_services = [{ service = 'shop', weight = 5 }]", &["from -253 to -1, found 5"]);
     says_of("unicast_min_hop_limit = 0", &["0 is not within 1 to 255"]);
+    says_of("authentication = 'require'", &["the key of [sync], and there is none", "add [sync]"]);
     let twice = "unicast_source = ['192.0.2.1', '192.0.2.2']";
     says_of(twice, &["a second source of the same family"]);
     let own = "unicast_source = ['192.0.2.1']\nunicast_peers = ['192.0.2.1']";

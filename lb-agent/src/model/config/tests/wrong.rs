@@ -198,10 +198,10 @@ fn what_does_not_fit_into_the_maps_is_refused() {
         format!("{}\nscheduler = 'wrr'\n{backends}", many(n))
     };
     says(
-        more(&uneven(128)),
-        &["more than 2097152 turns in all rotations (2097153 here)", "common divisor"],
+        more(&uneven(256)),
+        &["more than 4194304 turns in all rotations (4194305 here)", "common divisor"],
     );
-    valid(&more(&uneven(127)).text());
+    valid(&more(&uneven(255)).text());
 }
 
 #[test]
@@ -265,11 +265,12 @@ fn keys_of_later_versions_are_not_supported_yet() {
 fn a_way_of_forwarding_has_what_it_needs() {
     says(
         service("forward = 'full-nat'"),
-        &["full-nat has no IPv4 source for 203.0.113.10:80", "`[datapath.full_nat]`"],
+        &["full-nat has no IPv4 source for 203.0.113.10:80", "full_nat]`", "lb.toml:11:11"],
     );
     for way in ["ipip", "gue"] {
         let line = format!("forward = '{way}'");
-        says(service(&line), &[&format!("{way} has no IPv4 source towards 192.0.2.11:80")]);
+        let problem = format!("{way} has no IPv4 source towards 192.0.2.11:80");
+        says(service(&line), &[&problem, "lb.toml:15:11"]);
     }
     for way in ["dsr", "ipip", "gue"] {
         let line = format!("forward = '{way}'");
@@ -281,7 +282,7 @@ fn a_way_of_forwarding_has_what_it_needs() {
         };
         let problem =
             format!("with {way} the backend's port 8080 cannot differ from the listen port 80");
-        says(world, &[&problem, "use nat or full-nat"]);
+        says(world, &[&problem, "use nat or full-nat", "lb.toml:19:11"]);
     }
 }
 

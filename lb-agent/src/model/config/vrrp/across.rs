@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::super::problem::{Fault, Report};
 use super::super::reader::Located;
 use super::super::value::nearest;
-use super::{Draft, Vrrp};
+use super::{Draft, Vrrp, VrrpAuthentication};
 
 pub(super) fn check(report: &Report, drafts: &[Draft], services: &[&str]) {
     unique(report, drafts);
@@ -96,5 +96,17 @@ pub(super) fn sources(report: &Report, source: &[Located<IpAddr>], peers: &[Loca
             let fault = Fault::new(format!("{value} is its own peer"), "name the other director");
             report.add(fault.at(&peer.span).and(span, "the source here"));
         }
+    }
+}
+
+/// The key of advertisements follows from that of replication.
+pub(super) fn key(report: &Report, found: Option<&Located<VrrpAuthentication>>, has_key: bool) {
+    let Some(Located { value, span }) = found else { return };
+    if *value != VrrpAuthentication::Off && !has_key {
+        let fault = Fault::new(
+            "advertisements are authenticated by the key of [sync], and there is none",
+            "add [sync] with its key_file",
+        );
+        report.add(fault.at(span));
     }
 }

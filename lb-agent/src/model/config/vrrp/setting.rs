@@ -24,6 +24,7 @@ pub(in crate::model::config) fn settings(entry: &Vrrp) -> Vec<Setting> {
         list_if_any("unicast_peers", &entry.unicast_peers),
         bare("unicast_min_hop_limit", entry.unicast_min_hop_limit),
         word("checksum_v4", entry.checksum_v4),
+        word("authentication", entry.authentication),
         list_if_any("track_interfaces", &entry.track_interfaces),
         optional("track_services", tracked(&entry.track_services)),
     ]

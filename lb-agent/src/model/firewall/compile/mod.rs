@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use lb_common::layout::firewall::{
     Firewall as Wire, Front, LongBucket, MAX_CLASSES, MAX_NODES, MAX_ROWS, MAX_RULES, NO_COUNT,
-    Node, PAGE, RULE_DROPS, Row,
+    Node, PAGE, Row,
 };
+use lb_common::layout::limit::{Limit, MAX_LIMITS};
 
 use super::{Action, Firewall, Match, Rule, Sets};
 
@@ -17,6 +18,7 @@ mod builtin;
 mod class;
 mod condition;
 mod kind;
+mod limit;
 mod long;
 mod outcome;
 mod place;
@@ -75,6 +77,7 @@ pub struct Compiled {
     pub rules: Vec<u32>,
     pub asked: Vec<u64>,
     pub outcomes: Vec<[u32; PAGE]>,
+    pub limits: Vec<Limit>,
 }
 
 /// Rules and sets that the maps have no room for.
@@ -88,6 +91,11 @@ pub enum CompileError {
         "more than {MAX_RULES} rules, those of `allow` lists and of the firewall's own included"
     )]
     Rules,
+    /// Limits
+    #[error(
+        "more than {MAX_LIMITS} rules with `over`; those that count packets with TCP flags take two"
+    )]
+    Limits,
     /// Classes
     #[error("the prefixes of rules and sets overlap in more than {MAX_CLASSES} ways")]
     Classes,
@@ -118,7 +126,7 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
     let sources = rows.iter().skip(1).step_by(2).take(n_classes);
     let outcomes = outcome::pages(&rules, firewall.policy, names, sources);
     let asked = outcome::asked_ports(&rules);
-    let rules = rules.iter().map(|rule| rule_word(rule, names)).collect();
+    let (rules, limits) = limit::words(&rules, names)?;
     Ok(Compiled {
         size,
         word,
@@ -137,6 +145,7 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
         rules,
         asked,
         outcomes,
+        limits,
     })
 }
 
@@ -162,6 +171,7 @@ impl Compiled {
             rules: Vec::new(),
             asked: Vec::new(),
             outcomes: Vec::new(),
+            limits: Vec::new(),
         }
     }
 
@@ -175,11 +185,6 @@ impl Compiled {
 /// The number of a rule's counter.
 fn counter(rule: &Rule, names: &Names) -> u32 {
     names.counters.get(&rule.name).copied().unwrap_or(NO_COUNT)
-}
-
-fn rule_word(rule: &Rule, names: &Names) -> u32 {
-    let counter = counter(rule, names);
-    if rule.action == Action::Drop { RULE_DROPS | counter } else { counter }
 }
 
 /// What the rules ask about.

@@ -28,7 +28,8 @@ fn fit(rule: &Rule, protocol: IpProtocol) -> Fit {
         || !rule.sports.is_empty()
         || rule.tcp_flags.is_some()
         || rule.interface.is_some()
-        || rule.service.is_some();
+        || rule.service.is_some()
+        || rule.over.is_some();
     if asks_more { Fit::Perhaps } else { Fit::Always }
 }
 

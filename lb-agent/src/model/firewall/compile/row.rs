@@ -1,15 +1,17 @@
 //! Rules by number, sets of them as rows, and rows by number.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lb_common::layout::firewall::{MAX_ROWS, MAX_RULES, RULE_WORDS, Row};
 
-use super::{Action, CompileError, Firewall, Match, Names, Rule, builtins};
+use super::{Action, CompileError, Firewall, Match, Names, Rule, builtins, limit};
 
 /// All rules, those of the firewall's own first, and the lists of who may use services.
 #[derive(Debug)]
 pub(super) struct Rules {
     all: Vec<Rule>,
+    /// Numbers of rules that stand before others only to say that their flows are to be watched.
+    watches: BTreeSet<usize>,
     n_builtin: usize,
     /// Numbers of the lists, by service: they follow those of the rules.
     pub(super) lists: BTreeMap<String, (usize, Vec<Match>)>,
@@ -19,7 +21,14 @@ impl Rules {
     pub(super) fn new(firewall: &Firewall, names: &Names) -> Result<Self, CompileError> {
         let mut all = builtins(firewall, names);
         let n_builtin = all.len();
-        all.extend(firewall.rules.iter().cloned());
+        let mut watches = BTreeSet::new();
+        for rule in &firewall.rules {
+            if let Some(watch) = limit::watch(rule) {
+                watches.insert(all.len());
+                all.push(watch);
+            }
+            all.push(rule.clone());
+        }
         let lists = names.allows.iter().zip(all.len()..);
         let lists: BTreeMap<_, _> = lists
             .map(|((service, list), number)| (service.clone(), (number, list.clone())))
@@ -27,7 +36,7 @@ impl Rules {
         if all.len() + lists.len() > MAX_RULES {
             return Err(CompileError::Rules);
         }
-        Ok(Self { all, n_builtin, lists })
+        Ok(Self { all, watches, n_builtin, lists })
     }
 
     /// Whether packets have to be looked at.
@@ -37,6 +46,11 @@ impl Rules {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.all.iter()
+    }
+
+    /// All of them, and whether they only say that flows are to be watched.
+    pub(super) fn watching(&self) -> impl Iterator<Item = (&Rule, bool)> {
+        (0..).zip(&self.all).map(|(number, rule)| (rule, self.watches.contains(&number)))
     }
 
     /// Those of the configuration.

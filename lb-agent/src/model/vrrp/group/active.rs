@@ -49,7 +49,7 @@ impl Group {
     /// Whether this director was silent for so long (stopped, starved) that others had to take it for dead. Without
     /// preemption it has no claim then: the one that took over stays.
     fn is_stale(&self, now: Instant) -> bool {
-        let preempts = self.election.preempt || self.priority() == OWNER;
+        let preempts = self.election.preempt && !self.is_behind || self.priority() == OWNER;
         let silent = now.saturating_duration_since(self.last_advert_at);
         !preempts && silent >= down_interval(self.election.interval, self.priority())
     }

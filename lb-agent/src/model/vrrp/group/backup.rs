@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Act, Advert, Group, Heard, LAST_RESORT, OWNER, skew};
+use super::{Act, Advert, Group, Heard, LAST_RESORT, OWNER, State, skew};
 
 impl Group {
     pub(super) fn hear_as_backup(
@@ -43,7 +43,22 @@ impl Group {
             return false;
         }
         let delay = self.election.preempt_delay;
-        *self.preempt_from.get_or_insert(now + delay) <= now
+        let is_due = *self.preempt_from.get_or_insert(now + delay) <= now;
+        is_due && !self.is_behind
+    }
+
+    /// Whether it would take over, and only waits for the flows of the others.
+    pub(in crate::model::vrrp) fn waits_for_flows(&self) -> bool {
+        let heard = self.members.iter().filter_map(|member| member.heard);
+        let priorities: Vec<_> = heard.map(|heard| heard.priority).collect();
+        self.state == State::Backup
+            && self.is_behind
+            && self.election.preempt
+            && !self.is_released
+            && !priorities.is_empty()
+            && priorities
+                .iter()
+                .all(|priority| (LAST_RESORT + 1..self.priority()).contains(priority))
     }
 
     pub(super) fn tick_as_backup(&mut self, now: Instant) -> Vec<Act> {

@@ -91,7 +91,7 @@ proptest! {
             }
             let (source, destination) = ends(kind % 3 == 0);
             let interface = "eth0".to_owned();
-            one.event(Event::Received(Received { interface, source, destination, hop_limit: 255, payload }));
+            one.event(Event::Received(Received { interface, source, destination, hop_limit: 255, options: Vec::new(), payload }));
             one.run(100);
         }
     }
@@ -112,7 +112,7 @@ fn ipv6_has_no_checksum_without_a_pseudo_header() {
 fn the_packet_around_an_advertisement_is_what_the_protocol_asks_for() {
     for is_ipv6 in [false, true] {
         let (source, destination) = ends(is_ipv6);
-        let bytes = packet(source, destination, &[1, 2, 3]).unwrap();
+        let bytes = packet(source, destination, &[], &[1, 2, 3]).unwrap();
         let parsed = SlicedPacket::from_ip(&bytes).unwrap();
         match parsed.net.unwrap() {
             NetSlice::Ipv4(ip) => {
@@ -123,7 +123,7 @@ fn the_packet_around_an_advertisement_is_what_the_protocol_asks_for() {
                 assert_eq!(ip.payload().payload, [1, 2, 3]);
                 let read = parse_v4(&bytes).unwrap();
                 assert_eq!(
-                    (IpAddr::from(read.0), IpAddr::from(read.1), read.2),
+                    (IpAddr::from(read.source), IpAddr::from(read.destination), read.ttl),
                     (source, destination, 255)
                 );
             }
@@ -136,7 +136,7 @@ fn the_packet_around_an_advertisement_is_what_the_protocol_asks_for() {
             NetSlice::Arp(_) => panic!("ARP"),
         }
     }
-    assert_eq!(packet(OTHER.parse().unwrap(), GROUP_V6.into(), &[]), None);
+    assert_eq!(packet(OTHER.parse().unwrap(), GROUP_V6.into(), &[], &[]), None);
 }
 
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 5];

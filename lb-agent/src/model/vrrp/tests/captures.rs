@@ -85,6 +85,7 @@ fn vrrp(frame: &[u8]) -> Option<Received> {
         source,
         destination,
         hop_limit,
+        options: Vec::new(),
         payload: payload.to_vec(),
     };
     (protocol.0 == PROTOCOL).then(received)

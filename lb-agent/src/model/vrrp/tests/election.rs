@@ -115,7 +115,7 @@ fn only_an_active_router_is_released_and_only_one_that_exists() {
 fn an_agent_that_is_back_in_time_goes_on_as_active() {
     let were_active = BTreeSet::from(["a".to_owned()]);
     let now = start();
-    let routers = Routers::new(were_active);
+    let routers = Routers::new(were_active, None);
     let mut one = One { routers, begin: now, now, did: Vec::new() };
     one.event(Event::Network(network(&["eth0"])));
     one.configure(vec![router("a", 51), router("b", 52)]);

@@ -12,7 +12,9 @@ use crate::model::config::{Vrrp, VrrpChecksum};
 mod adverts;
 mod captures;
 mod election;
+mod flows;
 mod groups;
+mod proofs;
 mod reload;
 mod resilience;
 mod table;
@@ -153,5 +155,12 @@ fn received(source: &str, interface: &str, advert: &Advert) -> Received {
     let source: IpAddr = source.parse().unwrap();
     let destination = if source.is_ipv4() { GROUP_V4.into() } else { GROUP_V6.into() };
     let payload = advert.encode(source, destination, VrrpChecksum::PseudoHeader);
-    Received { interface: interface.to_owned(), source, destination, hop_limit: 255, payload }
+    Received {
+        interface: interface.to_owned(),
+        source,
+        destination,
+        hop_limit: 255,
+        options: Vec::new(),
+        payload,
+    }
 }

@@ -89,7 +89,7 @@ fn in_unicast_only_peers_are_believed() {
             (source.parse().unwrap(), OWN[0].parse().unwrap());
         let payload = advert(255).encode(source, destination, VrrpChecksum::PseudoHeader);
         let interface = "eth0".to_owned();
-        Received { interface, source, destination, hop_limit: 255, payload }
+        Received { interface, source, destination, hop_limit: 255, options: Vec::new(), payload }
     };
     let before = one.routers.deadline();
     one.event(Event::Received(unicast("192.0.2.66")));
@@ -115,7 +115,14 @@ fn a_lower_hop_limit_is_believed_where_that_is_configured() {
     for hop_limit in [63, 64] {
         let interface = "eth0".to_owned();
         let payload = payload.clone();
-        one.event(Event::Received(Received { interface, source, destination, hop_limit, payload }));
+        one.event(Event::Received(Received {
+            interface,
+            source,
+            destination,
+            hop_limit,
+            options: Vec::new(),
+            payload,
+        }));
     }
     assert_eq!(count(&one, Reason::HopLimit), 1);
     assert_eq!(one.routers.status(one.now).routers[0].adverts_received, 1);

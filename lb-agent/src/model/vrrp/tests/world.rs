@@ -147,6 +147,7 @@ impl Net {
             source: source.parse().unwrap(),
             destination,
             hop_limit: 255,
+            options: Vec::new(),
             payload: packet[header..].to_vec(),
         };
         for to in (0..self.directors.len()).filter(|to| *to != from) {

@@ -11,7 +11,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{name, word};
-use crate::model::firewall::{Action, Firewall, IpProtocol, Match, Rule, Source, TcpFlags};
+use crate::model::firewall::{
+    Action, Firewall, IpProtocol, Match, Over, Per, Rate, Rule, Source, TcpFlags,
+};
 
 /// The sets that there are.
 const SETS: [&str; 2] = ["office", "block list"];
@@ -56,14 +58,23 @@ fn bare() -> Rule {
     Rule::any(Action::Drop)
 }
 
+fn over() -> impl Strategy<Value = Over> {
+    let per =
+        (1..=32_u8, 1..=128_u8).prop_map(|(prefix_v4, prefix_v6)| Per { prefix_v4, prefix_v6 });
+    (60..=1_000_000_u32, word(), 1..=60_u32, word(), option::of(per)).prop_map(
+        |(amount, unit, burst, count, per)| Over { rate: Rate { amount, unit }, burst, count, per },
+    )
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
     let service = option::of(Just("service 0".to_owned()));
-    (word(), addresses(), addresses(), transport(), service).prop_map(
-        |(action, sources, destinations, transport, service)| Rule {
+    (word(), addresses(), addresses(), transport(), (service, option::of(over()))).prop_map(
+        |(action, sources, destinations, transport, (service, over))| Rule {
             action,
             sources,
             destinations,
             service,
+            over,
             ..transport
         },
     )

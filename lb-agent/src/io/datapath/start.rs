@@ -1,0 +1,98 @@
+//! From what is pinned, or nothing, to a program on all interfaces.
+
+use std::sync::Arc;
+
+use lb_common::layout::HashKey;
+
+use super::attach::{Target, drop_others, find_targets};
+use super::error::Result;
+use super::flow_table::FlowTable;
+use super::maps::Maps;
+use super::pins::Pins;
+use super::program::{Other, Verified};
+use super::resize::recover;
+use super::room::remove_next_firewall;
+use super::shape::{Geometry, check_pinned};
+use super::upgrade::Upgrade;
+use super::{Datapath, Size};
+use crate::model::config;
+use crate::model::firewall::compile::Size as FirewallSize;
+
+/// What is there before any packet meets it.
+pub(super) struct Ready {
+    pub(super) verified: Verified,
+    pub(super) maps: Maps,
+    pub(super) flows: FlowTable,
+    pub(super) geometry: Geometry,
+    pub(super) size: Size,
+}
+
+impl Datapath {
+    /// The flow table keeps the size that it has: [`Datapath::resize`] gives it another one. Where an agent
+    /// was killed while flows moved, this goes on with it.
+    pub(super) fn start(
+        config: &config::Datapath,
+        object: &[u8],
+        pins: &Pins,
+        (targets, hash_key): (Vec<Target>, Option<HashKey>),
+    ) -> Result<Self> {
+        remove_next_firewall(pins)?;
+        let upgrade = Upgrade::found(pins)?;
+        let is_moving = upgrade.is_none() && recover(pins)?;
+        let ready = match &upgrade {
+            Some(upgrade) => upgrade.prepare(object, pins)?,
+            None => Ready::of_this_layout(config, object, pins, (is_moving, hash_key))?,
+        };
+        let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
+        let ready = ready.with_interfaces(&targets)?;
+        let Ready { mut verified, mut maps, flows, geometry, size } = ready;
+        let (interfaces, mode) = (config.interfaces.clone(), config.xdp_mode);
+        let targets = match &upgrade {
+            Some(upgrade) => {
+                upgrade.switch(&mut maps, &mut verified, targets, pins)?;
+                find_targets(&interfaces, mode, Some(pins))?
+            }
+            None => targets,
+        };
+        let running = verified.attach(targets, mode, pins)?;
+        drop_others(&interfaces, pins)?;
+        maps.keep_interfaces(&attached);
+        let (flows, pins, is_first) = (Arc::new(flows), pins.clone(), false);
+        let mut opened =
+            Self { maps, flows, interfaces, mode, pins, running, geometry, size, is_first };
+        if is_moving {
+            opened.go_on(config.max_flows);
+        }
+        Ok(opened)
+    }
+}
+
+impl Ready {
+    /// Maps that are pinned and of this layout, or new ones.
+    fn of_this_layout(
+        config: &config::Datapath,
+        object: &[u8],
+        pins: &Pins,
+        (is_moving, hash_key): (bool, Option<HashKey>),
+    ) -> Result<Self> {
+        let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
+        let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
+        check_pinned(pins, geometry)?;
+        let next = pins.next();
+        let other = is_moving.then_some(Other::of_this_layout(&next));
+        let verified = Verified::load(object, pins, other, geometry)?;
+        check_pinned(pins, geometry)?;
+        let mut maps = Maps::open(pins, geometry)?;
+        let flows = FlowTable::open(pins, None)?;
+        maps.prepare(geometry, hash_key)?;
+        Ok(Self { verified, maps, flows, geometry, size: Size::Settled })
+    }
+
+    /// Has the maps know of the interfaces.
+    fn with_interfaces(self, targets: &[Target]) -> Result<Self> {
+        self.maps.mark_all_takers();
+        self.maps.settle_filter()?;
+        self.maps.add_interfaces(targets)?;
+        Ok(self)
+    }
+}

@@ -1,0 +1,171 @@
+//! Directors that also tell each other of their flows: a failover of any kind breaks no open connection.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use lb_tests::http_client::Connection;
+use lb_tests::http_server::{checksum, pattern};
+use lb_tests::pair::{Director, Pair, VIP_V4, VIP_V6, vips};
+
+use crate::cast::{holds, serve, tables};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// Of the service that is forwarded by full NAT.
+const FULL_NAT_PORT: u16 = 8080;
+const N_BACKENDS: u8 = 2;
+/// Connections to each address of each service.
+const N_EACH: usize = 5;
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// Addresses of the directors in the backends' network.
+const ENDS: [&str; 2] = ["192.0.2.2", "192.0.2.3"];
+
+/// Replication between the directors.
+pub(crate) fn sync(pair: &Pair, number: usize) -> String {
+    let key_file = pair.folder().join("sync.key");
+    std::fs::write(&key_file, KEY).unwrap();
+    std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let (own, other) = (ENDS[number - 1], ENDS[2 - number]);
+    format!(
+        "[sync]\nlisten = \"{own}:8848\"\npeers = [\"{other}:8848\"]\nkey_file = \"{}\"\n",
+        key_file.display()
+    )
+}
+
+/// The configuration of a director: both services and both routers, which preempt, and replication.
+fn whole(pair: &Pair, number: usize) -> String {
+    let backend = |n: u8| {
+        let host = 10 + n;
+        format!(
+            "[[service.backend]]\nname = \"web{n}\"\n\
+             address = [\"192.0.2.{host}:80\", \"[2001:db8:2::{host}]:80\"]\n"
+        )
+    };
+    let backends = (1..=N_BACKENDS).map(backend).collect::<Vec<_>>().concat();
+    let service = |name: &str, port: u16, forward: &str| {
+        format!(
+            "[[service]]\nname = \"{name}\"\nforward = \"{forward}\"\n\
+             listen = [\"{VIP_V4}:{port}\", \"[{VIP_V6}]:{port}\"]\n{backends}\n"
+        )
+    };
+    let priority = if number == 1 { 200 } else { 100 };
+    let routers = tables(priority, "preempt = true");
+    let (_, routers) = routers.split_once("[[vrrp]]").unwrap();
+    format!(
+        "[datapath.full_nat]\nsources = [\"192.0.2.1\", \"2001:db8:2::1\"]\n\n{}{}[[vrrp]]{routers}\n{}",
+        service("shop", 80, "nat"),
+        service("full", FULL_NAT_PORT, "full-nat"),
+        sync(pair, number)
+    )
+}
+
+/// Connections of the client, and who has answered each of them first.
+struct Open(Vec<(Connection, String)>);
+
+impl Open {
+    /// Some to each address of each service.
+    fn new(pair: &Pair) -> Self {
+        let full = vips().map(|vip| SocketAddr::new(vip.ip(), FULL_NAT_PORT));
+        let all = vips().into_iter().chain(full);
+        let each = all.cycle().take(4 * N_EACH);
+        let open = |address| {
+            let mut connection = Connection::open(address, ANSWER_WITHIN).unwrap();
+            let backend = connection.get("/").unwrap().backend;
+            (connection, backend)
+        };
+        Self(pair.client.namespace.enter(|| each.map(open).collect()).unwrap())
+    }
+
+    /// All of them go on where they were.
+    fn assert_all_go_on(&mut self) {
+        let goes_on = |(connection, backend): &mut (Connection, String)| {
+            let answer = connection.get("/bytes/20000").ok()?;
+            let is_right = checksum(&answer.body) == checksum(&pattern(20_000));
+            (answer.backend == *backend && is_right).then_some(())
+        };
+        let n = self.0.iter_mut().filter_map(goes_on).count();
+        assert_eq!(n, self.0.len(), "connections that go on");
+    }
+}
+
+fn wait_until_in_step(directors: [&Director<'_>; 2]) {
+    for director in directors {
+        let in_step = || Ok(director.ctl_json(&["sync", "status"])?["is_in_step"] == true);
+        lb_tests::clock::wait_until("the directors to be in step", ANSWER_WITHIN, in_step).unwrap();
+    }
+}
+
+/// Both directors, in step, the first one Active, and connections through it.
+fn both(pair: &Pair) -> ([Director<'_>; 2], Open) {
+    let both = [1, 2].map(|number| Director::start(pair, number, &whole(pair, number)).unwrap());
+    let [lb1, lb2] = &both;
+    lb1.wait_for("active").unwrap();
+    lb2.wait_for("backup").unwrap();
+    wait_until_in_step([lb1, lb2]);
+    let open = Open::new(pair);
+    wait_until_told(lb2, &open);
+    (both, open)
+}
+
+/// Waits until a director knows all connections: two cells each.
+fn wait_until_told(director: &Director<'_>, open: &Open) {
+    let wanted = u64::try_from(open.0.len()).unwrap();
+    let know = || Ok(director.ctl_json(&["conn", "list"])?["total"].as_u64() >= Some(wanted));
+    lb_tests::clock::wait_until("the connections to be known", ANSWER_WITHIN, know).unwrap();
+}
+
+#[test]
+fn no_open_connection_breaks_when_the_active_director_dies_and_returns() {
+    let pair = Pair::new(N_BACKENDS).unwrap();
+    let _webs = serve(&pair);
+    let ([mut lb1, lb2], mut before) = both(&pair);
+    lb1.process.kill().unwrap();
+    pair.deafen_director(1, true).unwrap();
+    lb2.wait_for("active").unwrap();
+    before.assert_all_go_on();
+    let mut meanwhile = Open::new(&pair);
+    // It comes back, and hears the other one; but there is no way for replication.
+    let peer: IpAddr = ENDS[1].parse().unwrap();
+    lb1.namespace.ip(&format!("route add blackhole {peer}/32")).unwrap();
+    pair.deafen_director(1, false).unwrap();
+    lb1.restart().unwrap();
+    lb1.wait_for("backup").unwrap();
+    lb1.wait_for_status("lb1 to wait for the flows", |status| {
+        let router = &status["routers"][0];
+        let warnings = router["warnings"].as_array().unwrap().iter();
+        let waits = |warning: &serde_json::Value| warning.as_str().unwrap().contains("in step");
+        router["adverts_received"].as_u64() > Some(30) && warnings.clone().any(waits)
+    })
+    .unwrap();
+    assert_eq!((lb1.states().unwrap(), holds(&lb2)), (vec!["backup".to_owned()], [true; 2]));
+    lb1.namespace.ip(&format!("route del blackhole {peer}/32")).unwrap();
+    lb1.wait_for("active").unwrap();
+    lb2.wait_for("backup").unwrap();
+    before.assert_all_go_on();
+    meanwhile.assert_all_go_on();
+    Open::new(&pair).assert_all_go_on();
+}
+
+#[test]
+fn no_open_connection_breaks_when_a_link_is_lost_or_the_active_director_stops() {
+    let pair = Pair::new(N_BACKENDS).unwrap();
+    let _webs = serve(&pair);
+    let ([mut lb1, lb2], mut open) = both(&pair);
+    for port in ["lb1-front", "lb1-back"] {
+        pair.unplug(port).unwrap();
+        lb2.wait_for("active").unwrap();
+        open.assert_all_go_on();
+        let mut meanwhile = Open::new(&pair);
+        pair.plug_in(port).unwrap();
+        lb1.wait_for("active").unwrap();
+        lb2.wait_for("backup").unwrap();
+        open.assert_all_go_on();
+        meanwhile.assert_all_go_on();
+        wait_until_told(&lb2, &open);
+        wait_until_in_step([&lb1, &lb2]);
+    }
+    lb1.process.terminate(Duration::from_secs(10)).unwrap();
+    lb2.wait_for("active").unwrap();
+    open.assert_all_go_on();
+    Open::new(&pair).assert_all_go_on();
+}

@@ -1,0 +1,125 @@
+//! A failover and what its clients see of it, for the demo and the benchmark.
+//!
+//! Two directors share the VIP and the backends' gateway; one of them is befallen by a [`Fault`]. Meanwhile a
+//! [`Pulse`] asks every millisecond, an ordinary client asks again and again, and connections are held open.
+
+mod classic;
+mod directors;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::ValueEnum;
+use lb_tests::clock::now;
+use lb_tests::held::Held;
+use lb_tests::load::{Load, failures};
+use lb_tests::pair::{Pair, vips};
+use lb_tests::pulse::{Beat, Pulse, longest_silence};
+
+pub(crate) use directors::Directors;
+
+/// What befalls the Active director.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Fault {
+    /// The machine is silent from one moment to the next.
+    Silent,
+    /// It loses its link to the clients, and sees that.
+    Link,
+    /// Its balancer is stopped in good order.
+    Stop,
+}
+
+impl Fault {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Silent, Self::Link, Self::Stop];
+
+    /// Its name in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Silent => "silent machine",
+            Self::Link => "link down",
+            Self::Stop => "clean stop",
+        }
+    }
+}
+
+/// Who has the VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum System {
+    /// Sluice, with replication.
+    Sluice,
+    /// keepalived beside `HAProxy` in TCP mode.
+    Classic,
+}
+
+impl System {
+    /// Its name in tables.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Sluice => "sluice",
+            Self::Classic => "keepalived-haproxy",
+        }
+    }
+}
+
+/// What clients saw of one failover.
+#[derive(Clone, Debug)]
+pub(crate) struct Trial {
+    /// When the fault was brought about.
+    pub(crate) fault_at: Instant,
+    /// Requests of the pulse.
+    pub(crate) beats: Vec<Beat>,
+    /// For how long nobody answered these.
+    pub(crate) silence: Duration,
+    /// Requests of the ordinary client.
+    pub(crate) requests: usize,
+    /// Those that failed, however often TCP tried.
+    pub(crate) failed: usize,
+    /// Connections that were open.
+    pub(crate) open: usize,
+    /// Those that broke.
+    pub(crate) broken: usize,
+    /// The longest wait of one that did not.
+    pub(crate) longest_stall: Duration,
+}
+
+/// Requests before a fault, and after it.
+const REQUESTS_AROUND: usize = 200;
+
+/// Lets a fault befall the Active director. Afterwards the other one is Active.
+pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize) -> Result<Trial> {
+    let client = &directors.pair().client.namespace;
+    let held = Held::open(client, vip(), n_open)?;
+    let load = Load::start(client, &[vip()])?;
+    let pulse = Pulse::start(client, vip())?;
+    pulse.wait_for_more(REQUESTS_AROUND)?;
+    let fault_at = now();
+    directors.befall(fault)?;
+    let gone_on = pulse.wait_for_more(REQUESTS_AROUND).and(load.wait_for_more(20));
+    directors.wait_for_takeover()?;
+    gone_on?;
+    let (beats, exchanges, fates) = (pulse.stop()?, load.stop()?, held.stop()?);
+    let survivors = fates.iter().filter(|fate| fate.problem.is_none());
+    let longest_stall = survivors.clone().map(|fate| fate.longest_wait).max().unwrap_or_default();
+    Ok(Trial {
+        fault_at,
+        silence: longest_silence(&beats),
+        beats,
+        requests: exchanges.len(),
+        failed: failures(&exchanges).len(),
+        open: fates.len(),
+        broken: fates.len() - survivors.count(),
+        longest_stall,
+    })
+}
+
+fn vip() -> SocketAddr {
+    let [v4, _] = vips();
+    v4
+}
+
+/// A pair of machines for it.
+pub(crate) fn pair() -> Result<Pair> {
+    Pair::new(2)
+}
