@@ -191,19 +191,15 @@ fn after_a_split(holder: Holder, is_seen_last_here: bool) -> [usize; 3] {
 
 #[test]
 fn of_two_that_have_served_a_flow_the_one_holds_that_has_the_vip() {
-    let cases = [
-        (Holder::Here, true, true),
-        (Holder::Here, false, true),
-        (Holder::There, true, false),
-        (Holder::There, false, false),
-        // Nobody knows: who saw it last.
-        (Holder::Unknown, true, true),
-        (Holder::Unknown, false, false),
-    ];
-    for (holder, is_seen_last_here, stays) in cases {
-        let [mine, theirs, now] = after_a_split(holder, is_seen_last_here);
-        assert_ne!(mine, theirs);
-        assert_eq!(now == mine, stays, "{holder:?}, seen last here: {is_seen_last_here}");
+    for last in [true, false] {
+        // Where nobody knows: who saw it last.
+        for (holder, stays) in
+            [(Holder::Here, true), (Holder::There, false), (Holder::Unknown, last)]
+        {
+            let [mine, theirs, now] = after_a_split(holder, last);
+            assert_ne!(mine, theirs);
+            assert_eq!(now == mine, stays, "{holder:?}, seen last here: {last}");
+        }
     }
 }
 

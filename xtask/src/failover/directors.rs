@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::wait_until;
 use lb_tests::http_client::get;
@@ -67,6 +67,14 @@ impl<'p> Directors<'p> {
     /// Who is Active: 1 or 2.
     pub(crate) fn active(&self) -> usize {
         self.active
+    }
+
+    /// Looks who is Active.
+    pub(crate) fn find_active(&mut self) -> Result<()> {
+        let (first, second) = (has_vip(self.pair, 1)?, has_vip(self.pair, 2)?);
+        ensure!(first != second, "not exactly one director has the VIP: {}", self.said());
+        self.active = if first { 1 } else { 2 };
+        Ok(())
     }
 
     /// Brings a fault about.

@@ -96,6 +96,8 @@ pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize
     pulse
         .wait_for_more(REQUESTS_AROUND)
         .with_context(|| format!("before: {}", directors.said()))?;
+    // On a busy machine the addresses may have moved by themselves.
+    directors.find_active()?;
     let fault_at = now();
     directors.befall(fault)?;
     let gone_on = pulse.wait_for_more(REQUESTS_AROUND).and(load.wait_for_more(20));
