@@ -156,8 +156,9 @@ fn bits(prefixes: &[Prefix<u32, u16>]) -> Vec<u64> {
         let start = bits >> 8;
         if *length <= 18 {
             let end = start + (1 << (24 - length));
-            let words = words.get_mut(index(start / 64)..index(end / 64));
-            words.into_iter().for_each(|words| words.fill(u64::MAX));
+            if let Some(words) = words.get_mut(index(start / 64)..index(end / 64)) {
+                words.fill(u64::MAX);
+            }
         } else if let Some(word) = words.get_mut(index(start / 64)) {
             let count = 1_u32 << 24_u8.saturating_sub(*length);
             *word |= (u64::MAX >> (64 - count)) << (start % 64);
