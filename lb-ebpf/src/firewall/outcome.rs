@@ -16,7 +16,7 @@ use crate::transport::Transport;
 use crate::verifier::at;
 
 /// What the source of a packet tells.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Told {
     /// The rules are to be asked.
     Nothing,

@@ -1,8 +1,7 @@
 //! What differs between IPv4 and IPv6, at fixed places: no options, no extension headers, TCP.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{LpmTrie, LruHashMap};
+use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::XdpContext;
 use lb_common::bench::{Feed, LENGTH_V4, LENGTH_V6};
 
@@ -24,12 +23,6 @@ pub(crate) trait Family {
     ///
     /// A handshake's checksum is that of the frame's own flags. The program under test only corrects it.
     fn write(context: &XdpContext, feed: &Feed, flow: Flow, flags: Option<u64>) -> Option<()>;
-
-    /// Gives a packet this source, in network order. The TCP checksum stays as it was: nobody here reads it.
-    fn come_from(context: &XdpContext, feed: &Feed, source: &[u64; 2]) -> Option<()>;
-
-    /// Whether the kernel's trie holds the source of a packet.
-    fn is_in_trie(key: &Self::Key) -> bool;
 
     /// Makes the answer to a SYN from the SYN as its backend got it.
     fn turn(context: &XdpContext) -> Option<()>;
@@ -72,10 +65,6 @@ const FLAGS: u64 = 0xff00;
 static LRU_V4: LruHashMap<[u32; 4], Backend<u32>> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 static LRU_V6: LruHashMap<[u32; 10], Backend<[u32; 4]>> = LruHashMap::with_max_entries(1024, 0);
-#[map]
-static LPM_V4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(1, 0);
-#[map]
-static LPM_V6: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1, 0);
 
 #[inline(always)]
 fn with_flags(word: u64, flags: Option<u64>) -> u64 {
@@ -124,22 +113,6 @@ impl Family for V4 {
         frame.set::<_, 54>(word(54));
         frame.set::<_, 62>(word(62) as u16);
         Some(())
-    }
-
-    #[inline(always)]
-    fn come_from(context: &XdpContext, feed: &Feed, source: &[u64; 2]) -> Option<()> {
-        let frame = Frame::<LENGTH_V4>::of(context)?;
-        let word = |at: usize| word(feed, at);
-        let source = source[0] as u32;
-        let sum = checksum(feed.ip_sum + (source & 0xffff) + (source >> 16));
-        frame.set::<_, 22>(word(22) as u16 as u32 | u32::from(sum) << 16);
-        frame.set::<_, 26>(u64::from(source) | word(30) << 32);
-        Some(())
-    }
-
-    #[inline(always)]
-    fn is_in_trie(key: &Self::Key) -> bool {
-        LPM_V4.get(Key::new(32, key[0])).is_some()
     }
 
     #[inline(always)]
@@ -242,19 +215,6 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn come_from(context: &XdpContext, _feed: &Feed, source: &[u64; 2]) -> Option<()> {
-        let frame = Frame::<LENGTH_V6>::of(context)?;
-        frame.set::<_, 22>(source[0]);
-        frame.set::<_, 30>(source[1]);
-        Some(())
-    }
-
-    #[inline(always)]
-    fn is_in_trie(key: &Self::Key) -> bool {
-        LPM_V6.get(Key::new(128, [key[0], key[1], key[2], key[3]])).is_some()
-    }
-
-    #[inline(always)]
     fn turn(context: &XdpContext) -> Option<()> {
         let frame = Frame::<LENGTH_V6>::of(context)?;
         frame.swap_macs();
@@ -343,7 +303,7 @@ impl Family for V6 {
 
 /// Eight bytes of the frame that is fed.
 #[inline(always)]
-fn word(feed: &Feed, at: usize) -> u64 {
+pub(crate) fn word(feed: &Feed, at: usize) -> u64 {
     // SAFETY: every caller's place is within the frame or, for the last word, within the feed.
     unsafe { (&raw const feed.frame).cast::<u8>().add(at).cast::<u64>().read_volatile() }
 }
