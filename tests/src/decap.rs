@@ -83,9 +83,9 @@ impl<'w> Backend<'w> {
     }
 }
 
-/// Where the programs of the backend are pinned.
-pub fn pin_path(world: &World) -> PathBuf {
-    world.link_path().join("decap")
+/// Where the programs of a backend are pinned.
+pub fn pin_path(world: &World, host: &Host) -> PathBuf {
+    world.link_path().join(format!("decap-{}", host.name))
 }
 
 fn absent(error: io::Error) -> io::Result<()> {
@@ -99,8 +99,8 @@ pub fn spawn(world: &World, host: &Host, binaries: &Binaries, more: &[&str]) -> 
     let mut command = host.namespace.command(&binaries.agent);
     command.args(["decap", "--interface", "eth0", "--address"]);
     command.args(["--vip", &VIP_V4.to_string(), "--vip", &VIP_V6.to_string()]);
-    command.arg("--pin-path").arg(pin_path(world));
-    command.arg("--state-dir").arg(world.folder().join("decap"));
+    command.arg("--pin-path").arg(pin_path(world, host));
+    command.arg("--state-dir").arg(world.folder().join(format!("decap-{}", host.name)));
     command.args(more).env("RUST_LOG", "info").env("NO_COLOR", "1");
     command.env("NOTIFY_SOCKET", world.folder().join("decap-notify"));
     Process::start(&name, &mut command, world.folder())

@@ -182,7 +182,7 @@ fn a_kernel_without_links_for_what_goes_out_has_a_filter() {
         interfaces: vec!["eth0".to_owned()],
         mode: XdpMode::Auto,
         hook: Some(Hook::Clsact),
-        pin_path: pin_path(&world),
+        pin_path: pin_path(&world, &world.backends[0]),
     };
     for vip in &tunnels.vips {
         host.namespace.ip(&format!("address add {vip} dev lo")).unwrap();
@@ -229,7 +229,7 @@ fn it_takes_everything_away_at_the_end() {
     assert!(backend.process.log().contains("attached to eth1"), "{}", backend.process.log());
     assert!(backend.process.terminate(TIMEOUT).unwrap().success());
     wait_until_left(&world, [false; 3]);
-    assert!(!pin_path(&world).exists());
+    assert!(!pin_path(&world, &world.backends[0]).exists());
 }
 
 #[test]
@@ -285,6 +285,9 @@ fn what_is_in_the_way_is_named_and_nothing_is_left_behind() {
         assert_eq!(process.wait(TIMEOUT).unwrap().code(), Some(1));
         assert!(process.log().contains(named), "{named} is not in\n{}", process.log());
         let [_, clamp, address] = left(&world);
-        assert_eq!((clamp, address, pin_path(&world).exists()), (false, false, false));
+        assert_eq!(
+            (clamp, address, pin_path(&world, &world.backends[0]).exists()),
+            (false, false, false)
+        );
     }
 }

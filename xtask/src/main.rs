@@ -50,6 +50,12 @@ enum Task {
         #[arg(long)]
         packages: bool,
     },
+    /// Feed everything that reads files and packets of others with valid ones that were changed at random
+    Fuzz {
+        /// How many for each parser
+        #[arg(long, default_value_t = 20_000)]
+        cases: u32,
+    },
     /// Serve HTTP as a backend of the demo and of tests does
     Serve {
         /// What `GET /` answers
@@ -59,6 +65,12 @@ enum Task {
         #[arg(long, required = true)]
         listen: Vec<SocketAddr>,
     },
+}
+
+/// The ordinary tests of the parsers, for more cases than usual.
+fn fuzz(cases: u32) -> Result<()> {
+    let words = ["test", "--locked", "--package", "lb-agent", "--test", "fuzz"];
+    cargo::run(cargo::cargo()?.env("PROPTEST_CASES", cases.to_string()).args(words))
 }
 
 fn main() -> ExitCode {
@@ -80,6 +92,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bpf { check: false } => bpf::build()?,
         Task::Bpf { check: true } => bpf::check()?,
         Task::Package(arguments) => package::run_task(&arguments)?,
+        Task::Fuzz { cases } => fuzz(cases)?,
         Task::Setup { packages: true } => packages::ensure_for_tests()?,
         Task::Setup { packages: false } => setup::run()?,
         Task::Serve { name, listen } => lb_tests::http_server::serve(&name, &listen)?,

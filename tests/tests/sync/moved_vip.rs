@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use lb_tests::agent::{Agent, service};
+use lb_tests::decap::Backend;
 use lb_tests::http_server::{checksum, pattern};
 use lb_tests::load::TIMEOUT;
 use lb_tests::udp_echo::{UdpEcho, ask, connect};
-use lb_tests::world::vips;
+use lb_tests::web::{PORT, Web};
+use lb_tests::world::{Host, vips};
 use socket2::{Domain, Socket, Type};
 
 use super::directors::{KEY, Part, Worlds, both_vips, wait_for_flows, wait_until_in_step};
@@ -20,7 +22,7 @@ const BUFFER: usize = 32_768;
 const SOME: usize = 400_000;
 
 /// Both agents, in step.
-fn start<'w>(worlds: &'w Worlds, datapath: &str, services: &str) -> [Agent<'w>; 2] {
+pub fn start<'w>(worlds: &'w Worlds, datapath: &str, services: &str) -> [Agent<'w>; 2] {
     let part = Part { datapath, services, key: KEY };
     let agents = [0, 1].map(|index| worlds.start(index, &part).unwrap());
     for agent in &agents {
@@ -70,6 +72,26 @@ fn connections_whose_answers_go_past_the_director_stay_at_their_backends() {
     let mut worlds = Worlds::new(3).unwrap();
     worlds.give_backends_the_vips().unwrap();
     move_with_open_connections(&worlds, "", &worlds.shop("dsr", "rr"));
+}
+
+#[test]
+fn connections_through_tunnels_stay_at_their_backends() {
+    let mut worlds = Worlds::new(2).unwrap();
+    worlds.webs.clear();
+    let (world, binaries) = (&worlds.each[0], &worlds.binaries);
+    let mut from = Vec::new();
+    for last in 1..=3 {
+        from.extend([format!("192.0.2.{last}"), format!("2001:db8:2::{last}")]);
+    }
+    let from: Vec<_> = from.iter().flat_map(|source| ["--from", source]).collect();
+    let backend = |host: &Host| {
+        host.answer_directly().unwrap();
+        let decap = Backend::start_on(world, host, binaries, &from).unwrap();
+        let listen = [host.at(PORT), vips(PORT)].concat();
+        (decap, Web::start_on(world, host, binaries, &listen).unwrap())
+    };
+    let _backends: Vec<_> = world.backends.iter().map(backend).collect();
+    move_with_open_connections(&worlds, "", &worlds.shop("ipip", "rr"));
 }
 
 /// A download that is read on demand.

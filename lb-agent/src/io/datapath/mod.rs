@@ -32,6 +32,7 @@ mod resize;
 mod room;
 mod settings;
 mod shape;
+mod sources;
 mod stages;
 mod start;
 mod sweep;
@@ -44,7 +45,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_common::api;
-use lb_common::layout::HashKey;
 
 pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
@@ -59,6 +59,7 @@ pub use flow_table::{FlowEntry, FlowTable};
 pub use guards::Cookies;
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use prepare::Common;
 pub use program::firewall_entries;
 pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
@@ -98,11 +99,11 @@ enum Size {
     Moving(Box<Verified>),
 }
 
-/// What maps are made with that are not there yet.
+/// What maps are made with that are not there yet, and what counts for all.
 #[derive(Clone, Copy, Debug)]
 pub struct New {
-    /// The key of the flow hash; `None`: any.
-    pub hash_key: Option<HashKey>,
+    /// What several directors have in common.
+    pub common: Option<Common>,
     /// How large the firewall is.
     pub firewall: FirewallSize,
 }
@@ -128,7 +129,7 @@ impl Datapath {
     /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
-        Self::open_with(config, object, New { hash_key: None, firewall: FirewallSize::none() })
+        Self::open_with(config, object, New { common: None, firewall: FirewallSize::none() })
     }
 
     /// The same, where maps are made with what is said of new ones.

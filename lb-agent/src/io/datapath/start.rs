@@ -51,6 +51,7 @@ impl Datapath {
             }
             None => targets,
         };
+        new.common.map_or(Ok(()), |common| maps.share_cookies(common))?;
         let (running, late_cookies) = verified.attach(targets, mode, pins)?;
         drop_others(&interfaces, pins)?;
         maps.keep_interfaces(&attached);
@@ -95,7 +96,7 @@ impl Ready {
         check_pinned(pins, geometry)?;
         let mut maps = Maps::open(pins, geometry)?;
         let flows = FlowTable::open(pins, None)?;
-        maps.prepare(geometry, new.hash_key)?;
+        maps.prepare(geometry, new.common)?;
         Ok(Self { verified, maps, flows, geometry, size: Size::Settled })
     }
 

@@ -18,7 +18,7 @@
 
 use aya::Ebpf;
 use aya::maps::ProgramArray;
-use aya::programs::{ProgramFd, SocketFilter};
+use aya::programs::ProgramFd;
 use lb_common::cell::before;
 use lb_common::layout::Settings;
 use lb_common::{LAYOUT_VERSION, map};
@@ -29,8 +29,8 @@ use super::backends::wait_for_packets;
 use super::error::{DatapathError, OnMap, Result};
 use super::flow_table::FlowTable;
 use super::maps::Maps;
-use super::pins::{Pins, pin_error};
-use super::program::{Other, PROGRAM, Verified, load_error, program, verify_named};
+use super::pins::Pins;
+use super::program::{Other, PROGRAM, Verified, load_error, pinned, program, verify_named};
 use super::resize::{remove_next, take_the_names};
 use super::shape::{Geometry, check_shapes, read_settings};
 use super::stages;
@@ -110,10 +110,7 @@ impl Upgrade {
 
 /// Puts the program on the interfaces that calls the old one, until the settings have a layout.
 fn stand_in(loaded: &mut Ebpf, targets: Vec<Target>, pins: &Pins) -> Result<()> {
-    let path = pins.program();
-    // The library keeps to itself what it asks for to open one for XDP; for a handle any kind does.
-    let old = SocketFilter::from_pin(&path);
-    let old = old.map_err(|error| pin_error("open the program", &path, error))?;
+    let old = pinned(pins)?;
     let array = loaded.take_map(map::HANDOVER).ok_or("the object has no such map");
     let array = array.on("find", map::HANDOVER)?;
     let mut array = ProgramArray::try_from(array).on("open", map::HANDOVER)?;
