@@ -15,8 +15,9 @@ use crate::cargo::{cargo, run};
 use crate::summary::{Counts, Level, Summary, parse_failed};
 use crate::{package, packages};
 
-/// Tests in namespaces wait more than they compute, but each has an agent, for which the kernel verifies programs.
-const THREADS_WITH_ROOT: &str = "3";
+/// Tests in namespaces measure times, and for each agent the kernel verifies programs; more of them at once than this
+/// would disturb each other.
+const THREADS_WITH_ROOT: &str = "2";
 
 /// The tests of `lb-tests` that need neither root nor the kernel.
 const WITHOUT_ROOT: [&str; 2] = ["tidy", "unmoved_flows"];

@@ -18,8 +18,9 @@ impl Runtime {
             return;
         }
         if self.datapath.has_cookies() {
+            self.happened(Event::CookiesReady).await;
             tracing::info!("SYN cookies are at hand");
-            return self.happened(Event::CookiesReady).await;
+            return;
         }
         let Some(late) = self.datapath.late_cookies() else { return };
         let messages = self.messages.clone();
