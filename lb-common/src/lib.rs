@@ -32,7 +32,7 @@ pub const MAX_LISTENERS: u32 = 32_768;
 pub const MAX_BACKENDS: u32 = 262_144;
 
 /// Most slots, over all listeners; each takes one for every turn in its rotation.
-pub const MAX_SLOTS: u32 = 8_388_608;
+pub const MAX_SLOTS: u32 = 4_194_304;
 
 /// Most sources that are remembered, over all listeners; the oldest are forgotten for new ones.
 pub const MAX_AFFINITIES: u32 = 262_144;
@@ -114,6 +114,9 @@ pub mod map {
     pub const FIREWALL: &str = "FIREWALL";
     /// Pages of [`root`](crate::layout::firewall::root)s by half, family and the first eight bits of an address.
     pub const FIREWALL_ROOTS: &str = "FIREWALL_ROOTS";
+    /// Words of bits by half, family and the first 24 bits of an address, see
+    /// [`BIT_WORDS`](crate::layout::firewall::BIT_WORDS).
+    pub const FIREWALL_BITS: &str = "FIREWALL_BITS";
     /// [`Front`](crate::layout::firewall::Front)s by half and chunk.
     pub const FIREWALL_FRONTS: &str = "FIREWALL_FRONTS";
     /// Pages of values by half and chunk, one for each value of the third byte of an address.
@@ -136,6 +139,10 @@ pub mod map {
     pub const FIREWALL_LINKS: &str = "FIREWALL_LINKS";
     /// A word for each rule, by half.
     pub const FIREWALL_RULES: &str = "FIREWALL_RULES";
+    /// Words of bits of ports by half, see [`ASKED_WORDS`](crate::layout::firewall::ASKED_WORDS).
+    pub const FIREWALL_ASKED: &str = "FIREWALL_ASKED";
+    /// Pages of outcomes by half and [`outcome_place`](crate::layout::firewall::outcome_place).
+    pub const FIREWALL_OUTCOMES: &str = "FIREWALL_OUTCOMES";
     /// [`Limit`](crate::layout::limit::Limit)s of rules, by half.
     pub const FIREWALL_LIMITS: &str = "FIREWALL_LIMITS";
     /// What limits have let go on: words of rules, then buckets of sources; memory-mappable.
@@ -165,8 +172,9 @@ pub mod map {
     pub const OTHER_IS_BEFORE: &str = "OTHER_IS_BEFORE";
 
     /// Those that another size of the firewall needs anew.
-    pub const FIREWALLS: [&str; 14] = [
+    pub const FIREWALLS: [&str; 17] = [
         FIREWALL,
+        FIREWALL_BITS,
         FIREWALL_ROOTS,
         FIREWALL_FRONTS,
         FIREWALL_VALUES,
@@ -179,6 +187,8 @@ pub mod map {
         FIREWALL_SERVICES,
         FIREWALL_LINKS,
         FIREWALL_RULES,
+        FIREWALL_ASKED,
+        FIREWALL_OUTCOMES,
         FIREWALL_LIMITS,
     ];
 
@@ -186,7 +196,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 39] = [
+    pub const ALL: [&str; 42] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -212,6 +222,7 @@ pub mod map {
         DROPS,
         SAMPLE_UNTIL,
         FIREWALL,
+        FIREWALL_BITS,
         FIREWALL_ROOTS,
         FIREWALL_FRONTS,
         FIREWALL_VALUES,
@@ -224,6 +235,8 @@ pub mod map {
         FIREWALL_SERVICES,
         FIREWALL_LINKS,
         FIREWALL_RULES,
+        FIREWALL_ASKED,
+        FIREWALL_OUTCOMES,
         FIREWALL_LIMITS,
         FIREWALL_LIMITED,
     ];

@@ -158,8 +158,6 @@ pub trait Family: Copy + Debug + 'static {
     fn vip(tables: &impl Tables, address: Self::Address) -> Option<Vip>;
     /// The class of an address for the firewall.
     fn class(maps: &impl Maps, half: u32, address: Self::Address) -> u32;
-    /// Whether an address is sure to be of class 0, by what is quickly known.
-    fn is_stranger(maps: &impl Maps, half: u32, address: Self::Address) -> bool;
 }
 
 /// One product of the hash NH (RFC 4418 section 5.2): of sums of 32 bits with a secret, in 64 bits. Nobody without the

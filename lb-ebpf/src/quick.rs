@@ -15,6 +15,8 @@ use network_types::udp::UdpHdr;
 
 use crate::ethernet;
 use crate::family::{Family, Ip, TCP, UDP};
+use crate::firewall::outcome::{self, Told};
+use crate::flight::{Flight, Next};
 use crate::flow::{Tuple, tag_of};
 use crate::packet::{Frame, Mac, Packet};
 use crate::place::{Place, first_bucket};
@@ -22,7 +24,7 @@ use crate::tables::Tables;
 use crate::transport::{FIN, RST, SYN, TCP_FLAGS, Transport};
 use crate::v4::V4;
 use crate::v6::V6;
-use crate::{Outcome, firewall, rest};
+use crate::{Outcome, World, rest};
 
 mod go;
 
@@ -60,27 +62,23 @@ fn of_family<A: Family, F: Frame, T: Tables>(
 ) -> Option<Outcome> {
     let settings = tables.settings()?;
     let (ip, transport) = parse::<A, F>(packet)?;
-    let tuple = Tuple::<A> {
-        source: ip.source,
-        destination: ip.destination,
-        source_port: transport.source_port,
-        destination_port: transport.destination_port,
-        protocol: ip.protocol,
-    };
+    let tuple = tuple(&ip, &transport);
+    let bytes = packet.length() as u64;
     if let Some(verdict) = strange(tables, &tuple) {
-        if verdict.kind() == Kind::Dropped && tables.samples() {
-            return None;
+        if verdict.kind() == Kind::Dropped {
+            return (!tables.samples()).then(|| rest(verdict));
         }
-        let passes = verdict.kind() != Kind::Passed || !firewall::asks::<A, T>(tables, ip.source);
-        return passes.then(|| rest(verdict));
+        let told = outcome::of_source(tables, &ip, &transport);
+        return judged(tables, told, verdict, bytes).map(rest);
     }
-    if ip.ttl <= 1 || transport.flags & (SYN | FIN | RST) != 0 {
+    if ip.ttl <= 1 || transport.flags & (FIN | RST) != 0 {
         return None;
     }
     let hash = tuple.hash(&settings.hash_key);
-    let (cell, place) = find(tables, settings, hash)?;
+    let found = if transport.flags & SYN == 0 { find(tables, settings, hash) } else { None };
+    let Some((cell, place)) = found else { return unknown(tables, &ip, &transport, bytes) };
     let backend = tables.backend(cell.backend())?;
-    let (bytes, interface) = (packet.length() as u64, packet.interface());
+    let interface = packet.interface();
     let mac = packet.window::<{ EthHdr::LEN }>(0)?.mac_at::<0>();
     let plain =
         Plain { ip, transport, bytes, mac, interface, settings, hash, cell, place, backend };
@@ -88,6 +86,73 @@ fn of_family<A: Family, F: Frame, T: Tables>(
         return None;
     }
     go::go(packet, tables, &plain)
+}
+
+/// The verdict on a packet that would have this one without rules.
+#[inline(always)]
+fn judged<T: Tables>(tables: &T, told: Told, passes: Verdict, bytes: u64) -> Option<Verdict> {
+    let (verdict, counter) = match told {
+        Told::Nothing => return None,
+        Told::Accepted(counter) => (passes, counter),
+        Told::Dropped(..) if tables.samples() => return None,
+        Told::Dropped(verdict, counter) => (verdict, counter),
+    };
+    outcome::count(tables, counter, bytes);
+    Some(verdict)
+}
+
+/// Has a packet of no flow dropped that comes from where all is dropped. Should it be of a flow that the rules of before
+/// have accepted, the flow's next reply or the sweep ends that.
+#[inline(always)]
+fn unknown<A: Family, T: Tables>(
+    tables: &T,
+    ip: &Ip<A>,
+    transport: &Transport,
+    bytes: u64,
+) -> Option<Outcome> {
+    let Told::Dropped(verdict, counter) = outcome::of_client(tables, ip, transport) else {
+        return None;
+    };
+    // Of a reply it counts where its client is.
+    let source = A::to_words(ip.source);
+    let reply = filter::of_replies(&source, transport.source_port, ip.protocol);
+    if tables.samples() || may_be(tables, reply) {
+        return None;
+    }
+    outcome::count(tables, counter, bytes);
+    Some(rest(verdict))
+}
+
+/// The same for the program that asks the rules: the verdict on a packet that is for nobody here, before they are.
+#[inline(always)]
+pub(crate) fn stranger<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+) -> Option<Verdict> {
+    if world.link.length != EthHdr::LEN {
+        return None;
+    }
+    let (ip, transport) = parse::<A, F>(packet)?;
+    let verdict = strange(world.tables, &tuple(&ip, &transport))?;
+    flight.ip = ip;
+    flight.transport = transport;
+    flight.next = Next::NOTHING;
+    flight.asks_cookies = 0;
+    flight.is_parsed = 1;
+    flight.has_ports = 1;
+    Some(verdict)
+}
+
+#[inline(always)]
+fn tuple<A: Family>(ip: &Ip<A>, transport: &Transport) -> Tuple<A> {
+    Tuple {
+        source: ip.source,
+        destination: ip.destination,
+        source_port: transport.source_port,
+        destination_port: transport.destination_port,
+        protocol: ip.protocol,
+    }
 }
 
 /// The headers where they are plain.

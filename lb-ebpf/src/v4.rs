@@ -218,9 +218,4 @@ impl Family for V4 {
     fn class(maps: &impl Maps, half: u32, address: u32) -> u32 {
         address::class_v4(maps, half, u32::from_be(address))
     }
-
-    #[inline(always)]
-    fn is_stranger(maps: &impl Maps, half: u32, address: u32) -> bool {
-        address::is_zero(maps, half, address::V4_PLANE, u32::from_be(address))
-    }
 }

@@ -195,11 +195,6 @@ impl Family for V6 {
         let half_of = |a, b| (u64::from(a) << 32) | u64::from(b);
         address::class_v6(maps, half, half_of(a, b), half_of(c, d))
     }
-
-    #[inline(always)]
-    fn is_stranger(maps: &impl Maps, half: u32, address: [u32; 4]) -> bool {
-        address::is_zero(maps, half, address::V6_PLANE, u32::from_be(address[0]))
-    }
 }
 
 const HOP_BY_HOP: u8 = 0;

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod command;
 pub mod decap;
 pub mod far;
+pub mod flood;
 pub mod greeter;
 pub mod held;
 pub mod http_client;

@@ -14,20 +14,27 @@ use crate::link::End;
 
 /// A program's instructions, eight bytes each.
 #[derive(Clone, Copy, Debug)]
-pub struct Program(&'static [u64]);
+pub struct Program<'p>(&'p [u64]);
+
+impl<'p> Program<'p> {
+    /// One with these instructions.
+    pub fn of(instructions: &'p [u64]) -> Self {
+        Self(instructions)
+    }
+}
 
 /// Its name, as the kernel lists it.
 pub const NAME: &str = "of_tests";
 
 /// Lets every packet pass.
-pub const PASS: Program = Program(&[
+pub const PASS: Program<'static> = Program(&[
     0x0000_0002_0000_00b7, // r0 = XDP_PASS
     0x0000_0000_0000_0095, // exit
 ]);
 
 /// Gives every packet a VLAN tag of priority 5 and VLAN 0, which kernels without VLANs accept too
 /// (IEEE 802.1Q section 6.9.1: such a tag tells of the priority only).
-pub const TAG: Program = Program(&[
+pub const TAG: Program<'static> = Program(&[
     0x0000_0000_0000_16bf, // r6 = r1
     0xffff_fffc_0000_02b7, // r2 = -4
     0x0000_002c_0000_0085, // r0 = bpf_xdp_adjust_head(r1, r2)
@@ -47,7 +54,7 @@ pub const TAG: Program = Program(&[
 ]);
 
 /// Loses one packet of 64 by chance.
-pub const LOSE: Program = Program(&[
+pub const LOSE: Program<'static> = Program(&[
     0x0000_0007_0000_0085, // r0 = bpf_get_prandom_u32()
     0x0000_003f_0000_0057, // r0 &= 63
     0x0000_0000_0002_0055, // if r0 != 0 goto pass
@@ -58,18 +65,23 @@ pub const LOSE: Program = Program(&[
 ]);
 
 /// Attaches a program in native mode; it stays as long as its link's pin, a file of its own in `folder`.
-pub fn attach(program: Program, end: End<'_>, folder: &Path) -> Result<()> {
+pub fn attach(program: Program<'_>, end: End<'_>, folder: &Path) -> Result<()> {
     let pin = folder.join(format!("{}-{}", end.namespace.name(), end.interface));
     end.namespace
         .enter(|| attach_here(program, end.interface, &pin))?
         .with_context(|| format!("attach an XDP program to {}", end.interface))
 }
 
-fn attach_here(program: Program, interface: &str, pin: &Path) -> Result<()> {
+/// Loads an object with the program alone.
+pub fn load(program: Program<'_>) -> Result<Ebpf> {
+    Ok(Ebpf::load(&object(program))?)
+}
+
+fn attach_here(program: Program<'_>, interface: &str, pin: &Path) -> Result<()> {
     if pin.exists() {
         std::fs::remove_file(pin)?;
     }
-    let mut object = Ebpf::load(&object(program))?;
+    let mut object = load(program)?;
     let program: &mut Xdp = object.program_mut(NAME).context("find the program")?.try_into()?;
     program.load()?;
     let id = program.attach(interface, XdpMode::Driver)?;
@@ -89,7 +101,7 @@ const OF_TESTS: u32 = 27;
 
 /// Header, license at 64, names at 72, symbols at 112, section headers at 160, program at 480 (System V ABI,
 /// ELF-64, as 32-bit words).
-fn object(program: Program) -> Vec<u8> {
+fn object(program: Program<'_>) -> Vec<u8> {
     let length = program.0.iter().fold(0, |length, _| length + 8);
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
     // Relocatable (1), for BPF (247); sections of 64 bytes, five of them, their names in number 3.

@@ -6,16 +6,20 @@
     reason = "a test that cannot go on panics"
 )]
 
+use std::time::Duration;
+
 use lb_tests::agent::{Settings, shop};
 use lb_tests::clock::wait_until;
 use lb_tests::http_client::Connection;
-use lb_tests::load::{TIMEOUT, failures};
+use lb_tests::load::failures;
 use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
 
 const N_CONNECTIONS: usize = 20;
 const MOVED: &str = "all flows are in the new flow table";
+/// The kernel verifies nine programs before the first flow moves.
+const MOVED_WITHIN: Duration = Duration::from_mins(2);
 
 /// The shop with a flow table for this many flows.
 fn shop_for(max_flows: u32, world: &World) -> Settings {
@@ -52,7 +56,7 @@ fn n_moved(stage: &Stage<'_>) -> usize {
 }
 
 fn wait_until_moved(stage: &Stage<'_>, times: usize) {
-    wait_until("all flows to be moved", 4 * TIMEOUT, || Ok(n_moved(stage) == times)).unwrap();
+    wait_until("all flows to be moved", MOVED_WITHIN, || Ok(n_moved(stage) == times)).unwrap();
     let status = stage.agent.ctl_json(&["status"]).unwrap();
     assert_eq!(status["warnings"], serde_json::json!([]));
 }
@@ -90,7 +94,7 @@ fn an_agent_that_is_killed_while_flows_move_is_followed_by_one_that_moves_the_re
     load.wait_for_more(50).unwrap();
     stage.agent.write_config(&shop_for(65_536, &world)).unwrap();
     stage.agent.ctl_ok(&["reload"]).unwrap();
-    wait_until("flows to be moved", 4 * TIMEOUT, || {
+    wait_until("flows to be moved", MOVED_WITHIN, || {
         let status = stage.agent.ctl_json(&["status"])?;
         let (left, cells) = (&status["flow_move"]["cells_left"], &status["flow_move"]["cells"]);
         Ok(left.as_u64() > Some(0) && left.as_u64() <= cells.as_u64())

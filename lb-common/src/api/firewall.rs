@@ -114,6 +114,18 @@ pub struct Firewall {
     pub policy_count: RuleCount,
     /// The rules, in the order in which they are looked at.
     pub rules: Vec<RuleStatus>,
+    /// What the rules that name a set decided about; one that names two counts for both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<SetCount>,
+}
+
+/// What the rules that name a set have met.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetCount {
+    /// The set's name.
+    pub name: String,
+    /// What they decided about.
+    pub count: RuleCount,
 }
 
 /// A rule, and what it has met.

@@ -52,7 +52,8 @@ use serde::{Deserialize, Serialize};
 pub use change::{Applied, BackendAction, BackendChange};
 pub use config::{ConfigDiff, ConfigReport, ConfigText};
 pub use firewall::{
-    Firewall, Over, Rule, RuleChange, RuleCount, RuleStatus, Set, SetAction, SetChange, SetElements,
+    Firewall, Over, Rule, RuleChange, RuleCount, RuleStatus, Set, SetAction, SetChange, SetCount,
+    SetElements,
 };
 pub use flow::{Flow, FlowList};
 pub use health::{Health, HealthChange, TargetHealth};

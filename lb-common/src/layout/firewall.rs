@@ -88,10 +88,14 @@ impl Firewall {
     }
 }
 
+/// Entries of [`FIREWALL_BITS`](crate::map::FIREWALL_BITS) for one family: a bit for each value of the first 24 bits of
+/// an address. All addresses of one that is not set have the value 0, so that most packets need no other look.
+pub const BIT_WORDS: u32 = (1 << 24) / 64;
+
 /// The first 16 bits of an address lead here: `chunk << ROOT_SHIFT | value`.
 ///
-/// Without a chunk (0) the value is that of all addresses that begin so. With one it is the value of those whose
-/// front says [`FRONT_COMMON`].
+/// Without a chunk (0) the value is that of all addresses that begin so and whose bit is set. With one it is the value
+/// of those whose front says [`FRONT_COMMON`].
 #[must_use]
 #[inline(always)]
 pub const fn root(chunk: u32, value: u16) -> u32 {
@@ -224,6 +228,29 @@ pub const fn rule_limit(word: u32) -> u32 {
     (word & !RULE_DROPS) >> RULE_LIMIT_SHIFT
 }
 
+/// Entries of [`FIREWALL_ASKED`](crate::map::FIREWALL_ASKED) for one half: a bit for each destination port, which says
+/// that some rule asks about it.
+pub const ASKED_WORDS: u32 = 65_536 / 64;
+/// Entries of [`FIREWALL_OUTCOMES`](crate::map::FIREWALL_OUTCOMES) for one half.
+pub const OUTCOME_PAGES: u32 = 32;
+/// Set in an outcome: the source is enough to tell what becomes of a packet, if it is one of TCP or UDP with all its
+/// headers and no rule asks about its destination port. Without it, nothing else is set.
+pub const OUTCOME_KNOWN: u32 = 1 << 30;
+/// Set in an outcome: it is dropped.
+pub const OUTCOME_DROPS: u32 = 1 << 31;
+/// Set in an outcome: by the policy.
+pub const OUTCOME_POLICY: u32 = 1 << 29;
+/// Bits of an outcome that are the number of a counter, or [`NO_COUNT`].
+pub const OUTCOME_COUNTER: u32 = 2 * MAX_RULE_COUNTS - 1;
+
+/// The place of an outcome in its half: that of packets of TCP or UDP whose source is of a class.
+#[must_use]
+#[inline(always)]
+#[expect(clippy::as_conversions, reason = "one bit")]
+pub const fn outcome_place(class: u32, is_udp: bool) -> u32 {
+    2 * class + is_udp as u32
+}
+
 /// An interface, in one half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -251,6 +278,12 @@ mod tests {
         let longest = cell_key(1, u32::MAX, 32);
         assert_eq!((longest << CELL_SHIFT) >> CELL_SHIFT, longest);
         assert!(u64::from(VALUE) < CELL_SPILLED && CELL_SPILLED < 1 << CELL_SHIFT);
+    }
+
+    #[test]
+    fn there_is_an_outcome_for_every_class() {
+        let last = outcome_place(u32::from(MAX_CLASSES - 1), true);
+        assert!(usize::try_from(last / OUTCOME_PAGES).unwrap() < PAGE);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(crate) enum FirewallVerb {
     /// List, add and delete rules
     #[command(subcommand)]
     Rule(RuleVerb),
-    /// Count the packets that each rule decided about
+    /// Count the packets that each rule decided about, and those of rules that name a set
     ///
     /// Packets of a flow that the rules have accepted are not looked at again until a rule changes.
     Counters,

@@ -1,6 +1,6 @@
 //! Rules, what they met, and sets.
 
-use lb_common::api::{Firewall, Over, Rule, RuleCount, RuleStatus, Set, SetElements};
+use lb_common::api::{Firewall, Over, Rule, RuleCount, RuleStatus, Set, SetCount, SetElements};
 
 use super::table::{Column, Tone, Word, table};
 use super::units::bytes;
@@ -19,7 +19,7 @@ pub(crate) fn rules(firewall: &Firewall, look: Look) -> String {
     format!("{rules}\npolicy: {}\n", firewall.policy)
 }
 
-/// A line for each rule, and one for the policy if it drops: what it accepts is not counted.
+/// A line for each rule, and one for the policy if it drops: what it accepts is not counted; then one for each set.
 pub(crate) fn counters(firewall: &Firewall, look: Look) -> String {
     let columns = [
         Column::new("RULE", |row: &Row<'_>| Word::from(row.name)),
@@ -35,7 +35,16 @@ pub(crate) fn counters(firewall: &Firewall, look: Look) -> String {
     let policy = Row { name: "(policy)", action: &firewall.policy, count: firewall.policy_count };
     let policy = (policy.action == "drop").then_some(policy);
     let rows: Vec<Row<'_>> = rules.chain(policy).collect();
-    table(&columns, &rows, look)
+    let rules = table(&columns, &rows, look);
+    if firewall.sets.is_empty() {
+        return rules;
+    }
+    let columns = [
+        Column::new("SET", |set: &SetCount| Word::from(&set.name)),
+        Column::new("PACKETS", |set: &SetCount| set.count.packets.into()).right(),
+        Column::new("BYTES", |set: &SetCount| bytes(set.count.bytes).into()).right(),
+    ];
+    format!("{rules}\n{}", table(&columns, &firewall.sets, look))
 }
 
 struct Row<'a> {
@@ -132,6 +141,7 @@ mod tests {
                 RuleStatus { rule, overlay: true, count },
                 RuleStatus { rule: open, overlay: false, count: RuleCount::default() },
             ],
+            sets: vec![SetCount { name: "bad".into(), count }],
         }
     }
 
@@ -158,10 +168,14 @@ RULE      ACTION  PACKETS  BYTES
 no-ping   drop          7  588 B
 rest      accept        0    0 B
 (policy)  drop          0    0 B
+
+SET  PACKETS  BYTES
+bad        7  588 B
 "
         );
-        let open = Firewall { policy: "accept".into(), ..firewall() };
-        assert!(!counters(&open, Look::default()).contains("(policy)"));
+        let open = Firewall { policy: "accept".into(), sets: Vec::new(), ..firewall() };
+        let shown = counters(&open, Look::default());
+        assert!(!shown.contains("(policy)") && !shown.contains("SET"), "{shown}");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! From an address to its class: what all addresses have in common that lie in the same prefixes.
 //!
-//! The first 32 bits are looked up in a *plane*, one for each family: 16 bits lead to a root, eight more to two bits of
-//! a front, which for most addresses tell all there is to know. What they do not lies in cells, found by a hash. The
-//! value of the IPv4 plane is the class, that of the IPv6 plane a node, from which longer prefixes go on.
+//! The first 32 bits are looked up in a *plane*, one for each family: 24 bits lead to a bit that tells whether
+//! there is anything to know, 16 of them to a root, which often tells all of it, and all of them to two bits of a front.
+//! What these do not tell lies in cells, found by a hash. The value of the IPv4 plane is the class, that of the IPv6
+//! plane a node, from which longer prefixes go on.
 
 use lb_common::layout::firewall::{
-    CELL_SHIFT, CELL_SPILLED, FRONT_COMMON, FRONT_NONE, FRONT_SINGLES, HAS_SINGLES, HAS_SPANS,
-    LONG_PER_BUCKET, LongBucket, ROOT_SHIFT, VALUE, cell_key,
+    BIT_WORDS, CELL_SHIFT, CELL_SPILLED, FRONT_COMMON, FRONT_NONE, FRONT_SINGLES, HAS_SINGLES,
+    HAS_SPANS, LONG_PER_BUCKET, LongBucket, ROOT_SHIFT, VALUE, cell_key,
 };
 
 use super::maps::Maps;
@@ -21,26 +22,26 @@ pub const V6_PLANE: u32 = 1;
 /// The class of an IPv4 address, in host order.
 #[inline(always)]
 pub fn class_v4<M: Maps>(maps: &M, half: u32, address: u32) -> u32 {
-    maps.short_value(half, V4_PLANE, address)
+    value_of(maps, half, V4_PLANE, address)
 }
 
 /// The class of an IPv6 address, in host order.
 #[inline(always)]
 pub fn class_v6<M: Maps>(maps: &M, half: u32, high: u64, low: u64) -> u32 {
-    let node = maps.short_value(half, V6_PLANE, (high >> 32) as u32);
+    let node = value_of(maps, half, V6_PLANE, (high >> 32) as u32);
     if node == 0 { 0 } else { maps.long_class(half, node, high, low) }
 }
 
-/// Whether an address of 32 bits is sure to have the value 0, by what needs no search.
+/// The value of an address of 32 bits. Where that needs a search, a function is called.
 #[inline(always)]
-pub fn is_zero<M: Maps>(maps: &M, half: u32, plane: u32, address: u32) -> bool {
+fn value_of<M: Maps>(maps: &M, half: u32, plane: u32, address: u32) -> u32 {
     match look(maps, half, plane, address) {
-        Look::Value(value) => value == 0,
-        Look::Cell | Look::Mixed(_) => false,
+        Look::Value(value) => value,
+        Look::Cell | Look::Mixed(_) => maps.short_value(half, plane, address),
     }
 }
 
-/// What root and front tell of an address.
+/// What bit, root and front tell of an address.
 enum Look {
     Value(u32),
     /// It may have a cell of its own, or else the value 0.
@@ -51,7 +52,14 @@ enum Look {
 
 #[inline(always)]
 fn look<M: Maps>(maps: &M, half: u32, plane: u32, address: u32) -> Look {
-    let page = ((half * 2 + plane) << 8) | (address >> 24);
+    let plane = half * 2 + plane;
+    let Some(bits) = maps.bits((plane * BIT_WORDS) | (address >> 14)) else {
+        return Look::Value(0);
+    };
+    if (bits >> ((address >> 8) & 63)) & 1 == 0 {
+        return Look::Value(0);
+    }
+    let page = (plane << 8) | (address >> 24);
     let Some(roots) = maps.roots(page) else { return Look::Value(0) };
     let root = at(roots, (address >> 16) as usize);
     let (chunk, value) = (root >> ROOT_SHIFT, root & u32::from(VALUE));

@@ -15,6 +15,8 @@ use crate::tables::Entry;
 pub trait Maps: Sized {
     /// What is the same for all packets.
     fn firewall(&self) -> Option<&Firewall>;
+    /// By half, plane and first bits of an address.
+    fn bits(&self, word: u32) -> Option<u64>;
     /// By half, plane and first byte of an address.
     fn roots(&self, page: u32) -> Option<&[u32; PAGE]>;
     /// By half and chunk.
@@ -39,6 +41,10 @@ pub trait Maps: Sized {
     fn link_row(&self, key: &LinkKey) -> Option<u32>;
     /// By half.
     fn rules(&self, half: u32) -> Option<&[u32; MAX_RULES]>;
+    /// By half and destination port.
+    fn asked(&self, word: u32) -> Option<u64>;
+    /// By half and place.
+    fn outcomes(&self, page: u32) -> Option<&[u32; PAGE]>;
     /// By half and number.
     fn limit(&self, place: u32) -> Option<&Limit>;
     /// What limits have let go on.

@@ -10,13 +10,14 @@ use crate::family::Family;
 use crate::flight::{Flight, Next, Watch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
-use crate::{World, begin, detail, fragment, identify};
+use crate::{World, begin, detail, fragment, identify, quick};
 
 pub mod address;
 mod close;
 mod judge;
 pub mod limit;
 pub mod maps;
+pub(crate) mod outcome;
 pub mod rows;
 mod subject;
 
@@ -41,16 +42,6 @@ pub fn is_on<M: Maps>(maps: &M) -> bool {
     word(maps).is_some()
 }
 
-/// Whether the rules may have something to say of a packet of no flow whose headers are plain. That of a stranger may
-/// pass by what is quickly known.
-#[inline(always)]
-pub(crate) fn asks<A: Family, M: Maps>(maps: &M, source: A::Address) -> bool {
-    let Some(word) = word(maps) else { return false };
-    word & Firewall::STRANGERS_PASS == 0
-        || word & Firewall::BY_SOURCE == 0
-        || !A::is_stranger(maps, Firewall::half(word), source)
-}
-
 /// What becomes of a packet with which nothing is to be done any more: the rules refuse it, or it is not for us.
 ///
 /// A flow that they accepted before goes on, until they change; then its next packet, in either direction, is judged.
@@ -65,7 +56,10 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
     flight.rule = NO_COUNT;
     flight.is_over = 0;
     flight.watch = Watch::AS_BEFORE;
-    let known = identify::identify(packet, world, flight);
+    let known = match quick::stranger(packet, world, flight) {
+        Some(verdict) => verdict,
+        None => identify::identify(packet, world, flight),
+    };
     let is_done = flight.next == Next::NOTHING;
     if is_done && known.kind() != Kind::Passed {
         return Some(known);

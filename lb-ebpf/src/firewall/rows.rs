@@ -5,6 +5,9 @@ use lb_common::layout::firewall::{MAX_ROWS, MAX_RULES, ROW_ALL, RULE_WORDS, Row}
 use super::maps::Maps;
 use crate::verifier::{at, rolled};
 
+/// How many properties of a packet lead to rows.
+const PROPERTIES: usize = 7;
+
 /// The numbers of the rows that a packet's properties lead to; [`ROW_ALL`] where no rule asks.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -43,49 +46,6 @@ impl Rows {
         let [a, b, c, d] = [self.source, self.destination, self.source_port, self.destination_port];
         (packed(a, b, c, d), packed(self.kind, self.interface, self.service, 0))
     }
-
-    /// Those that two words name.
-    #[inline(always)]
-    fn unpacked(addresses_and_ports: u64, others: u64) -> Self {
-        let of = |word: u64, number: u32| (word >> (16 * number)) as u32 & 0xffff;
-        Self {
-            source: of(addresses_and_ports, 0),
-            destination: of(addresses_and_ports, 1),
-            source_port: of(addresses_and_ports, 2),
-            destination_port: of(addresses_and_ports, 3),
-            kind: of(others, 0),
-            interface: of(others, 1),
-            service: of(others, 2),
-        }
-    }
-
-    #[inline(always)]
-    fn search<M: Maps>(&self, maps: &M, half: u32, from: u32) -> Option<u32> {
-        let (first, others) = (from / 64, u64::MAX << (from % 64));
-        let mut words = self.common(maps, half, |row| row.used)? & (u64::MAX << (first % 64));
-        for _ in rolled(RULE_WORDS) {
-            if words == 0 {
-                break;
-            }
-            let word = words.trailing_zeros();
-            let all = self.common(maps, half, |row| at(&row.rules, word as usize))?;
-            let rules = if word == first { all & others } else { all };
-            if rules != 0 {
-                return Some(word * 64 + rules.trailing_zeros());
-            }
-            words &= words - 1;
-        }
-        None
-    }
-
-    /// What all of them have in a word. Without branches: there would be one way for each set of properties.
-    #[inline(always)]
-    fn common<M: Maps>(&self, maps: &M, half: u32, word: impl Fn(&Row) -> u64) -> Option<u64> {
-        let of = |row| Some(word(maps.row(half * MAX_ROWS + row)?));
-        let addresses = of(self.source)? & of(self.destination)?;
-        let ports = of(self.source_port)? & of(self.destination_port)?;
-        Some(addresses & ports & of(self.kind)? & of(self.interface)? & of(self.service)?)
-    }
 }
 
 #[inline(always)]
@@ -96,9 +56,48 @@ fn packed(a: u32, b: u32, c: u32, d: u32) -> u64 {
 /// The first rule that is in all rows of a packet, from the one on that stands behind the rows, or [`MAX_RULES`].
 #[inline(always)]
 pub fn first_rule<M: Maps>(maps: &M, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
-    let rows = Rows::unpacked(addresses_and_ports, others);
     let from = (others >> 48) as u32;
-    rows.search(maps, half, from).unwrap_or(MAX_RULES as u32)
+    search(maps, half, (addresses_and_ports, others), from).unwrap_or(MAX_RULES as u32)
+}
+
+#[inline(always)]
+fn search<M: Maps>(maps: &M, half: u32, rows: (u64, u64), from: u32) -> Option<u32> {
+    let (first, others) = (from / 64, u64::MAX << (from % 64));
+    let mut words = common(maps, half, rows, |row| row.used)? & (u64::MAX << (first % 64));
+    for _ in rolled(RULE_WORDS) {
+        if words == 0 {
+            break;
+        }
+        let word = words.trailing_zeros();
+        let all = common(maps, half, rows, |row| at(&row.rules, word as usize))?;
+        let rules = if word == first { all & others } else { all };
+        if rules != 0 {
+            return Some(word * 64 + rules.trailing_zeros());
+        }
+        words &= words - 1;
+    }
+    None
+}
+
+/// What all rows have in a word. In a loop: there would be one way for each set of properties about which no rule asks.
+#[inline(always)]
+fn common<M: Maps>(
+    maps: &M,
+    half: u32,
+    (mut rows, mut others): (u64, u64),
+    word: impl Fn(&Row) -> u64,
+) -> Option<u64> {
+    let of = |row| Some(word(maps.row(half * MAX_ROWS + row)?));
+    let mut common = of(ROW_ALL)?;
+    for _ in rolled(PROPERTIES) {
+        let row = (rows & 0xffff) as u32;
+        if row != ROW_ALL {
+            common &= of(row)?;
+        }
+        rows = (rows >> 16) | (others << 48);
+        others >>= 16;
+    }
+    Some(common)
 }
 
 /// Whether a rule is in a row.

@@ -22,6 +22,7 @@ use crate::tables::Entry;
 #[expect(missing_docs, reason = "see lb_common::map")]
 pub struct HostFirewall {
     pub firewall: Firewall,
+    pub bits: Vec<u64>,
     pub roots: Vec<[u32; PAGE]>,
     pub fronts: Vec<Front>,
     pub values: Vec<[u16; PAGE]>,
@@ -34,6 +35,8 @@ pub struct HostFirewall {
     pub services: Vec<[u32; PAGE]>,
     pub links: HashMap<LinkKey, u32>,
     pub rules: Vec<[u32; MAX_RULES]>,
+    pub asked: Vec<u64>,
+    pub outcomes: Vec<[u32; PAGE]>,
     pub limits: Vec<Limit>,
     pub limited: Vec<Memory<Bucket>>,
     pub counts: Vec<Memory<Count>>,
@@ -43,6 +46,7 @@ impl Default for HostFirewall {
     fn default() -> Self {
         Self {
             firewall: Firewall::new_zeroed(),
+            bits: Vec::new(),
             roots: Vec::new(),
             fronts: Vec::new(),
             values: Vec::new(),
@@ -55,6 +59,8 @@ impl Default for HostFirewall {
             services: Vec::new(),
             links: HashMap::new(),
             rules: Vec::new(),
+            asked: Vec::new(),
+            outcomes: Vec::new(),
             limits: Vec::new(),
             limited: Vec::new(),
             counts: Vec::new(),
@@ -69,6 +75,10 @@ fn at<T>(map: &[T], index: u32) -> Option<&T> {
 impl Maps for HostTables {
     fn firewall(&self) -> Option<&Firewall> {
         Some(&self.firewall.firewall)
+    }
+
+    fn bits(&self, word: u32) -> Option<u64> {
+        at(&self.firewall.bits, word).copied()
     }
 
     fn roots(&self, page: u32) -> Option<&[u32; PAGE]> {
@@ -117,6 +127,14 @@ impl Maps for HostTables {
 
     fn rules(&self, half: u32) -> Option<&[u32; MAX_RULES]> {
         at(&self.firewall.rules, half)
+    }
+
+    fn asked(&self, word: u32) -> Option<u64> {
+        at(&self.firewall.asked, word).copied()
+    }
+
+    fn outcomes(&self, page: u32) -> Option<&[u32; PAGE]> {
+        at(&self.firewall.outcomes, page)
     }
 
     fn limit(&self, place: u32) -> Option<&Limit> {

@@ -3,8 +3,9 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use lb_common::layout::firewall::{
-    Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS,
-    MAX_RULES, Node, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
+    ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES,
+    MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row,
+    SERVICE_PAGES,
 };
 use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS};
 use lb_common::layout::{Bucket, Count};
@@ -22,6 +23,8 @@ const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 
 #[map]
 static FIREWALL: Array<Firewall> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static FIREWALL_BITS: Array<u64> = Array::with_max_entries(2 * 2 * BIT_WORDS, MMAPABLE);
 #[map]
 static FIREWALL_ROOTS: Array<[u32; PAGE]> = Array::with_max_entries(2 * 2 * ROOT_PAGES, MMAPABLE);
 #[map]
@@ -47,6 +50,10 @@ static FIREWALL_LINKS: HashMap<LinkKey, u32> = HashMap::with_max_entries(MAX_LIN
 #[map]
 static FIREWALL_RULES: Array<[u32; MAX_RULES]> = Array::with_max_entries(2, MMAPABLE);
 #[map]
+static FIREWALL_ASKED: Array<u64> = Array::with_max_entries(2 * ASKED_WORDS, MMAPABLE);
+#[map]
+static FIREWALL_OUTCOMES: Array<[u32; PAGE]> = Array::with_max_entries(2 * OUTCOME_PAGES, MMAPABLE);
+#[map]
 static FIREWALL_LIMITS: Array<Limit> = Array::with_max_entries(2 * MAX_LIMITS, MMAPABLE);
 #[map]
 static FIREWALL_LIMITED: Array<Bucket> =
@@ -58,6 +65,11 @@ impl<const QUICK: bool> Maps for KernelTables<QUICK> {
     #[inline(always)]
     fn firewall(&self) -> Option<&Firewall> {
         FIREWALL.get(0)
+    }
+
+    #[inline(always)]
+    fn bits(&self, word: u32) -> Option<u64> {
+        FIREWALL_BITS.get(word).copied()
     }
 
     #[inline(always)]
@@ -119,6 +131,16 @@ impl<const QUICK: bool> Maps for KernelTables<QUICK> {
     #[inline(always)]
     fn rules(&self, half: u32) -> Option<&[u32; MAX_RULES]> {
         FIREWALL_RULES.get(half)
+    }
+
+    #[inline(always)]
+    fn asked(&self, word: u32) -> Option<u64> {
+        FIREWALL_ASKED.get(word).copied()
+    }
+
+    #[inline(always)]
+    fn outcomes(&self, page: u32) -> Option<&[u32; PAGE]> {
+        FIREWALL_OUTCOMES.get(page)
     }
 
     #[inline(always)]

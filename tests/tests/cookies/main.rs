@@ -2,7 +2,6 @@
 #![cfg(feature = "root")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod flood;
 mod flooded;
 
 use anyhow::Result;
@@ -19,6 +18,8 @@ use lb_tests::xdp;
 
 const MUCH: usize = 3_000_000;
 const SMTP: u16 = 25;
+/// Conversations with a VIP.
+const TALKS: usize = 6;
 
 /// Sources of full NAT, on ports that the director's kernel does not use.
 const SOURCES: &str = r#"full_nat = { sources = ["192.0.2.1", "2001:db8:2::1"], ports = "20000-29999" }
@@ -109,11 +110,15 @@ fn a_server_that_speaks_first_is_heard_and_answered() {
     let _servers = servers.unwrap();
     let words = pattern(100_000);
     for vip in vips(SMTP) {
-        let greetings = [(); 2].map(|()| {
+        let greetings = [(); TALKS].map(|()| {
             let talk = || converse(vip, &words, TIMEOUT);
             world.client.namespace.enter(talk).unwrap().unwrap()
         });
-        assert_eq!(greetings.iter().filter(|it| *it == "220 web1").count(), 1, "{greetings:?}");
+        let from_first = greetings.iter().filter(|it| *it == "220 web1").count();
+        assert_eq!(from_first, TALKS / 2, "{greetings:?}");
     }
-    assert!(stage.packets("backend_acknowledged").unwrap() >= 4);
+    // A backend that has not heard the client repeats itself after a second.
+    let repeated = stage.packets("backend_acknowledged").unwrap();
+    println!("{repeated} of {} backends repeated their answer", 2 * TALKS);
+    assert!(repeated < 3, "{repeated} backends repeated their answer");
 }

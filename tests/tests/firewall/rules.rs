@@ -15,7 +15,8 @@ fn a_rule_of_the_file_drops_whom_it_names_and_counts_it() {
     let settings = with(
         &world,
         "[[firewall.rule]]\nname = 'others'\naction = 'drop'\nsource = ['10.0.0.0/8', '2001:db8:9::/48']\n\
-         [[firewall.rule]]\nname = 'clients'\naction = 'drop'\nsource = ['198.51.100.10']\ndport = [80]",
+         [[firewall.rule]]\nname = 'clients'\naction = 'drop'\nsource = ['@bad']\ndport = [80]\n\
+         [firewall.set.bad]\nelements = ['198.51.100.10']",
     );
     let stage = Stage::set(&world, &settings).unwrap();
     let [v4, v6] = vips(PORT);
@@ -27,6 +28,38 @@ fn a_rule_of_the_file_drops_whom_it_names_and_counts_it() {
     assert!(counters.contains("clients ") && counters.contains("others "), "{counters}");
     let metrics = stage.agent.metrics().unwrap();
     assert!(metrics.contains(r#"lb_firewall_rule_packets_total{rule="others",action="drop"} 0"#));
+    let of_set = stage.agent.ctl_json(&["firewall", "counters"]).unwrap()["sets"].clone();
+    assert_eq!(of_set[0]["name"], "bad");
+    assert!(of_set[0]["count"]["packets"].as_u64().unwrap() >= 1, "{of_set}");
+}
+
+#[test]
+fn a_rule_with_a_limit_lets_so_many_connections_of_each_source_through() {
+    let world = World::new(Arms::Two, 2).unwrap();
+    let stage = Stage::shop(&world).unwrap();
+    let said = ctl(
+        &stage,
+        "firewall rule add few --action drop --service shop --over 3/h --burst 3 --count new_flows \
+         --per source --prefix-v4 24",
+    );
+    assert_eq!(said, "rule few added\n");
+    let listed = ctl(&stage, "firewall rule list");
+    assert!(listed.contains("over 3/h new_flows per source"), "{listed}");
+    let mut open = Vec::new();
+    for vip in vips(PORT) {
+        for _ in 0..3 {
+            let mut connection = stage.connect(vip).unwrap();
+            connection.get("/").unwrap();
+            open.push(connection);
+        }
+        assert!(!connects(&stage, vip));
+    }
+    for connection in &mut open {
+        connection.get("/").unwrap();
+    }
+    assert!(met_by(&stage, "few") >= 2);
+    ctl(&stage, "firewall rule delete few");
+    assert!(is_served(&stage));
 }
 
 #[test]

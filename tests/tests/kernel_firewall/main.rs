@@ -22,6 +22,7 @@ mod packets;
 #[path = "../kernel_equality/random.rs"]
 mod random;
 mod rules;
+mod swap;
 mod traffic;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,9 @@ use std::net::SocketAddr;
 use lb_agent::model::firewall::compile::{CompileError, Names, Size, builtins, compile};
 use lb_agent::model::firewall::{Action, Firewall, Match, Rule, Sets};
 use lb_common::verdict::Verdict;
+use lb_ebpf::first;
 use lb_ebpf::host::{CLOSED, HostFrame, HostTables};
+use lb_ebpf::packet::Packet as Whole;
 
 use model::{Content, Model};
 use packet_path::firewall::on_the_host;
@@ -43,7 +46,7 @@ use traffic::{Flaw, Sent, packet};
 /// Pairs of rules and a packet.
 const PAIRS: usize = 100_000;
 /// Packets for each set of rules.
-const PACKETS: usize = 250;
+const PACKETS: usize = 500;
 const LOOPBACK: u32 = 1;
 const LINK: Link = Link { destination: [2; 6], source: [4; 6], tags: Vec::new() };
 
@@ -77,8 +80,10 @@ fn names(random: &mut Random, services: BTreeMap<String, Vec<u32>>, firewall: &F
         counters: (1..).zip(&firewall.rules).map(|(n, rule)| (rule.name.clone(), n)).collect(),
         ..Names::default()
     };
+    // With such lists the source alone tells nothing of what is for a service.
+    let has_lists = random.chance(50);
     for service in SERVICES {
-        if random.chance(20) {
+        if has_lists && random.chance(40) {
             let list = (0..=random.below(4)).map(|_| place(random)).collect();
             names.allows.insert(service.to_owned(), list);
         }
@@ -122,6 +127,11 @@ fn expected(
     (judged.verdict.unwrap_or(accepted), counter)
 }
 
+/// Whether the first program judges a packet without a look at the rules.
+fn is_judged_by_source(host: &HostTables, frame: &[u8]) -> bool {
+    first(&mut Whole::new(HostFrame::new(frame, LOOPBACK)), host).is_some()
+}
+
 /// What was counted of a verdict, and by a rule.
 fn counts(path: &PacketPath, verdict: Verdict, rule: Option<u32>) -> (u64, u64) {
     let of_rule = rule.map_or(0, |rule| counted(&path.rule_counts, rule).packets);
@@ -138,6 +148,7 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
     let (mut host, ids) = tables();
     path.install(&host);
     let mut verdicts: BTreeMap<Verdict, usize> = BTreeMap::new();
+    let mut by_source = 0;
     for _ in 0..PAIRS / PACKETS {
         let (mut firewall, sets) = firewall(random);
         firewall.max_prefixes = 2_000;
@@ -149,6 +160,7 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
         for _ in 0..PACKETS {
             let sent = packet(random, &LINK, &services());
             let (verdict, counter) = expected(&sent, &firewall, &sets, &names);
+            by_source += usize::from(is_judged_by_source(&host, &sent.frame));
             let (outcome, _) = host.send(HostFrame::new(&sent.frame, LOOPBACK));
             assert_eq!(outcome.verdict, verdict, "on the host: {:?} {:?}", sent.packet, sent.flaw);
             let before = counts(&path, verdict, counter);
@@ -163,7 +175,8 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
             *verdicts.entry(verdict).or_default() += 1;
         }
     }
-    println!("{verdicts:?}");
+    println!("{verdicts:?}, {by_source} of them judged by their sources");
+    assert!(by_source >= 10_000);
     for verdict in [
         Verdict::FirewallDrop,
         Verdict::FirewallPolicy,

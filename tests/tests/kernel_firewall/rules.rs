@@ -149,10 +149,20 @@ fn rule(random: &mut Random, number: usize) -> Rule {
     rule
 }
 
+fn asking_sources(rule: &Rule) -> Rule {
+    let Rule { name, action, sources, protocol, dports, .. } = rule.clone();
+    Rule { name, sources, protocol, dports, ..Rule::any(action) }
+}
+
 /// A firewall and what its sets hold.
 pub fn firewall(random: &mut Random) -> (Firewall, Sets) {
     let count = [1, 3, 10, 70, 200][random.below(5)];
-    let rules = (0..count).map(|number| rule(random, number)).collect();
+    let mut rules: Vec<Rule> = (0..count).map(|number| rule(random, number)).collect();
+    if random.chance(60) {
+        // Their sources are all that they ask about, but for a few ports.
+        rules.iter_mut().for_each(|rule| *rule = asking_sources(rule));
+        rules.iter_mut().skip(2).for_each(|rule| rule.dports.clear());
+    }
     let policy = if random.chance(50) { Action::Drop } else { Action::Accept };
     let set = |random: &mut Random, percent| -> Elements {
         some(random, percent, 12, prefix).into_iter().collect()

@@ -88,7 +88,7 @@ fn body(
             packet[header + 13] = flags;
             (packet, Content::Tcp { ports, flags })
         }
-        17 => (udp(headers, ports, &[1, 2]), Content::Udp { ports }),
+        17 => (udp(headers, ports, &[0; 16]), Content::Udp { ports }),
         _ if is_own_icmp => {
             let kind =
                 if random.chance(70) { random.pick(&[0, 3, 8, 128, 129]) } else { random.byte() };

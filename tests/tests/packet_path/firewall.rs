@@ -13,7 +13,8 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
         return HostFirewall::default();
     }
     let Size { chunks, cell_buckets, long_buckets } = compiled.size;
-    let Compiled { word, roots, fronts, values, cells, nodes, long, rows, .. } = compiled.clone();
+    let Compiled { word, bits, roots, fronts, values, cells, nodes, long, rows, .. } =
+        compiled.clone();
     let mut rules = [0; MAX_RULES];
     rules.iter_mut().zip(&compiled.rules).for_each(|(place, rule)| *place = *rule);
     let counters = usize::try_from(MAX_RULE_COUNTS).unwrap();
@@ -34,6 +35,7 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
             chunks,
             reserved: 0,
         },
+        bits,
         roots,
         fronts,
         values,
@@ -46,6 +48,8 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
         services: compiled.services.clone(),
         links: links.collect(),
         rules: vec![rules],
+        asked: compiled.asked.clone(),
+        outcomes: compiled.outcomes.clone(),
         limits: compiled.limits.clone(),
         limited: vec![Memory::default(); limited],
         counts: vec![Memory::default(); counters],

@@ -157,6 +157,11 @@ impl PacketPath {
         self.loaded.program("sluice").unwrap().try_into().unwrap()
     }
 
+    /// The program, and the maps of its firewall, which may be written while it runs.
+    pub fn with_firewall(&mut self) -> (&Xdp, &mut FirewallMaps) {
+        (self.loaded.program("sluice").unwrap().try_into().unwrap(), &mut self.firewall)
+    }
+
     /// Prints how large its programs are, and holds them to the verifier's limit.
     pub fn check_sizes(&self) {
         let stages = ["sluice_cookies", "sluice_firewall", "sluice_handover", "sluice_second"];

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::programs::{ProgramFd, ProgramInfo};
@@ -13,10 +14,12 @@ use lb_agent::io::datapath::{Datapath, OBJECT, detach};
 use lb_agent::io::netlink::links;
 use lb_agent::model::config::{Config, parse};
 use lb_agent::model::desired::{Turns, desired};
+use lb_agent::model::firewall::compile::{Names, compile};
+use lb_agent::model::firewall::{Firewall, Sets};
 use lb_agent::model::health::{Checks, Health};
 use lb_agent::model::paces::Paces;
 use lb_agent::model::plan::plan;
-use lb_agent::model::tables::NextHop;
+use lb_agent::model::tables::{NextHop, Write as Change};
 use lb_common::cell::State;
 use lb_common::verdict::Verdict;
 use lb_tests::bpf_fs::BPF_FS;
@@ -68,6 +71,15 @@ impl Director {
     /// The program.
     pub(crate) fn program(&self) -> Result<ProgramFd> {
         Ok(self.program.try_clone()?)
+    }
+
+    /// Has packets judged by these rules.
+    pub(crate) fn judge_by(&mut self, firewall: &Firewall, sets: &Sets) -> Result<()> {
+        let compiled = Arc::new(compile(firewall, sets, &Names::default())?);
+        self.datapath.apply(&[Change::Firewall(compiled)])?;
+        // Rules that need more room make another program.
+        self.program = ProgramInfo::from_pin(self.pins.join("program"))?.fd()?;
+        Ok(())
     }
 
     /// Opens connections through the program, by the harness; with the backends' answers where they pass here.

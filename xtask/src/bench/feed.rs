@@ -41,6 +41,11 @@ impl Family {
         }
     }
 
+    /// The map of this name that holds what is this family's.
+    pub(crate) fn map(self, name: &str) -> String {
+        format!("{name}_{}", self.suffix().to_uppercase())
+    }
+
     /// Length of a frame.
     pub(crate) fn length(self) -> usize {
         match self {
@@ -106,6 +111,25 @@ pub(crate) fn feed(family: Family, mac: [u8; 6], destination: IpAddr, flags: Fla
     }
 }
 
+/// The feed of `sources` addresses that the harness has listed.
+pub(crate) fn spread(
+    family: Family,
+    mac: [u8; 6],
+    destination: IpAddr,
+    (ports, sources): ((u16, u16), u32),
+) -> Feed {
+    let feed = feed(family, mac, destination, Flags::Ack);
+    let listed = match family {
+        Family::V4 => u32::from(u16::from_ne_bytes(CLIENTS_V4)),
+        Family::V6 => 0,
+    };
+    let (first_service, services) = (ports.0, u32::from(ports.1 - 1));
+    Feed { ip_sum: feed.ip_sum - listed, end: sources, first_service, services, ..feed }
+}
+
+/// First bytes of a client's address.
+const CLIENTS_V4: [u8; 2] = [198, 51];
+
 fn address_length(family: Family) -> usize {
     match family {
         Family::V4 => 4,
@@ -119,7 +143,7 @@ fn ip(destination: IpAddr, payload: u16) -> Vec<u8> {
         IpAddr::V4(destination) => {
             let [high, low] = (payload + 20).to_be_bytes();
             let start = [0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0];
-            [&start[..], &[198, 51, 0, 0], &destination.octets()].concat()
+            [&start[..], &CLIENTS_V4, &[0, 0], &destination.octets()].concat()
         }
         IpAddr::V6(destination) => {
             let [high, low] = payload.to_be_bytes();

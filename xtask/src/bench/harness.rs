@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, MapData, PerCpuArray, ProgramArray};
 use aya::programs::xdp::XdpMode;
 use aya::programs::{ProgramFd, TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use ipnet::IpNet;
 use lb_common::bench::Feed;
 use lb_tests::link::End;
 
@@ -24,6 +26,7 @@ pub(crate) struct Harness {
     feed: Array<MapData, Feed>,
     target: ProgramArray<MapData>,
     arrived: PerCpuArray<MapData, u64>,
+    sources: Array<MapData, [u64; 2]>,
 }
 
 /// Frames of one batch, so that no queue of 256 (`VETH_RING_SIZE` in drivers/net/veth.c) overflows.
@@ -41,23 +44,64 @@ pub(crate) struct Ran {
 impl Harness {
     /// Loads the programs, with floors that remember this many flows of each family.
     pub(crate) fn load(flows: &[(Family, u32)]) -> Result<Self> {
+        Self::load_with(flows.iter().map(|(family, flows)| (family.map("LRU"), *flows)))
+    }
+
+    /// Loads the programs, with a trie that has room for so many prefixes, and so many sources to come from.
+    pub(crate) fn load_to_spread(family: Family, prefixes: u32, sources: u32) -> Result<Self> {
+        Self::load_with([(family.map("LPM"), prefixes.max(1)), ("SOURCES".to_owned(), sources)])
+    }
+
+    fn load_with(entries: impl IntoIterator<Item = (String, u32)>) -> Result<Self> {
         let mut preparation = EbpfLoader::new();
-        let names: Vec<_> = flows
-            .iter()
-            .map(|(family, _)| format!("LRU_{}", family.suffix().to_uppercase()))
-            .collect();
-        for (name, (_, flows)) in names.iter().zip(flows) {
-            preparation.map_max_entries(name, *flows);
+        let entries: Vec<_> = entries.into_iter().collect();
+        for (name, count) in &entries {
+            preparation.map_max_entries(name, *count);
         }
         let mut loaded = preparation.load(OBJECT).context("load the programs of the bench")?;
         let feed = loaded.take_map("FEED").context("find the feed")?.try_into()?;
         let target = loaded.take_map("TARGET").context("find the target")?.try_into()?;
         let arrived = loaded.take_map("ARRIVED").context("find the sink's counter")?.try_into()?;
+        let sources = loaded.take_map("SOURCES").context("find the sources")?.try_into()?;
         for (name, program) in loaded.programs_mut() {
             let program: &mut Xdp = program.try_into()?;
             program.load().with_context(|| format!("load {name}"))?;
         }
-        Ok(Self { loaded, feed, target, arrived })
+        Ok(Self { loaded, feed, target, arrived, sources })
+    }
+
+    /// Has packets of the feeder `spread` come from these addresses.
+    pub(crate) fn come_from(&mut self, sources: &[[u64; 2]]) -> Result<()> {
+        for (index, source) in (0..).zip(sources) {
+            self.sources.set(index, source, 0).context("list a source")?;
+        }
+        Ok(())
+    }
+
+    /// Puts prefixes into the trie of their family.
+    pub(crate) fn learn(&mut self, family: Family, prefixes: &[IpNet]) -> Result<()> {
+        let map = self.loaded.map_mut(&family.map("LPM")).context("find the trie")?;
+        match family {
+            Family::V4 => {
+                let mut trie: LpmTrie<_, u32, u32> = map.try_into()?;
+                for prefix in prefixes {
+                    if let IpNet::V4(net) = prefix {
+                        let bits = net.network().to_bits().to_be();
+                        trie.insert(&Key::new(net.prefix_len().into(), bits), 1, 0)?;
+                    }
+                }
+            }
+            Family::V6 => {
+                let mut trie: LpmTrie<_, [u8; 16], u32> = map.try_into()?;
+                for prefix in prefixes {
+                    if let IpNet::V6(net) = prefix {
+                        let bytes = net.network().octets();
+                        trie.insert(&Key::new(net.prefix_len().into(), bytes), 1, 0)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A program to be put to the test, by its name.
@@ -93,14 +137,14 @@ impl Harness {
     /// The kernel sends what returns `XDP_TX`, and uses its pages again: the feed writes every byte anew.
     pub(crate) fn send(
         &mut self,
-        family: Family,
+        (feeder, family): (&'static str, Family),
         feed: Feed,
         (packets, interface): (u32, u32),
     ) -> Result<()> {
         let transmit = self.program_fd("floor_nothing")?;
         self.target.set(0, &transmit, 0).context("set the program that sends")?;
         self.feed.set(0, feed, 0).context("set the feed")?;
-        let run = Run { program: ("feed", family), packets, interface };
+        let run = Run { program: (feeder, family), packets, interface };
         self.test_run(run, TestRunAttrs::new().xdp_live_frames(BATCH)).map(drop)
     }
 

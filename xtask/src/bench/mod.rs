@@ -7,6 +7,7 @@ mod director;
 mod document;
 mod failover;
 mod feed;
+mod firewall;
 mod harness;
 mod http;
 mod packet;
@@ -35,18 +36,21 @@ enum Bench {
     Wire,
     /// HTTP requests a second, their time and their CPU
     Http,
+    /// What a packet costs more where rules and sets judge it, over none
+    Firewall,
     /// Time without service when a director fails: half an hour and more, so only if it is named
     Failover,
 }
 
 impl Bench {
-    const IF_NONE_IS_NAMED: [Self; 3] = [Self::Packet, Self::Wire, Self::Http];
+    const IF_NONE_IS_NAMED: [Self; 4] = [Self::Packet, Self::Wire, Self::Http, Self::Firewall];
 
     fn run(self, arguments: &Arguments) -> Result<Vec<Row>> {
         match self {
             Self::Packet => packet::run(arguments),
             Self::Wire => wire::run(arguments),
             Self::Http => http::run(arguments),
+            Self::Firewall => firewall::run(arguments),
             Self::Failover => failover::run(arguments),
         }
     }

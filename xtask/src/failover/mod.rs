@@ -9,7 +9,7 @@ mod directors;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use lb_tests::clock::now;
 use lb_tests::held::Held;
@@ -93,12 +93,14 @@ pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize
     let held = Held::open(client, vip(), n_open)?;
     let load = Load::start(client, &[vip()])?;
     let pulse = Pulse::start(client, vip())?;
-    pulse.wait_for_more(REQUESTS_AROUND)?;
+    pulse
+        .wait_for_more(REQUESTS_AROUND)
+        .with_context(|| format!("before: {}", directors.said()))?;
     let fault_at = now();
     directors.befall(fault)?;
     let gone_on = pulse.wait_for_more(REQUESTS_AROUND).and(load.wait_for_more(20));
     directors.wait_for_takeover()?;
-    gone_on?;
+    gone_on.with_context(|| format!("afterwards: {}", directors.said()))?;
     let (beats, exchanges, fates) = (pulse.stop()?, load.stop()?, held.stop()?);
     let survivors = fates.iter().filter(|fate| fate.problem.is_none());
     let longest_stall = survivors.clone().map(|fate| fate.longest_wait).max().unwrap_or_default();

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{HashMap, MapData, MapError};
 use lb_common::layout::firewall::{
-    Firewall, Front, KINDS, LinkKey, LongBucket, MAX_NODES, MAX_ROWS, MAX_RULES, Node, PAGE,
-    PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
+    ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_NODES, MAX_ROWS,
+    MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
 };
 use lb_common::layout::limit::{Limit, MAX_LIMITS};
 use lb_common::map;
@@ -24,6 +24,7 @@ use crate::model::firewall::compile::{Compiled, Size};
 pub struct FirewallMaps {
     /// The word, then sizes: see [`Firewall`].
     firewall: Mapping,
+    bits: Halves,
     roots: Halves,
     fronts: Halves,
     values: Halves,
@@ -35,6 +36,8 @@ pub struct FirewallMaps {
     kinds: Halves,
     services: Halves,
     rules: Halves,
+    asked: Halves,
+    outcomes: Halves,
     limits: Halves,
     links: HashMap<MapData, LinkKey, u32>,
     /// Rows by name of the interface, as they were written last.
@@ -55,6 +58,7 @@ impl FirewallMaps {
         let mut halves = |name, entries, size| Halves::new(&map(name)?, name, entries, size);
         let maps = Self {
             firewall,
+            bits: halves(map::FIREWALL_BITS, 2 * BIT_WORDS, size_of::<u64>())?,
             roots: halves(map::FIREWALL_ROOTS, 2 * ROOT_PAGES, size_of::<[u32; PAGE]>())?,
             fronts: halves(map::FIREWALL_FRONTS, size.chunks, size_of::<Front>())?,
             values: halves(map::FIREWALL_VALUES, size.chunks, size_of::<[u16; PAGE]>())?,
@@ -66,6 +70,8 @@ impl FirewallMaps {
             kinds: halves(map::FIREWALL_KINDS, KINDS, size_of::<[u16; PAGE]>())?,
             services: halves(map::FIREWALL_SERVICES, SERVICE_PAGES, size_of::<[u32; PAGE]>())?,
             rules: halves(map::FIREWALL_RULES, 1, size_of::<[u32; MAX_RULES]>())?,
+            asked: halves(map::FIREWALL_ASKED, ASKED_WORDS, size_of::<u64>())?,
+            outcomes: halves(map::FIREWALL_OUTCOMES, OUTCOME_PAGES, size_of::<[u32; PAGE]>())?,
             limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
             links: links.on("open", map::FIREWALL_LINKS)?,
             named: Vec::new(),
@@ -100,7 +106,8 @@ impl FirewallMaps {
     pub fn write(&mut self, compiled: &Compiled) -> Result<()> {
         let word = self.word().load(Ordering::Relaxed);
         let half = 1 - Firewall::half(word);
-        let Compiled { roots, fronts, values, cells, nodes, long, rows, .. } = compiled;
+        let Compiled { bits, roots, fronts, values, cells, nodes, long, rows, .. } = compiled;
+        self.bits.write(half, bits);
         self.roots.write(half, roots);
         self.fronts.write(half, fronts);
         self.values.write(half, values);
@@ -112,6 +119,8 @@ impl FirewallMaps {
         self.kinds.write(half, &compiled.kinds);
         self.services.write(half, &compiled.services);
         self.rules.write(half, &compiled.rules);
+        self.asked.write(half, &compiled.asked);
+        self.outcomes.write(half, &compiled.outcomes);
         self.limits.write(half, &compiled.limits);
         self.named.clone_from(&compiled.links);
         self.write_links(half)?;

@@ -102,7 +102,7 @@ enum Size {
 /// What maps are made with that are not there yet, and what counts for all.
 #[derive(Clone, Copy, Debug)]
 pub struct New {
-    /// What other directors have too.
+    /// What several directors have in common.
     pub common: Option<Common>,
     /// How large the firewall is.
     pub firewall: FirewallSize,

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
 use lb_common::layout::firewall::{
-    Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS,
-    MAX_RULES, Node, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
+    ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES,
+    MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row,
+    SERVICE_PAGES,
 };
 use lb_common::layout::guard::Guard;
 use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS};
@@ -184,6 +185,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         ),
         (map::SAMPLE_UNTIL, Shape::array::<u64>(1, 0)),
         (map::FIREWALL, Shape::array::<Firewall>(1, MMAPABLE)),
+        (map::FIREWALL_BITS, Shape::array::<u64>(2 * 2 * BIT_WORDS, MMAPABLE)),
         (map::FIREWALL_ROOTS, Shape::array::<[u32; PAGE]>(2 * 2 * ROOT_PAGES, MMAPABLE)),
         (map::FIREWALL_FRONTS, Shape::array::<Front>(2 * geometry.firewall.chunks, MMAPABLE)),
         (map::FIREWALL_VALUES, Shape::array::<[u16; PAGE]>(2 * geometry.firewall.chunks, MMAPABLE)),
@@ -199,6 +201,8 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::FIREWALL_SERVICES, Shape::array::<[u32; PAGE]>(2 * SERVICE_PAGES, MMAPABLE)),
         (map::FIREWALL_LINKS, Shape::hash::<LinkKey, u32>(MAX_LINKS, 0)),
         (map::FIREWALL_RULES, Shape::array::<[u32; MAX_RULES]>(2, MMAPABLE)),
+        (map::FIREWALL_ASKED, Shape::array::<u64>(2 * ASKED_WORDS, MMAPABLE)),
+        (map::FIREWALL_OUTCOMES, Shape::array::<[u32; PAGE]>(2 * OUTCOME_PAGES, MMAPABLE)),
         (map::FIREWALL_LIMITS, Shape::array::<Limit>(2 * MAX_LIMITS, MMAPABLE)),
         (map::FIREWALL_LIMITED, Shape::array::<Bucket>(RULE_BUCKETS + SOURCE_BUCKETS, MMAPABLE)),
     ]
@@ -281,7 +285,7 @@ mod tests {
         let table = geometry(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 137, 14]);
+        assert_eq!(mib, [288 + 106, 14]);
     }
 
     #[test]

@@ -13,6 +13,10 @@ impl Snapshot {
         families.family("lb_firewall_rule_packets", packets, self.rules(|it| it.packets))?;
         let bytes = "Bytes of packets that a rule decided about, Ethernet headers included";
         families.family("lb_firewall_rule_bytes", bytes, self.rules(|it| it.bytes))?;
+        let packets = "Packets that rules which name the set decided about";
+        families.family("lb_firewall_set_packets", packets, self.sets_met(|it| it.packets))?;
+        let bytes = "Bytes of packets that rules which name the set decided about";
+        families.family("lb_firewall_set_bytes", bytes, self.sets_met(|it| it.bytes))?;
         let policy =
             self.firewall.iter().map(|firewall| count(Vec::new(), firewall.policy_count.packets));
         let help = "Packets that matched no rule and were dropped by the policy";
@@ -28,6 +32,11 @@ impl Snapshot {
             .map(|set| gauge(vec![("set", set.name.as_str())], yes(set.problem.is_some())));
         let help = "Whether the file of the set, as it is now, was refused";
         families.family("lb_firewall_set_stale", help, stale)
+    }
+
+    fn sets_met(&self, value: fn(RuleCount) -> u64) -> impl Iterator<Item = Sample<'_>> {
+        let sets = self.firewall.iter().flat_map(|firewall| &firewall.sets);
+        sets.map(move |set| count(vec![("set", set.name.as_str())], value(set.count)))
     }
 
     fn rules(&self, value: fn(RuleCount) -> u64) -> impl Iterator<Item = Sample<'_>> {

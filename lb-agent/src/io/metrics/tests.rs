@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use lb_common::api::{
-    Backend, BackendState, Discarded, Health, RouterState, Rule, RuleCount, RuleStatus, SyncLink,
-    SyncPeer, SyncRefusals, Traffic, VirtualRouter,
+    Backend, BackendState, Discarded, Health, RouterState, Rule, RuleCount, RuleStatus, SetCount,
+    SyncLink, SyncPeer, SyncRefusals, Traffic, VirtualRouter,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -86,7 +86,8 @@ fn firewall() -> Firewall {
     let count = RuleCount { packets: 7, bytes: 588 };
     let policy_count = RuleCount { packets: 1, bytes: 60 };
     let rules = vec![RuleStatus { rule, overlay: false, count }];
-    Firewall { policy: "accept".into(), policy_count, rules }
+    let sets = vec![SetCount { name: "office".into(), count }];
+    Firewall { policy: "accept".into(), policy_count, rules, sets }
 }
 
 /// A set whose file became wrong.
@@ -228,6 +229,8 @@ async fn a_scrape_tells_every_counter_with_its_labels() {
         r#"lb_backend_flows_total{service="shop",backend="web1"} 5"#,
         r#"lb_firewall_rule_packets_total{rule="no-ping",action="drop"} 7"#,
         r#"lb_firewall_rule_bytes_total{rule="no-ping",action="drop"} 588"#,
+        r#"lb_firewall_set_packets_total{set="office"} 7"#,
+        r#"lb_firewall_set_bytes_total{set="office"} 588"#,
         "lb_firewall_policy_dropped_packets_total 1",
         r#"lb_firewall_set_elements{set="office"} 3.0"#,
         r#"lb_firewall_set_stale{set="office"} 1.0"#,

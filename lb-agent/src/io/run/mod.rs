@@ -23,6 +23,7 @@ mod sets;
 mod signals;
 mod size;
 mod source;
+mod start_error;
 mod trace;
 mod vrrp;
 
@@ -60,9 +61,9 @@ use crate::model::tables::Way;
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use capabilities::keep_from_children;
-pub use open::StartError;
 pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
+pub use start_error::StartError;
 
 /// Time between two sweeps of the flow table.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

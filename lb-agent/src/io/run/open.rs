@@ -2,107 +2,25 @@
 //! what only reads comes first, the packet path last.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use super::sets::{self, SetFiles, Started};
-use super::source::{ReadError, Source};
-use super::{Ways, capabilities, confirm, descriptors, signals};
-use crate::io::api::{self, BindError, SocketFile};
+use super::source::Source;
+use super::{StartError, Ways, capabilities, confirm, descriptors, signals};
+use crate::io::api::{self, SocketFile};
 use crate::io::clock;
-use crate::io::datapath::{self, Common, Datapath, DatapathError, Lock, New, OBJECT};
+use crate::io::datapath::{self, Common, Datapath, Lock, New, OBJECT};
 use crate::io::message::Message;
-use crate::io::netlink::{AddressError, Addresses, Resolver, follow_addresses, host_addresses};
-use crate::io::store::{self, StoreError};
+use crate::io::netlink::{Addresses, Resolver, follow_addresses, host_addresses};
+use crate::io::store;
 use crate::io::sync;
 use crate::model::agent::{Agent, Effect, Known};
 use crate::model::config::Config;
 use crate::model::firewall::compile::Size;
-use crate::model::plan::Full;
-
-/// Why the daemon does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ReadError),
-    /// The services or the firewall do not fit into the maps.
-    #[error("the configuration does not fit")]
-    Full(#[from] Full),
-    /// The kernel will not allow it.
-    #[error(
-        "no permission: the agent lacks {}; start it as root, or give its unit AmbientCapabilities",
-        .0.join(", ")
-    )]
-    Capabilities(Vec<&'static str>),
-    /// The API's socket.
-    #[error(transparent)]
-    Api(#[from] BindError),
-    /// The address of metrics.
-    #[error("listen on {0} for metrics; another program may, see [metrics] listen")]
-    Metrics(SocketAddr, #[source] io::Error),
-    /// The state folder.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The packet path.
-    #[error(transparent)]
-    Datapath(#[from] DatapathError),
-    /// The addresses that were added before.
-    #[error(transparent)]
-    Addresses(#[from] AddressError),
-    /// The addresses of virtual routers.
-    #[error("remove the virtual addresses that were left")]
-    VirtualAddresses(#[source] io::Error),
-    /// The routes and neighbours.
-    #[error("follow the kernel's routes and neighbours")]
-    Resolver(#[source] io::Error),
-    /// Replication.
-    #[error(transparent)]
-    Sync(#[from] sync::OpenError),
-    /// Its threads.
-    #[error("start the threads of replication")]
-    SyncThreads(#[source] io::Error),
-    /// A signal.
-    #[error("listen for signals")]
-    Signals(#[source] io::Error),
-}
-
-impl StartError {
-    /// What to do about it, where the error itself does not say.
-    pub fn help(&self) -> Option<&'static str> {
-        let Self::Config(ReadError::File { source, .. }) = self else { return None };
-        let help = [
-            (io::ErrorKind::NotFound, "`--config FILE` names another file"),
-            (io::ErrorKind::PermissionDenied, "run as root, or let the agent's user read it"),
-            (io::ErrorKind::IsADirectory, "`--config` takes the file in it"),
-        ];
-        help.into_iter().find(|(kind, _)| *kind == source.kind()).map(|(_, help)| help)
-    }
-
-    /// The exit code: 5 for the configuration, 8 for a missing permission, 1 for all else.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Config(_) | Self::Full(_) => ExitCode::from(5),
-            Self::Capabilities(_) => ExitCode::from(8),
-            Self::Api(_)
-            | Self::Metrics(..)
-            | Self::Store(_)
-            | Self::Datapath(_)
-            | Self::Addresses(_)
-            | Self::VirtualAddresses(_)
-            | Self::Resolver(_)
-            | Self::Sync(_)
-            | Self::SyncThreads(_)
-            | Self::Signals(_) => ExitCode::FAILURE,
-        }
-    }
-}
 
 /// What was opened.
 pub(super) struct Opened {

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use lb_common::api::{self, RuleCount, RuleStatus};
+use lb_common::api::{self, RuleCount, RuleStatus, SetCount};
 use lb_common::layout::Count;
 
 use crate::model::agent::{Agent, Refusal};
 use crate::model::config::{Word, rule_to_text};
-use crate::model::firewall::{Elements, POLICY, Source};
+use crate::model::firewall::{Elements, Match, POLICY, Rule, Source};
 use crate::model::overlay::sets::existing;
 
 impl Agent {
@@ -26,10 +26,21 @@ impl Agent {
             overlay: !in_file.contains(rule.name.as_str()),
             count: count(self.rule_numbers().get(&rule.name)),
         });
+        let sets = firewall.sets.keys().map(|set| {
+            let naming = firewall.rules.iter().filter(|rule| names(rule, set));
+            let mut sum = RuleCount::default();
+            for rule in naming {
+                let RuleCount { packets, bytes } = count(self.rule_numbers().get(&rule.name));
+                sum.packets += packets;
+                sum.bytes += bytes;
+            }
+            SetCount { name: set.clone(), count: sum }
+        });
         api::Firewall {
             policy: firewall.policy.word().to_owned(),
             policy_count: count(Some(POLICY)),
             rules: rules.collect(),
+            sets: sets.collect(),
         }
     }
 
@@ -60,4 +71,9 @@ impl Agent {
         let listed = elements.iter().take(limit).map(|prefix| prefix.to_string());
         Ok(api::SetElements { total: elements.len(), elements: listed.collect() })
     }
+}
+
+fn names(rule: &Rule, set: &str) -> bool {
+    let addresses = rule.sources.iter().chain(&rule.destinations);
+    addresses.into_iter().any(|address| matches!(address, Match::Set(name) if name == set))
 }

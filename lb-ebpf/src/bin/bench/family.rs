@@ -1,7 +1,8 @@
 //! What differs between IPv4 and IPv6, at fixed places: no options, no extension headers, TCP.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{LpmTrie, LruHashMap};
 use aya_ebpf::programs::XdpContext;
 use lb_common::bench::{Feed, LENGTH_V4, LENGTH_V6};
 
@@ -23,6 +24,12 @@ pub(crate) trait Family {
     ///
     /// A handshake's checksum is that of the frame's own flags. The program under test only corrects it.
     fn write(context: &XdpContext, feed: &Feed, flow: Flow, flags: Option<u64>) -> Option<()>;
+
+    /// Gives a packet this source, in network order. The TCP checksum stays as it was: nobody here reads it.
+    fn come_from(context: &XdpContext, feed: &Feed, source: &[u64; 2]) -> Option<()>;
+
+    /// Whether the kernel's trie holds the source of a packet.
+    fn is_in_trie(key: &Self::Key) -> bool;
 
     /// Makes the answer to a SYN from the SYN as its backend got it.
     fn turn(context: &XdpContext) -> Option<()>;
@@ -65,6 +72,10 @@ const FLAGS: u64 = 0xff00;
 static LRU_V4: LruHashMap<[u32; 4], Backend<u32>> = LruHashMap::with_max_entries(1024, 0);
 #[map]
 static LRU_V6: LruHashMap<[u32; 10], Backend<[u32; 4]>> = LruHashMap::with_max_entries(1024, 0);
+#[map]
+static LPM_V4: LpmTrie<u32, u32> = LpmTrie::with_max_entries(1, 0);
+#[map]
+static LPM_V6: LpmTrie<[u32; 4], u32> = LpmTrie::with_max_entries(1, 0);
 
 #[inline(always)]
 fn with_flags(word: u64, flags: Option<u64>) -> u64 {
@@ -113,6 +124,22 @@ impl Family for V4 {
         frame.set::<_, 54>(word(54));
         frame.set::<_, 62>(word(62) as u16);
         Some(())
+    }
+
+    #[inline(always)]
+    fn come_from(context: &XdpContext, feed: &Feed, source: &[u64; 2]) -> Option<()> {
+        let frame = Frame::<LENGTH_V4>::of(context)?;
+        let word = |at: usize| word(feed, at);
+        let source = source[0] as u32;
+        let sum = checksum(feed.ip_sum + (source & 0xffff) + (source >> 16));
+        frame.set::<_, 22>(word(22) as u16 as u32 | u32::from(sum) << 16);
+        frame.set::<_, 26>(u64::from(source) | word(30) << 32);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn is_in_trie(key: &Self::Key) -> bool {
+        LPM_V4.get(Key::new(32, key[0])).is_some()
     }
 
     #[inline(always)]
@@ -212,6 +239,19 @@ impl Family for V6 {
         frame.set::<_, 74>(word(74) as u32);
         frame.set::<_, 78>(0_u16);
         Some(())
+    }
+
+    #[inline(always)]
+    fn come_from(context: &XdpContext, _feed: &Feed, source: &[u64; 2]) -> Option<()> {
+        let frame = Frame::<LENGTH_V6>::of(context)?;
+        frame.set::<_, 22>(source[0]);
+        frame.set::<_, 30>(source[1]);
+        Some(())
+    }
+
+    #[inline(always)]
+    fn is_in_trie(key: &Self::Key) -> bool {
+        LPM_V6.get(Key::new(128, [key[0], key[1], key[2], key[3]])).is_some()
     }
 
     #[inline(always)]

@@ -37,7 +37,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     #[inline(always)]
-    fn number(feed: &Feed, number: u32) -> Self {
+    pub(crate) fn number(feed: &Feed, number: u32) -> Self {
         let port = (number & ((1 << PORT_BITS) - 1)) as u16;
         let service = (number & feed.services) as u16;
         Self {
@@ -127,7 +127,7 @@ fn handshake<F: Family>(context: &XdpContext) -> Option<()> {
 
 /// Takes away what the last round put in front. Called for every packet, so that it costs all the same.
 #[inline(always)]
-fn restore_length<F: Family>(context: &XdpContext) -> Option<()> {
+pub(crate) fn restore_length<F: Family>(context: &XdpContext) -> Option<()> {
     let length = (context.data_end() - context.data()) as i32;
     // SAFETY: the context is valid; the helper refuses what does not fit.
     let result = unsafe { bpf_xdp_adjust_head(context.ctx, length - F::LENGTH as i32) };
@@ -135,7 +135,7 @@ fn restore_length<F: Family>(context: &XdpContext) -> Option<()> {
 }
 
 #[inline(always)]
-fn call(context: &XdpContext, ready: Option<()>) -> u32 {
+pub(crate) fn call(context: &XdpContext, ready: Option<()>) -> u32 {
     if ready.is_some() {
         // SAFETY: the context is the program's own.
         unsafe { TARGET.tail_call(context, 0) };

@@ -11,6 +11,8 @@ mod floor;
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod harness;
+#[cfg(target_arch = "bpf")]
+mod spread;
 
 #[cfg(target_arch = "bpf")]
 #[unsafe(link_section = "license")]

@@ -1,7 +1,7 @@
 //! Packets a second on one core, over a wire: a client sends live frames, a director turns them round, the
 //! client's end counts what comes back. All three are on the core.
 
-mod cpu;
+pub(crate) mod cpu;
 mod topology;
 
 use anyhow::{Result, ensure};

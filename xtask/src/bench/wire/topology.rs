@@ -122,7 +122,7 @@ impl Topology {
         self.client.enter(|| {
             stay_on_one_cpu()?;
             let (before, spent) = (harness.arrived()?, meter.read()?);
-            harness.send(family, feed, (packets, interface))?;
+            harness.send(("feed", family), feed, (packets, interface))?;
             let busy = meter.read()?.saturating_sub(spent);
             Ok(Sent { arrived: harness.arrived()? - before, busy })
         })?

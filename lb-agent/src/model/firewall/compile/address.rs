@@ -15,6 +15,7 @@ use crate::model::firewall::Elements;
 /// What finds the class of an address, and what the classes mean.
 #[derive(Debug)]
 pub(super) struct Addresses {
+    pub(super) bits: Vec<u64>,
     pub(super) roots: Vec<[u32; PAGE]>,
     pub(super) fronts: Vec<Front>,
     pub(super) values: Vec<[u16; PAGE]>,
@@ -45,9 +46,9 @@ impl Addresses {
         planes.add(0, &v4)?;
         planes.add(1, &nodes.plane(&v6)?)?;
         let (cells, long) = (planes.buckets()?, long::buckets(&v6, size)?);
-        let Planes { roots, fronts, values, .. } = planes;
+        let Planes { bits, roots, fronts, values, .. } = planes;
         let (nodes, classes) = (nodes.list, classes.list().to_vec());
-        Ok(Self { roots, fronts, values, cells, nodes, long, classes })
+        Ok(Self { bits, roots, fronts, values, cells, nodes, long, classes })
     }
 }
 

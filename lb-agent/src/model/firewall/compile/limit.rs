@@ -1,12 +1,12 @@
 //! Limits of rules as the packet path counts them.
 
-use lb_common::layout::firewall::{NO_COUNT, RULE_DROPS, RULE_LIMIT_SHIFT};
+use lb_common::layout::firewall::{RULE_DROPS, RULE_LIMIT_SHIFT};
 use lb_common::layout::limit::{
     COUNTS_NEW_FLOWS, COUNTS_NOTHING, COUNTS_PACKETS, Limit, MAX_LIMITS, TIME_SHIFT,
 };
 
 use super::row::Rules;
-use super::{Action, CompileError, Names, Rule};
+use super::{Action, CompileError, Names, Rule, counter};
 use crate::model::firewall::{Counted, Over};
 
 /// The rule that stands before one which counts packets with certain TCP flags, if `rule` is such a one: a flow begins
@@ -22,7 +22,7 @@ pub(super) fn words(rules: &Rules, names: &Names) -> Result<(Vec<u32>, Vec<Limit
     let mut limits = Vec::new();
     let mut words = Vec::new();
     for (rule, only_watches) in rules.watching() {
-        let counter = names.counters.get(&rule.name).copied().unwrap_or(NO_COUNT);
+        let counter = counter(rule, names);
         let drops = if rule.action == Action::Drop { RULE_DROPS } else { 0 };
         let mut number = 0;
         if let Some(over) = rule.over {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use lb_common::layout::firewall::{
-    Firewall as Wire, Front, LongBucket, MAX_CLASSES, MAX_NODES, MAX_ROWS, MAX_RULES, Node, PAGE,
-    Row,
+    Firewall as Wire, Front, LongBucket, MAX_CLASSES, MAX_NODES, MAX_ROWS, MAX_RULES, NO_COUNT,
+    Node, PAGE, Row,
 };
 use lb_common::layout::limit::{Limit, MAX_LIMITS};
 
@@ -20,6 +20,7 @@ mod condition;
 mod kind;
 mod limit;
 mod long;
+mod outcome;
 mod place;
 mod plane;
 mod port;
@@ -60,6 +61,7 @@ pub struct Compiled {
     pub size: Size,
     /// Without the bit of the half.
     pub word: u64,
+    pub bits: Vec<u64>,
     pub roots: Vec<[u32; PAGE]>,
     pub fronts: Vec<Front>,
     pub values: Vec<[u16; PAGE]>,
@@ -73,6 +75,8 @@ pub struct Compiled {
     /// Rows by name of the interface; the first is that of those that no rule names.
     pub links: Vec<(Option<String>, u32)>,
     pub rules: Vec<u32>,
+    pub asked: Vec<u64>,
+    pub outcomes: Vec<[u32; PAGE]>,
     pub limits: Vec<Limit>,
 }
 
@@ -116,11 +120,17 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
     let Properties { rows, ports, kinds, services, links } =
         Properties::compile(&rules, &addresses, names)?;
     let word = Wire::ON | asked(&rules, firewall.policy) | strangers(&rules, firewall.policy);
-    let Addresses { roots, fronts, values, cells, nodes, long, .. } = addresses;
+    let n_classes = addresses.classes.len();
+    let Addresses { bits, roots, fronts, values, cells, nodes, long, .. } = addresses;
+    // The rows of sources stand behind that of all rules, one of two.
+    let sources = rows.iter().skip(1).step_by(2).take(n_classes);
+    let outcomes = outcome::pages(&rules, firewall.policy, names, sources);
+    let asked = outcome::asked_ports(&rules);
     let (rules, limits) = limit::words(&rules, names)?;
     Ok(Compiled {
         size,
         word,
+        bits,
         roots,
         fronts,
         values,
@@ -133,6 +143,8 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
         services,
         links,
         rules,
+        asked,
+        outcomes,
         limits,
     })
 }
@@ -144,6 +156,7 @@ impl Compiled {
         Self {
             size: Size::none(),
             word: 0,
+            bits: Vec::new(),
             roots: Vec::new(),
             fronts: Vec::new(),
             values: Vec::new(),
@@ -156,6 +169,8 @@ impl Compiled {
             services: Vec::new(),
             links: Vec::new(),
             rules: Vec::new(),
+            asked: Vec::new(),
+            outcomes: Vec::new(),
             limits: Vec::new(),
         }
     }
@@ -165,6 +180,11 @@ impl Compiled {
     pub fn is_on(&self) -> bool {
         self.word & Wire::ON != 0
     }
+}
+
+/// The number of a rule's counter.
+fn counter(rule: &Rule, names: &Names) -> u32 {
+    names.counters.get(&rule.name).copied().unwrap_or(NO_COUNT)
 }
 
 /// What the rules ask about.

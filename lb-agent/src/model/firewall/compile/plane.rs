@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use lb_common::layout::firewall::{
-    CELL_SHIFT, CELL_SPILLED, FRONT_COMMON, FRONT_MIXED, FRONT_NONE, FRONT_SINGLES, Front,
-    HAS_SINGLES, HAS_SPANS, PAGE, cell_key, root,
+    BIT_WORDS, CELL_SHIFT, CELL_SPILLED, FRONT_COMMON, FRONT_MIXED, FRONT_NONE, FRONT_SINGLES,
+    Front, HAS_SINGLES, HAS_SPANS, PAGE, cell_key, root,
 };
 use lb_ebpf::firewall::address::cell_hash;
 
@@ -18,6 +18,7 @@ const ROOTS: usize = 65_536;
 /// Roots, fronts, values and cells of both planes.
 #[derive(Debug)]
 pub(super) struct Planes {
+    pub(super) bits: Vec<u64>,
     pub(super) roots: Vec<[u32; PAGE]>,
     pub(super) fronts: Vec<Front>,
     pub(super) values: Vec<[u16; PAGE]>,
@@ -28,7 +29,7 @@ pub(super) struct Planes {
 impl Planes {
     pub(super) fn new(size: Size) -> Self {
         let (fronts, values) = (vec![Front::default()], vec![[0; PAGE]]);
-        Self { roots: Vec::new(), fronts, values, cells: Vec::new(), size }
+        Self { bits: Vec::new(), roots: Vec::new(), fronts, values, cells: Vec::new(), size }
     }
 
     /// Adds the next plane, of which these are the prefixes, sorted.
@@ -52,6 +53,7 @@ impl Planes {
             }
         }
         self.roots.extend(roots.as_chunks::<PAGE>().0);
+        self.bits.extend(bits(prefixes));
         Ok(())
     }
 
@@ -87,6 +89,10 @@ impl Planes {
             }
         }
         let common = most_common(&values);
+        let is_plain = values.iter().all(|value| *value == 0 || *value == common);
+        if is_plain {
+            return Ok(root(0, common));
+        }
         self.push_chunk(front(&values, common), &values, common)
     }
 
@@ -141,6 +147,24 @@ fn paint(values: &mut [u16], start: u32, bits: u8, value: u16) {
     if let Some(values) = values.get_mut(start..start + (1 << bits)) {
         values.fill(value);
     }
+}
+
+/// A bit for each value of the first 24 bits with which any of these prefixes begins.
+fn bits(prefixes: &[Prefix<u32, u16>]) -> Vec<u64> {
+    let mut words = vec![0_u64; index(BIT_WORDS)];
+    for Prefix { bits, length, .. } in prefixes {
+        let start = bits >> 8;
+        if *length <= 18 {
+            let end = start + (1 << (24 - length));
+            if let Some(words) = words.get_mut(index(start / 64)..index(end / 64)) {
+                words.fill(u64::MAX);
+            }
+        } else if let Some(word) = words.get_mut(index(start / 64)) {
+            let count = 1_u32 << 24_u8.saturating_sub(*length);
+            *word |= (u64::MAX >> (64 - count)) << (start % 64);
+        }
+    }
+    words
 }
 
 /// The value, not 0, that most have who have nothing else.

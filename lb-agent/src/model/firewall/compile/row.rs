@@ -58,6 +58,17 @@ impl Rules {
         self.all.iter().skip(self.n_builtin)
     }
 
+    /// Those that are in a row, in their order.
+    pub(super) fn in_row<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a Rule> {
+        let words = (0..).zip(row.rules).filter(|(_, word)| *word != 0);
+        let numbers = words.flat_map(|(number, word)| {
+            (0..64_usize)
+                .filter(move |bit| (word >> bit) & 1 != 0)
+                .map(move |bit| 64 * number + bit)
+        });
+        numbers.filter_map(|number| self.all.get(number))
+    }
+
     /// The row of the rules that this holds for.
     pub(super) fn row(&self, holds: impl Fn(&Rule) -> bool) -> Row {
         let numbers = (0..).zip(&self.all).filter(|(_, rule)| holds(rule));

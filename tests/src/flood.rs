@@ -1,0 +1,179 @@
+//! A flood of SYNs from sources that are not there, sent as live frames: as fast as the machine can, or at a rate.
+//!
+//! The kernel uses the pages of frames again, and who gets them writes into them. So a program made here writes each
+//! frame anew; what it draws by chance stands there twice, once inverted, so that the checksums stay right.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
+use etherparse::PacketBuilder;
+
+use crate::clock::{now, pause, wait_until};
+use crate::namespace::Namespace;
+use crate::xdp::{self, Program};
+
+/// The sources: 100.64.0.0/16 (RFC 6598); what is behind 16 bits is drawn.
+const SOURCE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
+/// Frames of one batch, so that no queue of 256 (`VETH_RING_SIZE` in drivers/net/veth.c) overflows.
+const BATCH: u32 = 64;
+/// Frames between two looks at whether to go on, without a rate and with one.
+const MANY: u32 = 65_536;
+const FEW: u32 = 256;
+const WITHIN: Duration = Duration::from_mins(1);
+
+/// Which way the flood goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Index of the interface that it leaves by.
+    pub interface: u32,
+    /// The MAC addresses of the next hop and of that interface.
+    pub macs: [[u8; 6]; 2],
+    /// The listener.
+    pub target: SocketAddrV4,
+}
+
+/// A running flood.
+#[derive(Debug)]
+pub struct Flood {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Result<Result<()>>>>,
+}
+
+impl Flood {
+    /// Starts to send from a namespace, with so many threads, each at most so many frames a second.
+    pub fn start(
+        from: &Namespace,
+        way: Way,
+        (threads, rate): (usize, Option<u32>),
+    ) -> Result<Self> {
+        let frame = syn(way)?;
+        let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let thread = |_| {
+            let (frame, shared) = (frame.clone(), (Arc::clone(&stop), Arc::clone(&sent)));
+            from.spawn(move || send(&frame, way.interface, rate, &shared))
+        };
+        let threads = (0..threads).map(thread).collect::<Result<_>>()?;
+        Ok(Self { stop, sent, threads })
+    }
+
+    /// SYNs sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more have been sent.
+    pub fn wait_for(&self, more: u64) -> Result<()> {
+        let goal = self.sent() + more;
+        wait_until("the flood to go on", WITHIN, || Ok(self.sent() >= goal))
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let ended = thread.join();
+            if !matches!(ended, Ok(Ok(Ok(())))) {
+                eprintln!("the flood has failed: {ended:?}");
+            }
+        }
+    }
+}
+
+fn send(
+    frame: &[u8],
+    interface: u32,
+    rate: Option<u32>,
+    (stop, sent): &(Arc<AtomicBool>, Arc<AtomicU64>),
+) -> Result<()> {
+    let mut loaded = xdp::load(Program::of(&writer(frame)))?;
+    let program: &mut Xdp =
+        loaded.program_mut(xdp::NAME).context("find the program")?.try_into()?;
+    program.load()?;
+    // `struct xdp_md` of linux/bpf.h.
+    let end = u32::try_from(frame.len())?;
+    let context: Vec<u8> =
+        [0, end, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
+    let repeat = if rate.is_some() { FEW } else { MANY };
+    let (began, mut of_thread) = (now(), 0.0);
+    while !stop.load(Ordering::Relaxed) {
+        program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                ctx_in: Some(&context),
+                repeat,
+                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                ..TestRunOptions::default()
+            })
+            .context("send live frames")?;
+        sent.fetch_add(repeat.into(), Ordering::Relaxed);
+        of_thread += f64::from(repeat);
+        if let Some(rate) = rate {
+            let due = Duration::from_secs_f64(of_thread / f64::from(rate));
+            pause(due.saturating_sub(began.elapsed()));
+        }
+    }
+    Ok(())
+}
+
+/// The frame of a SYN, as the wire wants it: at least 60 bytes.
+fn syn(Way { macs: [next_hop, own], target, .. }: Way) -> Result<Vec<u8>> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(own, next_hop)
+        .ipv4(SOURCE.octets(), target.ip().octets(), 64)
+        .tcp(0, target.port(), 0, 64_240)
+        .syn()
+        .write(&mut frame, &[])?;
+    // What is drawn and its inverse add up to -0 in ones' complement, which is what the checksums have for 0.
+    frame.resize(60, 0);
+    Ok(frame)
+}
+
+/// Where a frame of IPv4 and TCP without options has the words that are drawn, and those that are inverted.
+const SOURCE_END: u64 = 28;
+const IDENTIFICATION: u64 = 18;
+const SOURCE_PORT: u64 = 34;
+const SEQUENCE: u64 = 38;
+
+/// A program that writes the frame, draws source, port and sequence number, and sends it.
+fn writer(frame: &[u8]) -> Vec<u64> {
+    let mut program = vec![
+        0x0000_0000_0000_16bf, // r6 = r1
+        0x0000_0007_0000_0085, // r0 = bpf_get_prandom_u32()
+        0x0000_0000_0000_6261, // r2 = data
+        0x0000_0000_0004_6361, // r3 = data_end
+        0x0000_0000_0000_24bf, // r4 = r2
+        0x0000_003c_0000_0407, // r4 += 60
+    ];
+    let (words, _) = frame.as_chunks::<4>();
+    let mut body: Vec<u64> = (0..)
+        .zip(words)
+        .map(|(n, word)| (u64::from(u32::from_le_bytes(*word)) << 32) | ((n * 4) << 16) | 0x0262)
+        .collect();
+    let store = |at: u64, register: u64| (at << 16) | (register << 12) | 0x026b;
+    body.extend([
+        store(SOURCE_END, 0),
+        0x0000_0000_0000_05bf, // r5 = r0
+        0x0000_ffff_0000_05a7, // r5 ^= 0xffff
+        store(IDENTIFICATION, 5),
+        store(SOURCE_PORT, 5),
+        0x0000_0010_0000_0077, // r0 >>= 16
+        store(SEQUENCE, 0),
+        0x0000_ffff_0000_00a7, // r0 ^= 0xffff
+        store(SEQUENCE + 2, 0),
+    ]);
+    // if r4 > r3 goto end
+    program.push((body.iter().fold(0, |length, _| length + 1) << 16) | 0x342d);
+    program.extend(body);
+    program.extend([
+        0x0000_0003_0000_00b7, // end: r0 = XDP_TX
+        0x0000_0000_0000_0095, // exit
+    ]);
+    program
+}
