@@ -79,6 +79,9 @@ pub struct Settings {
     pub hash_key: HashKey,
     /// Secret key of SYN cookies, likewise.
     pub cookie_key: [u64; 2],
+    /// Added to the tick before the period of a SYN cookie is reckoned, so that directors with the same key mean the
+    /// same by it; wraps.
+    pub cookie_clock: u64,
     /// Number of buckets of the flow table, less one; the number is a power of two.
     pub bucket_mask: u32,
     /// [`LAYOUT_VERSION`](crate::LAYOUT_VERSION) of whoever created the maps.

@@ -32,7 +32,7 @@ pub const MAX_LISTENERS: u32 = 32_768;
 pub const MAX_BACKENDS: u32 = 262_144;
 
 /// Most slots, over all listeners; each takes one for every turn in its rotation.
-pub const MAX_SLOTS: u32 = 8_388_608;
+pub const MAX_SLOTS: u32 = 4_194_304;
 
 /// Most sources that are remembered, over all listeners; the oldest are forgotten for new ones.
 pub const MAX_AFFINITIES: u32 = 262_144;

@@ -2,7 +2,8 @@
 //!
 //! What was told fills a place that is free, or that of a flow which is worth less. Where the flow has a cell
 //! already, the director wins that saw it last: a cell that this one's packets have used carries the generation
-//! of its rules, one that was only told does not.
+//! of its rules, one that was only told does not. Where two have used it and say different things, the one holds
+//! that has the VIP now.
 
 use lb_common::cell::{Cell, State};
 use lb_common::layout::{Detail, Settings};
@@ -15,6 +16,18 @@ use crate::place::Place;
 /// Times that a place is tried while packets write it.
 const ATTEMPTS: usize = 3;
 
+/// Who has the VIP of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody has said.
+    #[default]
+    Unknown,
+    /// This director.
+    Here,
+    /// Another one.
+    There,
+}
+
 /// A cell as another director has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
@@ -26,6 +39,8 @@ pub struct Told {
     pub is_reply: bool,
     /// Whether sequence numbers are rewritten.
     pub is_translated: bool,
+    /// Who has its VIP.
+    pub holder: Holder,
     /// Ticks since its last packet.
     pub idle_ticks: u64,
     /// The flow in full.
@@ -120,8 +135,14 @@ fn renew<M: Movable>(
     tick: u64,
 ) -> Option<Adopted> {
     let (mine, theirs) = (idle(old, tick), idle(new, tick));
-    let is_behind = if is_own(old, settings) { mine <= theirs } else { mine < theirs };
     let known = maps.detail(place.index())?.get();
+    let goes_elsewhere = old.backend() != new.backend() || source(&known) != source(&told.detail);
+    let is_behind = match (is_own(old, settings), told.holder) {
+        (false, _) => mine < theirs,
+        (true, Holder::Here) if goes_elsewhere => true,
+        (true, Holder::There) if goes_elsewhere => false,
+        (true, Holder::Unknown | Holder::Here | Holder::There) => mine <= theirs,
+    };
     let is_same = !new.is_news_to(old) && source(&known) == source(&told.detail);
     if is_behind {
         return Some(if is_same { Adopted::At(place.index(), new) } else { Adopted::Newer });

@@ -230,8 +230,14 @@ pub fn is_within(now: u64, noted: u32, ticks: u32) -> bool {
 
 #[inline(always)]
 fn key<A: Family>(flight: &Flight<A>, listener: &Listener) -> AffinityKey {
-    let source = prefix(A::to_words(flight.ip.source), listener.affinity_prefix);
-    AffinityKey { listener: flight.listener, source }
+    affinity_key(flight.listener, listener, A::to_words(flight.ip.source))
+}
+
+/// Where it is noted what a source was sent to.
+#[inline(always)]
+#[must_use]
+pub fn affinity_key(id: u32, listener: &Listener, source: Address) -> AffinityKey {
+    AffinityKey { listener: id, source: prefix(source, listener.affinity_prefix) }
 }
 
 /// The leading `bits` of an address, and zeros behind them.

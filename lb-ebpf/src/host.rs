@@ -114,6 +114,7 @@ impl HostTables {
         let settings = Settings {
             hash_key: hash_key(seed),
             cookie_key: seed.map(u64::swap_bytes),
+            cookie_clock: seed[0] << 5,
             bucket_mask: buckets as u32 - 1,
             layout: LAYOUT_VERSION,
             timeouts: TIMEOUTS,

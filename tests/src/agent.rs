@@ -24,6 +24,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 pub const METRICS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9901);
 
+/// What most tests need of a flow table: one of the usual size takes the kernel a while to clear, and the agent to sweep.
+const MAX_FLOWS: &str = "max_flows = 65_536\n";
+
 /// The parts of a configuration file that differ from test to test, as TOML.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -37,6 +40,7 @@ impl Settings {
     /// The whole configuration file for the agent of `world`.
     pub fn file(&self, world: &World) -> String {
         let folder = world.folder().display();
+        let max_flows = if self.datapath.contains("max_flows") { "" } else { MAX_FLOWS };
         format!(
             r#"version = 1
 
@@ -55,7 +59,7 @@ listen = "{METRICS}"
 interfaces = {:?}
 pin_path = "{}"
 manage_addresses = true
-{}
+{max_flows}{}
 {}"#,
             world.interfaces(),
             world.pin_path().display(),
@@ -154,6 +158,13 @@ impl<'w> Agent<'w> {
             let targets = self.ctl_json(&["health", "list"])?;
             let targets = targets.as_array().context("read the list of health")?;
             Ok(targets.iter().all(|target| target["health"] == "up"))
+        })
+    }
+
+    /// Waits until SYNs can be answered with cookies, which they cannot yet when the agent is ready.
+    pub fn wait_for_cookies(&self) -> Result<()> {
+        wait_until("SYN cookies to be at hand", START_WITHIN, || {
+            Ok(self.process.log().contains("SYN cookies are at hand"))
         })
     }
 

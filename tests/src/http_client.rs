@@ -3,7 +3,7 @@
 //! It acts in the network namespace of the calling thread; see [`Namespace::enter`](crate::namespace::Namespace::enter).
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -65,6 +65,13 @@ impl Connection {
         Self::open_prepared(address, timeout, |socket| {
             socket.set_reuse_address(true)?;
             socket.bind(&any.into())
+        })
+    }
+
+    /// Connects from one of the client's addresses.
+    pub fn open_at(source: IpAddr, address: SocketAddr, timeout: Duration) -> Result<Self> {
+        Self::open_prepared(address, timeout, |socket| {
+            socket.bind(&SocketAddr::new(source, 0).into())
         })
     }
 

@@ -51,7 +51,8 @@ fn a_packet_whose_hops_are_used_up_ends_at_the_router_or_by_name_at_the_director
     let stage = Stage::shop(&world).unwrap();
     for vip in vips(PORT) {
         let reach = |hops| {
-            let open = || Connection::open_with_hops(hops, vip, Duration::from_millis(500));
+            let patience = if hops < 3 { Duration::from_millis(500) } else { TIMEOUT };
+            let open = || Connection::open_with_hops(hops, vip, patience);
             far.namespace.enter(open).unwrap().map(drop).map_err(|error| format!("{error:#}"))
         };
         // One hop: the router tells, which ends an attempt over IPv4 only. Two: the director is the end.

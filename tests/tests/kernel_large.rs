@@ -56,6 +56,7 @@ fn told(number: u32) -> [Told; 2] {
         ..Detail::new_zeroed()
     };
     [false, true].map(|is_reply| Told {
+        holder: lb_ebpf::adopt::Holder::Unknown,
         backend: backend(number),
         state: State::Established,
         is_reply,

@@ -2,7 +2,6 @@
 #![cfg(feature = "root")]
 #![expect(
     clippy::as_conversions,
-    clippy::cast_possible_truncation,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

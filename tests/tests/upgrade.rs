@@ -121,6 +121,7 @@ fn agents_of_two_layouts_take_over_from_each_other_and_no_flow_and_no_packet_is_
     let listen: Vec<_> = world.backends.iter().map(|host| host.at(PORT)).collect();
     let config = services("always", &world).file(&world);
     let mut stage = Stage::set_with(before.clone(), &world, &config, &listen).unwrap();
+    stage.agent.wait_for_cookies().unwrap();
     let mut open = Open::default();
     open.add(4, &stage);
     stage.agent.write_config(&services("off", &world)).unwrap();

@@ -99,9 +99,9 @@ impl Summary {
         self.parts.push((level, counts));
     }
 
-    /// Takes in the name of a test that failed.
-    pub(crate) fn add_failed(&mut self, name: String) {
-        self.failed.push(name);
+    /// Takes in the command that repeats a test that failed.
+    pub(crate) fn add_failed(&mut self, command: String) {
+        self.failed.push(command);
     }
 
     /// The counts of one level.
@@ -131,7 +131,7 @@ impl fmt::Display for Summary {
             row(level.title(), self.of(level))?;
         }
         row("all", self.total())?;
-        self.failed.iter().try_for_each(|name| writeln!(f, "failed: {name}"))
+        self.failed.iter().try_for_each(|command| writeln!(f, "failed: {command}"))
     }
 }
 

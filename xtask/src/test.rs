@@ -4,7 +4,7 @@
 //! counts and its time are known.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,8 +15,8 @@ use crate::cargo::{cargo, run};
 use crate::summary::{Counts, Level, Summary, parse_failed};
 use crate::{package, packages};
 
-/// Tests in namespaces measure times; more of them at once than this would disturb each other.
-const THREADS_WITH_ROOT: &str = "2";
+/// Tests in namespaces wait more than they compute, but each has an agent, for which the kernel verifies programs.
+const THREADS_WITH_ROOT: &str = "3";
 
 /// The tests of `lb-tests` that need neither root nor the kernel.
 const WITHOUT_ROOT: [&str; 2] = ["tidy", "unmoved_flows"];
@@ -38,6 +38,7 @@ pub(crate) fn run_all() -> Result<ExitCode> {
     let mut summary = Summary::default();
     for target in &targets {
         let counts = target.run(&mut summary)?;
+        println!("== {} took {:.1} s", target.name, counts.time.as_secs_f32());
         summary.add(target.level, counts);
     }
     let counts = run_doc_tests(&mut summary)?;
@@ -54,6 +55,8 @@ struct Target {
     name: String,
     level: Level,
     needs_root: bool,
+    /// How cargo is told to run it.
+    selection: String,
     executable: PathBuf,
     /// Where its package is: cargo runs tests there.
     folder: PathBuf,
@@ -67,12 +70,28 @@ impl Target {
         if self.needs_root {
             command.args(["--test-threads", THREADS_WITH_ROOT]);
         }
-        count(&mut command, &self.name, summary)
+        count(&mut command, summary, |test| self.repeat(test))
+    }
+
+    /// The command that runs one test, or all.
+    fn repeat(&self, test: Option<&str>) -> String {
+        let (cargo, threads) = if self.needs_root {
+            ("sudo -E cargo", format!(" --test-threads {THREADS_WITH_ROOT}"))
+        } else {
+            ("cargo", String::new())
+        };
+        let which = test.map_or(threads, |test| format!(" --exact {test}"));
+        format!("{cargo} test {} --{which}", self.selection)
     }
 }
 
-/// Runs a command that runs tests, shows what it prints, and adds up its counts.
-fn count(command: &mut Command, name: &str, summary: &mut Summary) -> Result<Counts> {
+/// Runs a command that runs tests, shows what it prints, and adds up its counts. Of tests that fail, `repeat` says what
+/// runs them once more; that is for a person to do.
+fn count(
+    command: &mut Command,
+    summary: &mut Summary,
+    repeat: impl Fn(Option<&str>) -> String,
+) -> Result<Counts> {
     let started_at = now();
     let mut child = command
         .stdin(Stdio::null())
@@ -84,7 +103,7 @@ fn count(command: &mut Command, name: &str, summary: &mut Summary) -> Result<Cou
         let line = line.context("read the output of a test")?;
         println!("{line}");
         if let Some(test) = parse_failed(&line) {
-            summary.add_failed(format!("{name}: {test}"));
+            summary.add_failed(repeat(Some(test)));
         }
         if let Some(part) = Counts::parse(&line) {
             counts.add(part);
@@ -92,7 +111,7 @@ fn count(command: &mut Command, name: &str, summary: &mut Summary) -> Result<Cou
     }
     let status = child.wait().context("wait for the end of a test")?;
     if !status.success() && counts.failed == 0 {
-        summary.add_failed(format!("{name}: ended with {status}"));
+        summary.add_failed(format!("{} # ended with {status}", repeat(None)));
         counts.failed = 1;
     }
     counts.time = now() - started_at;
@@ -103,7 +122,7 @@ fn run_doc_tests(summary: &mut Summary) -> Result<Counts> {
     println!("\n== examples in the documentation");
     let mut command = cargo()?;
     command.args(["test", "--locked", "--workspace", "--doc"]);
-    count(&mut command, "example", summary)
+    count(&mut command, summary, |_| "cargo test --workspace --doc".to_owned())
 }
 
 /// Builds all binaries and all tests, and lists the test binaries.
@@ -157,7 +176,21 @@ fn parse_target(line: &str) -> Result<Option<Target>> {
     let is_scenario = target.kind.iter().any(|kind| kind == "test") && folder.ends_with("tests");
     let needs_root = is_scenario && !WITHOUT_ROOT.contains(&target.name.as_str());
     let level = Level::of(&target.name, needs_root);
-    Ok(Some(Target { name: target.name, level, needs_root, executable, folder }))
+    let selection = selection(&folder, &target, needs_root);
+    Ok(Some(Target { name: target.name, level, needs_root, selection, executable, folder }))
+}
+
+/// The arguments that have cargo run one test binary.
+fn selection(folder: &Path, target: &MessageTarget, needs_root: bool) -> String {
+    let folder = folder.file_name().unwrap_or_default().display().to_string();
+    let package = if folder == "tests" { "lb-tests" } else { &folder };
+    let features = if needs_root { " --features root" } else { "" };
+    let which = match target.kind.first().map(String::as_str) {
+        Some("test") => format!("--test {}", target.name),
+        Some("bin") => format!("--bin {}", target.name),
+        _ => "--lib".to_owned(),
+    };
+    format!("-p {package}{features} {which}")
 }
 
 #[cfg(test)]
@@ -183,5 +216,16 @@ mod tests {
         assert_eq!(of("tests", "kernel_marks"), (Level::Kernel, true));
         assert_eq!(of("tests", "failure"), (Level::Namespaces, true));
         assert_eq!(of("lb-ebpf", "decap"), (Level::Unit, false));
+    }
+
+    #[test]
+    fn what_fails_is_repeated_by_a_command_of_its_own() {
+        let failover = target("tests", "failure").repeat(Some("a::b"));
+        let words = "cargo test -p lb-tests --features root --test failure -- --exact a::b";
+        assert_eq!(failover, format!("sudo -E {words}"));
+        assert_eq!(
+            target("lb-ebpf", "decap").repeat(None),
+            "cargo test -p lb-ebpf --test decap --"
+        );
     }
 }

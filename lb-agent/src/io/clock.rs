@@ -79,6 +79,19 @@ pub fn coarse() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(Duration::ZERO, Duration::from)
 }
 
+/// What is to be added to ticks so that they count from 1970-01-01 UTC, on any machine, to within a tick; wraps.
+#[must_use]
+pub fn ticks_before_boot() -> u64 {
+    ticks_between(coarse(), unix())
+}
+
+fn ticks_between(since_boot: Duration, unix: Duration) -> u64 {
+    let nanoseconds = |of: Duration| of.as_nanos().cast_signed();
+    let rounded =
+        (nanoseconds(unix) - nanoseconds(since_boot) + (1 << (TICK_SHIFT - 1))) >> TICK_SHIFT;
+    i64::try_from(rounded).unwrap_or_default().cast_unsigned()
+}
+
 fn tick_at(since_boot: Duration) -> u64 {
     u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX) >> TICK_SHIFT
 }
@@ -92,6 +105,19 @@ mod tests {
         assert_eq!(tick_at(Duration::from_secs(4)), 0);
         assert_eq!(tick_at(Duration::from_secs(5)), 1);
         assert_eq!(tick_at(Duration::from_secs(4295)), 1000);
+    }
+
+    #[test]
+    fn machines_that_were_started_at_other_times_agree_on_the_tick_to_within_one() {
+        for milliseconds in (0..20_000).step_by(77) {
+            let unix = Duration::from_millis(1_700_000_000_000 + milliseconds);
+            let ticks = [3, 4_000, 86_400_123, 1_800_000_000_000].map(|since_boot| {
+                let since_boot = Duration::from_millis(since_boot + milliseconds);
+                tick_at(since_boot).wrapping_add(ticks_between(since_boot, unix))
+            });
+            let (first, last) = (ticks.iter().min().unwrap(), ticks.iter().max().unwrap());
+            assert!(last - first <= 1 && first.abs_diff(tick_at(unix)) <= 1, "{ticks:?}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use lb_common::api::{
 use lb_common::layout::Sample;
 use tokio::sync::{mpsc, oneshot};
 
-use super::datapath::{Prepared, Swept};
+use super::datapath::{CookiesLoaded, Prepared, Swept};
 use super::metrics::Snapshot;
 use super::run::ReadSet;
 use crate::model::agent::{Refusal, Session, Target, Terms};
@@ -27,6 +27,8 @@ pub enum Message {
     Swept(Result<Swept, String>),
     /// All that another size of the flow table needs is there, or why not.
     Resized(Result<Box<Prepared>, String>),
+    /// The program for SYN cookies is there, or why not.
+    CookiesLoaded(Result<CookiesLoaded, String>),
     /// The file of a set was read again.
     SetRead(ReadSet),
     /// A probe could not be carried out, and why.

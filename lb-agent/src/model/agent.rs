@@ -135,6 +135,8 @@ pub enum Event {
     FlowCounts(BTreeMap<u32, u64>),
     /// The host has these addresses now.
     Host(BTreeSet<IpAddr>),
+    /// The packet path can answer SYNs with cookies from now on.
+    CookiesReady,
     /// A write has failed, and this is what the maps hold now.
     Installed(Box<Tables>),
     /// The deadline has come.

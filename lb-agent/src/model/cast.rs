@@ -150,6 +150,7 @@ pub(super) fn tables() -> Tables {
         settings: Settings {
             hash_key: [1, 2, 3, 4, 5],
             cookie_key: [6, 7],
+            cookie_clock: 8,
             bucket_mask: 0xff,
             layout: LAYOUT_VERSION,
             ..Settings::new_zeroed()

@@ -123,6 +123,21 @@ pub fn desired(
     }
 }
 
+impl Desired {
+    /// No SYN is answered with a cookie.
+    pub(super) fn drop_cookies(&mut self) {
+        for listener in self.listeners.values_mut() {
+            listener.draw.syn_cookies = layout::SynCookies::Off;
+        }
+    }
+}
+
+/// Whether any service may answer SYNs with cookies.
+pub(super) fn wants_cookies(config: &Config) -> bool {
+    let cookies = |service| cookies(service, &config.firewall);
+    config.services.iter().any(|service| cookies(service) != layout::SynCookies::Off)
+}
+
 /// The addresses of the services, and those at which the host must not answer.
 fn vips(config: &Config) -> BTreeMap<IpAddr, Vip> {
     let closed = u32::from(config.datapath.manage_addresses);

@@ -105,6 +105,7 @@ impl Planner<'_> {
         let Settings {
             hash_key,
             cookie_key,
+            cookie_clock,
             bucket_mask,
             other_mask,
             layout,
@@ -112,8 +113,8 @@ impl Planner<'_> {
             generation,
             ..
         } = self.installed.settings;
-        let made = Settings { hash_key, cookie_key, bucket_mask, ..self.desired.settings };
-        let settings = Settings { other_mask, layout, cpus, generation, ..made };
+        let made = Settings { hash_key, cookie_key, cookie_clock, ..self.desired.settings };
+        let settings = Settings { bucket_mask, other_mask, layout, cpus, generation, ..made };
         changed(settings != self.installed.settings, || Write::Settings(Box::new(settings)))
     }
 

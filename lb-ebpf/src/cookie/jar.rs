@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The hash is over the 5-tuple, the client's initial sequence number, the period, and the lower eight bits. A
-//! cookie is good in its period and in the next: its parity tells which of the two it is of.
+//! cookie is good in its period and in the next: its parity tells which of the two it is of. Directors that share
+//! the key take each other's cookies; the clock of one may be a tick ahead of the other's.
 
 use super::options::{NO_SCALE, Options};
 use super::siphash::SipHash;
@@ -15,8 +16,9 @@ use crate::World;
 use crate::family::Family;
 use crate::flight::Flight;
 
-/// A period is 2^4 ticks, 69 s: a client has at least that long to answer.
+/// A period is 2^4 ticks, 69 s: a client has at least that long to answer, less a tick.
 const PERIOD_SHIFT: u32 = 4;
+const LAST_TICK: u64 = (1 << PERIOD_SHIFT) - 1;
 
 const PARITY: u32 = 1 << 3;
 const SACK: u32 = 1 << 2;
@@ -97,7 +99,7 @@ pub(super) fn make<A: Family, T>(
     sequence: u32,
     terms: Terms,
 ) -> (u32, u32) {
-    let period = flight.tick >> PERIOD_SHIFT;
+    let period = clock(world, flight) >> PERIOD_SHIFT;
     let parity = if period & 1 == 0 { 0 } else { PARITY };
     stamp(world, flight, sequence, (period, terms.0 | parity))
 }
@@ -110,10 +112,17 @@ pub(super) fn is_ours<A: Family, T>(
     sequence: u32,
     cookie: u32,
 ) -> bool {
-    let now = flight.tick >> PERIOD_SHIFT;
+    let clock = clock(world, flight);
+    let now = clock >> PERIOD_SHIFT;
     let is_of_now = (now & 1 == 0) == (cookie & PARITY == 0);
-    let period = if is_of_now { now } else { now.wrapping_sub(1) };
+    let other = if clock & LAST_TICK == LAST_TICK { now + 1 } else { now.wrapping_sub(1) };
+    let period = if is_of_now { now } else { other };
     stamp(world, flight, sequence, (period, cookie & TERMS)).0 == cookie
+}
+
+#[inline(always)]
+fn clock<A: Family, T>(world: &World<'_, T>, flight: &Flight<A>) -> u64 {
+    flight.tick.wrapping_add(world.settings.cookie_clock)
 }
 
 #[inline(always)]

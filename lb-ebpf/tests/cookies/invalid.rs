@@ -42,12 +42,26 @@ fn a_cookie_is_good_for_its_client_and_its_number_alone() {
 fn a_cookie_is_valid_in_its_period_and_in_the_next_one() {
     for (ticks, verdict) in [
         (PERIOD - 1, Verdict::SynCookieAccepted),
-        (2 * PERIOD - 1, Verdict::SynCookieAccepted),
+        (2 * PERIOD - 2, Verdict::SynCookieAccepted),
         (2 * PERIOD, Verdict::SynCookieInvalid),
         (4 * PERIOD, Verdict::SynCookieInvalid),
     ] {
         let scene = Scene::asked(V4, Forward::Nat, OFFERS[0]);
         scene.world.tables.set_tick(ticks);
+        scene.front(&scene.cookie_back(), verdict);
+    }
+}
+
+#[test]
+fn a_director_whose_clock_is_a_tick_behind_takes_the_cookies_of_another() {
+    for (behind, verdict) in [
+        (1, Verdict::SynCookieAccepted),
+        (2, Verdict::SynCookieInvalid),
+        (PERIOD, Verdict::SynCookieInvalid),
+    ] {
+        let mut scene = Scene::asked(V4, Forward::Nat, OFFERS[0]);
+        let clock = &mut scene.world.tables.settings.cookie_clock;
+        *clock = clock.wrapping_sub(behind);
         scene.front(&scene.cookie_back(), verdict);
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use lb_common::cell::{Cell, State};
 use lb_common::layout::Forward;
 use lb_common::verdict::Verdict;
-use lb_ebpf::adopt::{Adopted, Told, adopt};
+use lb_ebpf::adopt::{Adopted, Holder, Told, adopt};
 use lb_ebpf::host::HostTables;
 use proptest::prelude::*;
 
@@ -45,6 +45,7 @@ fn all_of(from: &World, to: &World, tick: u64) -> Vec<Told> {
             state: cell.state().unwrap(),
             is_reply: cell.is_reply(),
             is_translated: cell.is_translated(),
+            holder: Holder::Unknown,
             idle_ticks: cell.idle_ticks(tick),
             detail,
         }
@@ -165,6 +166,45 @@ fn what_is_told_twice_or_told_back_changes_nothing() {
     assert!(all_at(&tell(&first, &second, 0)) && all_at(&tell(&second, &first, 0)));
     assert_eq!((first.tables.cells(), second.tables.cells()), cells);
     assert_eq!(contents(&first, 0), contents(&second, 0));
+}
+
+/// Both directors have begun the same flow with different backends while they did not hear each other; then the
+/// first one is told. Returns the backends of both, and the one where the flow goes on.
+fn after_a_split(holder: Holder, is_seen_last_here: bool) -> [usize; 3] {
+    let (first, second) = (World::new(V4, TCP), World::new(V4, TCP));
+    // One turn more, so that the next one is another backend's.
+    second.begin(V4.client_number(7));
+    let (mine, theirs) = (first.establish(V4.client), second.establish(V4.client));
+    for world in [&first, &second] {
+        world.tables.set_tick(3);
+    }
+    if is_seen_last_here {
+        first.more(V4.client)
+    } else {
+        second.more(V4.client)
+    };
+    for told in all_of(&second, &first, 3) {
+        adopt(&first.tables, &Told { holder, ..told }, 3);
+    }
+    [mine, theirs, first.more(V4.client)]
+}
+
+#[test]
+fn of_two_that_have_served_a_flow_the_one_holds_that_has_the_vip() {
+    let cases = [
+        (Holder::Here, true, true),
+        (Holder::Here, false, true),
+        (Holder::There, true, false),
+        (Holder::There, false, false),
+        // Nobody knows: who saw it last.
+        (Holder::Unknown, true, true),
+        (Holder::Unknown, false, false),
+    ];
+    for (holder, is_seen_last_here, stays) in cases {
+        let [mine, theirs, now] = after_a_split(holder, is_seen_last_here);
+        assert_ne!(mine, theirs);
+        assert_eq!(now == mine, stays, "{holder:?}, seen last here: {is_seen_last_here}");
+    }
 }
 
 #[test]

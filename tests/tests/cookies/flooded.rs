@@ -85,6 +85,7 @@ fn tell_of_shared_port(world: &World) {
 fn a_client_on_another_interface_is_served_and_open_connections_stay() {
     let world = World::new(Arms::Two, 2).unwrap();
     let stage = Stage::set(&world, &shop(&world, "syn_cookies = \"always\"")).unwrap();
+    stage.agent.wait_for_cookies().unwrap();
     let client = &world.backends[1];
     let mut open = [(); OPEN].map(|()| connect(client));
     let flood = start_flood(&world);
@@ -104,6 +105,7 @@ fn cookies_begin_with_a_flood_are_told_and_keep_its_syns_from_backends() {
     let world = World::new(Arms::Two, 2).unwrap();
     let settings = shop(&world, "syn_cookies = \"auto\"\nsyn_cookies_above = 500");
     let stage = Stage::set(&world, &settings).unwrap();
+    stage.agent.wait_for_cookies().unwrap();
     let client = &world.backends[1];
     let mut open = [(); OPEN].map(|()| connect(client));
     assert_eq!(stage.packets("syn_cookie_sent").unwrap(), 0);

@@ -36,7 +36,9 @@ fn guarded(way: &str, world: &World) -> Settings {
 }
 
 fn stage<'w>(way: &str, world: &'w World) -> Result<Stage<'w>> {
-    Stage::set(world, &guarded(way, world))
+    let stage = Stage::set(world, &guarded(way, world))?;
+    stage.agent.wait_for_cookies()?;
+    Ok(stage)
 }
 
 /// Downloads and uploads much through both VIPs.

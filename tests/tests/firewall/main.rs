@@ -3,7 +3,8 @@
 #![expect(clippy::indexing_slicing, reason = "a test's own answers")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,14 +15,15 @@ use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{World, vips};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 
 mod rules;
 mod safety;
 mod sets;
 mod trace;
 
-/// How long a connection that is dropped is waited for: it is the counters that prove why it did not come.
-const SOON: Duration = Duration::from_millis(700);
+/// How long a connection may still come after a packet was dropped, which may have been another one's.
+const SOON: Duration = Duration::from_millis(300);
 
 /// The shop with further tables before it.
 fn with(world: &World, tables: &str) -> Settings {
@@ -30,10 +32,33 @@ fn with(world: &World, tables: &str) -> Settings {
     Settings { tables, ..settings }
 }
 
-/// Whether the client can connect.
+/// Whether the client can connect: if not, packets are dropped meanwhile. A SYN that is lost is sent again.
 fn connects(stage: &Stage<'_>, to: SocketAddr) -> bool {
-    let connect = || TcpStream::connect_timeout(&to, SOON).is_ok();
-    stage.world.client.namespace.enter(connect).unwrap()
+    let before = dropped(stage);
+    let socket = stage.world.client.namespace.enter(|| begin_to_connect(to)).unwrap().unwrap();
+    let is_open = || Ok(socket.peer_addr().is_ok());
+    let is_refused = || socket.take_error().is_ok_and(|error| error.is_some());
+    let is_dropped = || dropped(stage).is_none_or(|now| Some(now) != before);
+    let is_decided = || Ok(is_open()? || is_refused() || is_dropped());
+    wait_until("a connection, or a drop", TIMEOUT, is_decided).unwrap();
+    wait_until("a connection", SOON, is_open).is_ok()
+}
+
+fn begin_to_connect(to: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket),
+    }
+}
+
+/// Packets that were dropped, whyever; `None`: there is no agent to ask.
+fn dropped(stage: &Stage<'_>) -> Option<u64> {
+    let metrics = stage.agent.metrics().ok()?;
+    let lines = metrics.lines().filter(|line| line.starts_with("lb_packets_total{"));
+    let lines = lines.filter(|line| line.contains("kind=\"dropped\""));
+    Some(lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum())
 }
 
 /// Whether the client can connect to both VIPs; they must not differ.

@@ -9,4 +9,5 @@
 
 mod directors;
 mod faults;
+mod handed_over;
 mod moved_vip;

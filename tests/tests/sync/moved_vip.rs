@@ -20,7 +20,7 @@ const BUFFER: usize = 32_768;
 const SOME: usize = 400_000;
 
 /// Both agents, in step.
-fn start<'w>(worlds: &'w Worlds, datapath: &str, services: &str) -> [Agent<'w>; 2] {
+pub fn start<'w>(worlds: &'w Worlds, datapath: &str, services: &str) -> [Agent<'w>; 2] {
     let part = Part { datapath, services, key: KEY };
     let agents = [0, 1].map(|index| worlds.start(index, &part).unwrap());
     for agent in &agents {

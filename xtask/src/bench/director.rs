@@ -58,6 +58,7 @@ impl Director {
         let nic = nic.context("find the interface")?;
         let mac = nic.mac.context("find its MAC address")?;
         let mut datapath = Datapath::open(&config.datapath, OBJECT)?;
+        datapath.load_cookies()?;
         let hop = NextHop { interface: nic.index, neighbour: NEIGHBOUR, source: mac, mtu: 1_500 };
         install(&mut datapath, &config, hop)?;
         let program = ProgramInfo::from_pin(pins.join("program"))?.fd()?;

@@ -20,11 +20,8 @@ use crate::{demo, packages};
 /// Connections that are open at each failover.
 const N_OPEN: usize = 50;
 /// Intervals between advertisements, and failovers of each kind that are measured.
-const ADVERTS: [(Duration, usize); 3] = [
-    (Duration::from_millis(10), 20),
-    (Duration::from_millis(100), 20),
-    (Duration::from_secs(1), 8),
-];
+const ADVERTS: [(Duration, usize); 3] =
+    [(Duration::from_millis(10), 20), (Duration::from_millis(100), 5), (Duration::from_secs(1), 3)];
 const QUICK_ROUNDS: usize = 3;
 
 /// What is told of failovers besides the median of times without service.

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use lb_tests::namespace::Namespace;
 use lb_tests::pair::{Pair, VIP_V4};
 use lb_tests::process::Process;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::directors::{GATEWAY, PRIORITY};
 
@@ -17,6 +19,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 pub(super) struct Classic {
     keepalived: Process,
     haproxy: Process,
+    vrrp_pid: PathBuf,
 }
 
 impl Classic {
@@ -26,7 +29,8 @@ impl Classic {
         machine.sysctl("ipv4/ip_nonlocal_bind", "1")?;
         let haproxy = haproxy(pair, machine, number)?;
         let keepalived = keepalived(pair, machine, number, advert)?;
-        Ok(Self { keepalived, haproxy })
+        let vrrp_pid = pair.folder().join(format!("keepalived{number}.vrrp.pid"));
+        Ok(Self { keepalived, haproxy, vrrp_pid })
     }
 
     /// As a machine that is shut down stops its services: the addresses first.
@@ -35,9 +39,16 @@ impl Classic {
         self.haproxy.terminate(STOP_WITHIN).map(drop)
     }
 
+    /// With it the process that keepalived has for VRRP, which would end by itself, but later.
     pub(super) fn kill(&mut self) -> Result<()> {
+        let pid = std::fs::read_to_string(&self.vrrp_pid).context("find keepalived's process")?;
         self.keepalived.kill()?;
+        kill(Pid::from_raw(pid.trim().parse()?), Signal::SIGKILL).ok();
         self.haproxy.kill()
+    }
+
+    pub(super) fn log(&self) -> String {
+        self.keepalived.log() + &self.haproxy.log()
     }
 
     /// What it has come to last is what it should be.
@@ -101,10 +112,12 @@ fn keepalived(
     for (option, end) in [("--pid", "pid"), ("--vrrp_pid", "vrrp.pid")] {
         command.arg(option).arg(pair.folder().join(format!("{name}.{end}")));
     }
-    // What it said before it was started anew says nothing about it.
-    let log = pair.folder().join(format!("{name}.log"));
-    if log.exists() {
-        std::fs::remove_file(&log).context("forget what keepalived has said")?;
+    // What it said before it was started anew says nothing about it, and its process may have been killed.
+    for end in ["log", "pid", "vrrp.pid"] {
+        let file = pair.folder().join(format!("{name}.{end}"));
+        if file.exists() {
+            std::fs::remove_file(&file).context("forget an earlier keepalived")?;
+        }
     }
     Process::start(&name, &mut command, pair.folder())
 }

@@ -13,7 +13,7 @@ use lb_tests::web::{PORT, Web};
 use super::classic::Classic;
 use super::{Fault, System, vip};
 
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_mins(1);
 const KEY: &str = "a key of thirty-two bytes or more";
 
 /// Two directors of one system, and the backends' servers.
@@ -122,7 +122,10 @@ impl<'p> Directors<'p> {
             Ok(has_vip(self.pair, active)? && !has_vip(self.pair, backup)?)
         })?;
         for (number, balancer) in (1..).zip(&self.each) {
-            wait_until("the Backup to be ready", WITHIN, || balancer.is_ready(number == active))?;
+            wait_until("both directors to be ready", WITHIN, || {
+                balancer.is_ready(number == active)
+            })
+            .with_context(|| format!("lb{number} said:\n{}", balancer.log()))?;
         }
         Ok(())
     }
@@ -156,6 +159,13 @@ impl<'p> Balancer<'p> {
         match self {
             Self::Sluice(director) => director.process.kill(),
             Self::Classic(classic) => classic.kill(),
+        }
+    }
+
+    fn log(&self) -> String {
+        match self {
+            Self::Sluice(director) => director.process.log(),
+            Self::Classic(classic) => classic.log(),
         }
     }
 

@@ -22,7 +22,7 @@ use super::counters::{add_count, sum};
 use super::error::{DatapathError, OnMap, Result};
 use super::maps::entries;
 use super::pins::Pins;
-use super::program::{load_error, program, verify};
+use super::program::{load_error, program, verify_named};
 use crate::io::netlink::{Link, links};
 use crate::model::config::XdpMode;
 use crate::model::decap::Tables;
@@ -79,7 +79,7 @@ impl Decap {
         let mut loaded = EbpfLoader::new()
             .load(DECAP_OBJECT)
             .map_err(|error| DatapathError::Load(error.into()))?;
-        verify(&mut loaded, PROGRAM)?;
+        verify_named(&mut loaded, PROGRAM)?;
         classifier(&mut loaded)?.load().map_err(load_error)?;
         let mut opened = Self {
             settings: take(&mut loaded, map::SETTINGS)?,

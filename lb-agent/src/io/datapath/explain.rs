@@ -14,13 +14,10 @@ use zerocopy::FromZeros;
 use super::error::{DatapathError, OnMap, Result};
 use super::maps::data;
 use super::pins::Pins;
-use super::program::{self, verify};
+use super::program::{self, PROGRAM, verify_named};
 use super::shape::Geometry;
 use super::stages::set_stages;
 use super::{Datapath, OBJECT};
-
-/// Name of the program in the object.
-const PROGRAM: &str = "sluice";
 
 /// What has to be done to explain packets, beside everything else: the kernel takes a second to verify a program.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ impl Explainer {
     pub fn explain(&self, frame: &[u8], interface: u32) -> Result<Sample> {
         let mut loaded = self.load()?;
         let _stages = set_stages(&mut loaded)?;
-        verify(&mut loaded, PROGRAM)?;
+        verify_named(&mut loaded, PROGRAM)?;
         let explained = loaded.take_map(map::EXPLAINED).ok_or("there is none");
         let explained = PerCpuArray::try_from(explained.on("find", map::EXPLAINED)?);
         let explained: PerCpuArray<_, Sample> = explained.on("open", map::EXPLAINED)?;

@@ -17,6 +17,7 @@ use super::maps::{data, open, words};
 use super::moving::Moving;
 use super::pins::Pins;
 use super::program::Other;
+use super::sources::Sources;
 use super::sweep::{AT_A_TIME, Round, Swept};
 
 /// One flow.
@@ -42,6 +43,7 @@ pub struct FlowTable {
     loads: Mapping,
     pub(super) settings: Array<MapData, Settings>,
     pub(super) backends: Array<MapData, Backend>,
+    pub(super) sources: Sources,
     round: Mutex<Round>,
 }
 
@@ -88,6 +90,7 @@ impl FlowTable {
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             settings: open(pins, map::SETTINGS)?,
             backends: open(pins, map::BACKENDS)?,
+            sources: Sources::open(pins)?,
             round: Mutex::default(),
         })
     }

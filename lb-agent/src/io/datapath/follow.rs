@@ -3,6 +3,7 @@
 use super::Datapath;
 use super::attach::{attach_again, foreign};
 use super::error::{DatapathError, Result};
+use super::program::pinned;
 use crate::io::netlink::{Link, links};
 
 impl Datapath {
@@ -46,7 +47,7 @@ impl Datapath {
 
     /// Attaches to an interface that was made anew under its old name.
     fn attach_again(&mut self, link: &Link) -> Result<()> {
-        attach_again(self.running.program()?, link, self.mode, &self.pins)?;
+        attach_again(&mut pinned(&self.pins)?, link, self.mode, &self.pins)?;
         tracing::info!("attached to {} again", link.name);
         Ok(())
     }

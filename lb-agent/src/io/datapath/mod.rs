@@ -7,6 +7,7 @@
 mod attach;
 mod backends;
 mod clamp;
+mod cookies;
 mod counters;
 mod decap;
 mod drops;
@@ -31,6 +32,7 @@ mod resize;
 mod room;
 mod settings;
 mod shape;
+mod sources;
 mod stages;
 mod start;
 mod sweep;
@@ -43,10 +45,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lb_common::api;
-use lb_common::layout::HashKey;
 
 pub use attach::FITS_A_PAGE;
 pub use clamp::Hook;
+pub use cookies::{CookiesLoaded, LateCookies};
 pub use counters::Counters;
 pub use decap::{DECAP_OBJECT, Decap, DecapPlan};
 pub use drops::Drops;
@@ -57,6 +59,7 @@ pub use flow_table::{FlowEntry, FlowTable};
 pub use guards::Cookies;
 pub use lock::Lock;
 pub use pins::is_on_bpffs;
+pub use prepare::Common;
 pub use program::firewall_entries;
 pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
@@ -96,6 +99,15 @@ enum Size {
     Moving(Box<Verified>),
 }
 
+/// What maps are made with that are not there yet.
+#[derive(Clone, Copy, Debug)]
+pub struct New {
+    /// What several directors have in common.
+    pub common: Option<Common>,
+    /// How large the firewall is.
+    pub firewall: FirewallSize,
+}
+
 /// The packet path of this host.
 pub struct Datapath {
     maps: Maps,
@@ -105,6 +117,7 @@ pub struct Datapath {
     pins: Pins,
     /// The program that was attached.
     running: Running,
+    late_cookies: Option<LateCookies>,
     geometry: Geometry,
     size: Size,
     is_first: bool,
@@ -116,19 +129,15 @@ impl Datapath {
     /// `object` is the compiled packet path, as a rule [`OBJECT`]. Where anything is in the way, nothing
     /// is changed.
     pub fn open(config: &config::Datapath, object: &[u8]) -> Result<Self> {
-        Self::open_with_key(config, object, None)
+        Self::open_with(config, object, New { common: None, firewall: FirewallSize::none() })
     }
 
-    /// The same, with this key of the flow hash where a flow table is made.
-    pub fn open_with_key(
-        config: &config::Datapath,
-        object: &[u8],
-        hash_key: Option<HashKey>,
-    ) -> Result<Self> {
+    /// The same, where maps are made with what is said of new ones.
+    pub fn open_with(config: &config::Datapath, object: &[u8], new: New) -> Result<Self> {
         let before = Pins::existing(&config.pin_path).filter(|pins| !pins.is_empty());
         let targets = find_targets(&config.interfaces, config.xdp_mode, before.as_ref())?;
         let pins = Pins::open(&config.pin_path)?;
-        let opened = Self::start(config, object, &pins, (targets, hash_key));
+        let opened = Self::start(config, object, &pins, (targets, new));
         if opened.is_err() && before.is_none() {
             let removed = pins.remove_all();
             removed.unwrap_or_else(|error| tracing::warn!(%error, "clean up after a failed start"));
@@ -149,6 +158,7 @@ impl Datapath {
 
     /// Carries out writes in their order; stops at the first that fails.
     pub fn apply(&mut self, writes: &[Write]) -> Result<()> {
+        self.check_cookies(writes)?;
         if let Some(firewall) = writes.iter().find_map(firewall_of) {
             self.make_room(firewall)?;
         }

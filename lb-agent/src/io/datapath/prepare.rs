@@ -12,21 +12,45 @@ use super::error::{DatapathError, OnMap, Result, Source};
 use super::maps::Maps;
 use super::shape::Geometry;
 
+/// What several directors have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Common {
+    /// Key of the flow hash; it counts only where a flow table is made.
+    pub hash_key: HashKey,
+    /// Key of SYN cookies.
+    pub cookie_key: [u64; 2],
+    /// See [`Settings::cookie_clock`].
+    pub cookie_clock: u64,
+}
+
 impl Maps {
     /// Writes the settings of new maps: a hash key, and timeouts of zero until the first plan.
-    pub(super) fn prepare(&mut self, geometry: Geometry, hash_key: Option<HashKey>) -> Result<()> {
+    pub(super) fn prepare(&mut self, geometry: Geometry, common: Option<Common>) -> Result<()> {
         let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
         if settings.layout == LAYOUT_VERSION {
             return Ok(());
         }
         self.write_settings(&Settings {
-            hash_key: hash_key.map_or_else(draw_key, Ok)?,
+            hash_key: common.map_or_else(draw_key, |common| Ok(common.hash_key))?,
             cookie_key: draw_key()?,
             bucket_mask: geometry.mask(),
             layout: LAYOUT_VERSION,
             cpus: cpus()?,
             ..Settings::new_zeroed()
         })
+    }
+
+    /// Has cookies be those of all directors. Those that are on their way now are then invalid, if they were not
+    /// before.
+    pub(super) fn share_cookies(&mut self, common: Common) -> Result<()> {
+        let settings = self.settings.get(&0, 0).on("read", map::SETTINGS)?;
+        let Common { cookie_key, cookie_clock, .. } = common;
+        // The clock was only read anew where it is off by a tick.
+        let is_off = cookie_clock.wrapping_sub(settings.cookie_clock).wrapping_add(1) > 2;
+        if settings.cookie_key == cookie_key && !is_off {
+            return Ok(());
+        }
+        self.write_settings(&Settings { cookie_key, cookie_clock, ..settings })
     }
 }
 

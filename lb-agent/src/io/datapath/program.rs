@@ -3,18 +3,20 @@
 use std::fmt;
 
 use aya::maps::{MapData, PerCpuArray, PerCpuValues, ProgramArray};
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{Program, ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
 use lb_common::map;
 use lb_ebpf::family::mix;
 
 use super::attach::{Target, attach_all};
 use super::backends::wait_for_packets;
+use super::cookies::LateCookies;
 use super::error::{DatapathError, OnMap, Result};
-use super::pins::Pins;
+use super::pins::{Pins, pin_error};
 use super::prepare::{cpus, draw_key};
 use super::shape::Geometry;
-use super::stages::{self, set_stages};
+use super::stages::{self, COOKIES, FIREWALL, SECOND, Stage, set_some};
 use crate::model::config::XdpMode;
 use crate::model::firewall::compile::Size;
 
@@ -40,6 +42,7 @@ impl<'p> Other<'p> {
 pub(super) struct Verified {
     pub(super) loaded: Ebpf,
     stages: ProgramArray<MapData>,
+    has_cookies: bool,
 }
 
 impl fmt::Debug for Verified {
@@ -50,9 +53,10 @@ impl fmt::Debug for Verified {
 
 /// A program that is attached.
 pub(super) struct Running {
-    loaded: Ebpf,
     /// Its kernel id.
     pub(super) id: u32,
+    /// Whether the program for SYN cookies can be called.
+    pub(super) has_cookies: bool,
 }
 
 impl Verified {
@@ -63,11 +67,23 @@ impl Verified {
         other: Option<Other<'_>>,
         geometry: Geometry,
     ) -> Result<Self> {
-        let mut loaded = load(object, pins, other, geometry)?;
-        let stages = set_stages(&mut loaded)?;
+        Self::load_with(&[COOKIES], load(object, pins, other, geometry)?, geometry)
+    }
+
+    /// The same for the first start, without the program for SYN cookies.
+    pub(super) fn load_first(object: &[u8], pins: &Pins, geometry: Geometry) -> Result<Self> {
+        Self::load_with(&[], load(object, pins, None, geometry)?, geometry)
+    }
+
+    /// Rules come only into maps that have room for them, and so into those of a program that has the firewall's.
+    fn load_with(more: &[Stage], mut loaded: Ebpf, geometry: Geometry) -> Result<Self> {
+        let mut wanted = vec![SECOND];
+        wanted.extend((geometry.firewall != Size::none()).then_some(FIREWALL));
+        wanted.extend(more);
         scatter_sources(&mut loaded)?;
-        verify(&mut loaded, PROGRAM)?;
-        Ok(Self { loaded, stages })
+        let stages = set_some(&mut loaded, &wanted)?;
+        verify_named(&mut loaded, PROGRAM)?;
+        Ok(Self { loaded, stages, has_cookies: wanted.contains(&COOKIES) })
     }
 
     /// Attaches it to all targets. What ran there before goes when no packet is in it any more.
@@ -76,21 +92,25 @@ impl Verified {
         targets: Vec<Target>,
         mode: XdpMode,
         pins: &Pins,
-    ) -> Result<Running> {
+    ) -> Result<(Running, Option<LateCookies>)> {
         let program = program(&mut self.loaded, PROGRAM)?;
         let id = program.info().map_err(load_error)?.id();
         stages::pin(self.stages, pins, id)?;
         attach_all(program, targets, mode, pins)?;
         wait_for_packets();
         stages::drop_others(pins, id)?;
-        Ok(Running { loaded: self.loaded, id })
+        let (loaded, has_cookies) = (self.loaded, self.has_cookies);
+        let late = || Ok(LateCookies { loaded, stages: stages::open(pins, id)?, program_id: id });
+        let late = if has_cookies { None } else { Some(late()?) };
+        Ok((Running { id, has_cookies }, late))
     }
 }
 
-impl Running {
-    pub(super) fn program(&mut self) -> Result<&mut Xdp> {
-        program(&mut self.loaded, PROGRAM)
-    }
+/// Opens the program that runs.
+pub(super) fn pinned(pins: &Pins) -> Result<Xdp> {
+    let path = pins.program();
+    let program = Xdp::from_pin(&path, XdpAttachType::Interface);
+    program.map_err(|error| pin_error("open the program", &path, error))
 }
 
 /// Entries of the maps whose number depends on that of prefixes.
@@ -161,13 +181,26 @@ pub(super) fn load_error(error: ProgramError) -> DatapathError {
 }
 
 /// Has the kernel verify a program.
-pub(super) fn verify<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
-    let program = program(loaded, name)?;
+pub(super) fn verify(program: &mut Program) -> Result<&mut Xdp> {
+    let program = xdp(program)?;
     program.load().map_err(load_error)?;
     Ok(program)
 }
 
+/// Has the kernel verify the program of this name.
+pub(super) fn verify_named<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    verify(named(loaded, name)?)
+}
+
 pub(super) fn program<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Xdp> {
+    xdp(named(loaded, name)?)
+}
+
+fn named<'e>(loaded: &'e mut Ebpf, name: &str) -> Result<&'e mut Program> {
     let no_program = || DatapathError::Load(format!("it has no program {name}").into());
-    loaded.program_mut(name).ok_or_else(no_program)?.try_into().map_err(load_error)
+    loaded.program_mut(name).ok_or_else(no_program)
+}
+
+fn xdp(program: &mut Program) -> Result<&mut Xdp> {
+    program.try_into().map_err(load_error)
 }

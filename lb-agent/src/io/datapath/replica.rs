@@ -7,6 +7,7 @@ use lb_common::layout::{Backend, CELLS_PER_BUCKET, Detail, Settings};
 use lb_common::{BUCKETS_PER_MARK, map};
 use lb_ebpf::adopt::{Adopted, Told, adopt};
 use lb_ebpf::detail::detail_matches;
+use lb_ebpf::migrate::Movable;
 use lb_ebpf::tables::Entry;
 
 use super::error::{OnMap, Result};
@@ -117,7 +118,12 @@ impl FlowTable {
         let settings = self.settings()?;
         let maps = Moving::new(&self.cells, None, &settings, &self.backends);
         for told in told {
-            became(adopt(&maps, &told, tick));
+            let adopted = adopt(&maps, &told, tick);
+            if !told.is_reply && matches!(adopted, Adopted::At(..)) {
+                let listener = maps.read_backend(told.backend, |backend| backend.listener);
+                listener.map_or(Ok(()), |id| self.sources.learn(id, &told, tick))?;
+            }
+            became(adopted);
         }
         Ok(())
     }

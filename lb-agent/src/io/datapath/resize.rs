@@ -143,7 +143,7 @@ impl Datapath {
     /// Puts another program on all interfaces.
     pub(super) fn run(&mut self, verified: Verified) -> Result<()> {
         let targets = find_targets(&self.interfaces, self.mode, Some(&self.pins))?;
-        self.running = verified.attach(targets, self.mode, &self.pins)?;
+        (self.running, self.late_cookies) = verified.attach(targets, self.mode, &self.pins)?;
         Ok(())
     }
 }

@@ -62,7 +62,7 @@ impl Geometry {
         let buckets = Shape::read(&path, map::FLOWS)?.entries;
         let cells = u32::try_from(CELLS_PER_BUCKET).ok().and_then(|n| buckets.checked_mul(n));
         let cells = cells.filter(|_| buckets.is_power_of_two());
-        let firewall = pinned_firewall(pins)?.unwrap_or_else(|| Size::for_prefixes(0));
+        let firewall = pinned_firewall(pins)?.unwrap_or_else(Size::none);
         Ok(cells.map(|cells| Self { buckets, cells, firewall }))
     }
 
@@ -281,7 +281,7 @@ mod tests {
         let table = geometry(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 137, 14]);
+        assert_eq!(mib, [288 + 106, 14]);
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use lb_common::layout::HashKey;
-
 use super::attach::{Target, drop_others, find_targets};
 use super::error::Result;
 use super::flow_table::FlowTable;
@@ -14,9 +12,8 @@ use super::resize::recover;
 use super::room::remove_next_firewall;
 use super::shape::{Geometry, check_pinned};
 use super::upgrade::Upgrade;
-use super::{Datapath, Size};
+use super::{Datapath, New, Size};
 use crate::model::config;
-use crate::model::firewall::compile::Size as FirewallSize;
 
 /// What is there before any packet meets it.
 pub(super) struct Ready {
@@ -34,14 +31,14 @@ impl Datapath {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        (targets, hash_key): (Vec<Target>, Option<HashKey>),
+        (targets, new): (Vec<Target>, New),
     ) -> Result<Self> {
         remove_next_firewall(pins)?;
         let upgrade = Upgrade::found(pins)?;
         let is_moving = upgrade.is_none() && recover(pins)?;
         let ready = match &upgrade {
             Some(upgrade) => upgrade.prepare(object, pins)?,
-            None => Ready::of_this_layout(config, object, pins, (is_moving, hash_key))?,
+            None => Ready::of_this_layout(config, object, pins, (is_moving, new))?,
         };
         let attached: Vec<u32> = targets.iter().map(|target| target.link.index).collect();
         let ready = ready.with_interfaces(&targets)?;
@@ -54,12 +51,23 @@ impl Datapath {
             }
             None => targets,
         };
-        let running = verified.attach(targets, mode, pins)?;
+        new.common.map_or(Ok(()), |common| maps.share_cookies(common))?;
+        let (running, late_cookies) = verified.attach(targets, mode, pins)?;
         drop_others(&interfaces, pins)?;
         maps.keep_interfaces(&attached);
         let (flows, pins, is_first) = (Arc::new(flows), pins.clone(), false);
-        let mut opened =
-            Self { maps, flows, interfaces, mode, pins, running, geometry, size, is_first };
+        let mut opened = Self {
+            maps,
+            flows,
+            interfaces,
+            mode,
+            pins,
+            running,
+            late_cookies,
+            geometry,
+            size,
+            is_first,
+        };
         if is_moving {
             opened.go_on(config.max_flows);
         }
@@ -73,18 +81,22 @@ impl Ready {
         config: &config::Datapath,
         object: &[u8],
         pins: &Pins,
-        (is_moving, hash_key): (bool, Option<HashKey>),
+        (is_moving, new): (bool, New),
     ) -> Result<Self> {
-        let wanted = Geometry::for_flows(config.max_flows, FirewallSize::for_prefixes(0))?;
-        let geometry = Geometry::pinned(pins)?.unwrap_or(wanted);
+        let wanted = Geometry::for_flows(config.max_flows, new.firewall)?;
+        let pinned = Geometry::pinned(pins)?;
+        let geometry = pinned.unwrap_or(wanted);
         check_pinned(pins, geometry)?;
         let next = pins.next();
         let other = is_moving.then_some(Other::of_this_layout(&next));
-        let verified = Verified::load(object, pins, other, geometry)?;
+        let verified = match pinned {
+            Some(_) => Verified::load(object, pins, other, geometry)?,
+            None => Verified::load_first(object, pins, geometry)?,
+        };
         check_pinned(pins, geometry)?;
         let mut maps = Maps::open(pins, geometry)?;
         let flows = FlowTable::open(pins, None)?;
-        maps.prepare(geometry, hash_key)?;
+        maps.prepare(geometry, new.common)?;
         Ok(Self { verified, maps, flows, geometry, size: Size::Settled })
     }
 

@@ -30,7 +30,7 @@ use super::error::{DatapathError, OnMap, Result};
 use super::flow_table::FlowTable;
 use super::maps::Maps;
 use super::pins::{Pins, pin_error};
-use super::program::{Other, PROGRAM, Verified, load_error, program, verify};
+use super::program::{Other, PROGRAM, Verified, load_error, program, verify_named};
 use super::resize::{remove_next, take_the_names};
 use super::shape::{Geometry, check_shapes, read_settings};
 use super::stages;
@@ -121,7 +121,7 @@ fn stand_in(loaded: &mut Ebpf, targets: Vec<Target>, pins: &Pins) -> Result<()> 
         |index, program: &ProgramFd| array.set(index, program, 0).on("write", map::HANDOVER);
     set(0, old.fd().on("find a program of", map::HANDOVER)?)?;
     set(1, program(loaded, PROGRAM)?.fd().on("find a program of", map::HANDOVER)?)?;
-    let program = verify(loaded, HANDOVER)?;
+    let program = verify_named(loaded, HANDOVER)?;
     stages::pin(array, pins, program.info().map_err(load_error)?.id())?;
     replace_held(program, targets)?;
     wait_for_packets();

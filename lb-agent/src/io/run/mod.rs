@@ -8,6 +8,7 @@ mod answers;
 mod capabilities;
 mod changes;
 mod confirm;
+mod cookies;
 pub mod decap;
 mod descriptors;
 mod faults;
@@ -22,6 +23,7 @@ mod sets;
 mod signals;
 mod size;
 mod source;
+mod start_error;
 mod trace;
 mod vrrp;
 
@@ -59,9 +61,9 @@ use crate::model::tables::Way;
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use capabilities::keep_from_children;
-pub use open::StartError;
 pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
+pub use start_error::StartError;
 
 /// Time between two sweeps of the flow table.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -149,7 +151,8 @@ async fn run_opened(
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.tell_modes();
-    runtime.announce();
+    // From here on answers are heard.
+    runtime.happened(Event::Timer).await;
     runtime.turn(inbox, News { ways, ended }).await;
     notify::stopping();
     stop.send_replace(true);
@@ -206,6 +209,7 @@ impl Runtime {
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
             Message::Resized(prepared) => self.resized(prepared).await,
+            Message::CookiesLoaded(loaded) => self.cookies_loaded(loaded).await,
             Message::SetRead(read) => self.set_read(read).await,
             Message::NotProbed(target, reason) => {
                 self.happened(Event::NotProbed { target, reason }).await;

@@ -2,106 +2,25 @@
 //! what only reads comes first, the packet path last.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 
 use super::sets::{self, SetFiles, Started};
-use super::source::{ReadError, Source};
-use super::{Ways, capabilities, confirm, descriptors, signals};
-use crate::io::api::{self, BindError, SocketFile};
+use super::source::Source;
+use super::{StartError, Ways, capabilities, confirm, descriptors, signals};
+use crate::io::api::{self, SocketFile};
 use crate::io::clock;
-use crate::io::datapath::{self, Datapath, DatapathError, Lock, OBJECT};
+use crate::io::datapath::{self, Common, Datapath, Lock, New, OBJECT};
 use crate::io::message::Message;
-use crate::io::netlink::{AddressError, Addresses, Resolver, follow_addresses, host_addresses};
-use crate::io::store::{self, StoreError};
+use crate::io::netlink::{Addresses, Resolver, follow_addresses, host_addresses};
+use crate::io::store;
 use crate::io::sync;
 use crate::model::agent::{Agent, Effect, Known};
 use crate::model::config::Config;
-use crate::model::plan::Full;
-
-/// Why the daemon does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ReadError),
-    /// The services or the firewall do not fit into the maps.
-    #[error("the configuration does not fit")]
-    Full(#[from] Full),
-    /// The kernel will not allow it.
-    #[error(
-        "no permission: the agent lacks {}; start it as root, or give its unit AmbientCapabilities",
-        .0.join(", ")
-    )]
-    Capabilities(Vec<&'static str>),
-    /// The API's socket.
-    #[error(transparent)]
-    Api(#[from] BindError),
-    /// The address of metrics.
-    #[error("listen on {0} for metrics; another program may, see [metrics] listen")]
-    Metrics(SocketAddr, #[source] io::Error),
-    /// The state folder.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The packet path.
-    #[error(transparent)]
-    Datapath(#[from] DatapathError),
-    /// The addresses that were added before.
-    #[error(transparent)]
-    Addresses(#[from] AddressError),
-    /// The addresses of virtual routers.
-    #[error("remove the virtual addresses that were left")]
-    VirtualAddresses(#[source] io::Error),
-    /// The routes and neighbours.
-    #[error("follow the kernel's routes and neighbours")]
-    Resolver(#[source] io::Error),
-    /// Replication.
-    #[error(transparent)]
-    Sync(#[from] sync::OpenError),
-    /// Its threads.
-    #[error("start the threads of replication")]
-    SyncThreads(#[source] io::Error),
-    /// A signal.
-    #[error("listen for signals")]
-    Signals(#[source] io::Error),
-}
-
-impl StartError {
-    /// What to do about it, where the error itself does not say.
-    pub fn help(&self) -> Option<&'static str> {
-        let Self::Config(ReadError::File { source, .. }) = self else { return None };
-        let help = [
-            (io::ErrorKind::NotFound, "`--config FILE` names another file"),
-            (io::ErrorKind::PermissionDenied, "run as root, or let the agent's user read it"),
-            (io::ErrorKind::IsADirectory, "`--config` takes the file in it"),
-        ];
-        help.into_iter().find(|(kind, _)| *kind == source.kind()).map(|(_, help)| help)
-    }
-
-    /// The exit code: 5 for the configuration, 8 for a missing permission, 1 for all else.
-    pub fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Config(_) | Self::Full(_) => ExitCode::from(5),
-            Self::Capabilities(_) => ExitCode::from(8),
-            Self::Api(_)
-            | Self::Metrics(..)
-            | Self::Store(_)
-            | Self::Datapath(_)
-            | Self::Addresses(_)
-            | Self::VirtualAddresses(_)
-            | Self::Resolver(_)
-            | Self::Sync(_)
-            | Self::SyncThreads(_)
-            | Self::Signals(_) => ExitCode::FAILURE,
-        }
-    }
-}
+use crate::model::firewall::compile::Size;
 
 /// What was opened.
 pub(super) struct Opened {
@@ -170,17 +89,19 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
     let (changes, ways) = mpsc::channel(1024);
     let outside = listen(ways)?;
     let sync = config.sync.as_ref().map(sync::open).transpose()?;
-    let hash_key = sync.as_ref().map(|opened| opened.keys.flow_hash);
-    let datapath = Datapath::open_with_key(&config.datapath, OBJECT, hash_key)?;
+    let common = sync.as_ref().map(|opened| in_common(&opened.keys));
+    let new = New { common, firewall: Size::at_start(&config) };
+    let datapath = Datapath::open_with(&config.datapath, OBJECT, new)?;
     let (is_first, pin_path) = (datapath.is_first(), config.datapath.pin_path.clone());
     let interfaces = config.datapath.interfaces.clone();
     let numbers = store::load_rule_numbers(&config.agent.state_dir)?;
     let Started { stock, files: set_files } = sets::at_start(&config, &overlay);
-    let started = start(&datapath, config, Known { overlay, stock, numbers, host }, started_at)
-        .and_then(|(agent, effects)| {
-            let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
-            Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
-        });
+    let lacks_cookies = !datapath.has_cookies();
+    let known = Known { overlay, stock, numbers, host, lacks_cookies };
+    let started = start(&datapath, config, known, started_at).and_then(|(agent, effects)| {
+        let resolver = Resolver::spawn(interfaces, agent.next_hops().clone(), changes);
+        Ok((agent, effects, resolver.map_err(StartError::Resolver)?))
+    });
     match started {
         Ok((agent, effects, resolver)) => Ok(Rest {
             metrics,
@@ -201,6 +122,12 @@ async fn open_rest(config: Config, started_at: Instant) -> Result<Rest, StartErr
             Err(error)
         }
     }
+}
+
+/// What directors with the same key agree on.
+fn in_common(keys: &sync::Keys) -> Common {
+    let cookie_clock = clock::ticks_before_boot();
+    Common { hash_key: keys.flow_hash, cookie_key: keys.cookies, cookie_clock }
 }
 
 fn listen(ways: Ways) -> Result<Outside, StartError> {

@@ -3,7 +3,7 @@
 use hyper::StatusCode;
 use lb_common::api::SyncStatus;
 
-use super::open::StartError;
+use super::StartError;
 use super::runtime::Runtime;
 use crate::io::clock;
 use crate::io::message::Failure;

@@ -51,6 +51,8 @@ pub struct Keys {
     pub(super) connections: [u8; 32],
     /// Of the flow hash, so that all directors choose alike where the choice is by hash.
     pub flow_hash: HashKey,
+    /// Of SYN cookies, so that each director takes those of the others.
+    pub cookies: [u64; 2],
     /// Of the advertisements of virtual routers.
     pub adverts: [u8; 32],
 }
@@ -74,12 +76,14 @@ impl Keys {
     fn of(key: &[u8]) -> Self {
         let source = Hkdf::<Sha256>::new(None, key);
         let (mut connections, mut flow_hash) = ([0; 32], [0; size_of::<HashKey>()]);
-        let mut adverts = [0; 32];
+        let (mut cookies, mut adverts) = ([0; 16], [0; 32]);
         // It fails only where more than 8,160 bytes are asked for.
         source.expand(b"sluice sync connections 1", &mut connections).ok();
         source.expand(b"sluice sync flow hash 1", &mut flow_hash).ok();
+        source.expand(b"sluice syn cookies 1", &mut cookies).ok();
         source.expand(b"sluice vrrp advertisements 1", &mut adverts).ok();
-        Self { connections, flow_hash: zerocopy::transmute!(flow_hash), adverts }
+        let flow_hash = zerocopy::transmute!(flow_hash);
+        Self { connections, flow_hash, cookies: zerocopy::transmute!(cookies), adverts }
     }
 }
 
@@ -113,6 +117,9 @@ mod tests {
         assert!(a.connections != b.connections && a.flow_hash != b.flow_hash);
         let flow_hash: [u8; size_of::<HashKey>()] = zerocopy::transmute!(a.flow_hash);
         assert_ne!(a.connections[..], flow_hash[..32]);
+        assert!(
+            a.cookies == c.cookies && a.cookies != b.cookies && a.cookies[..] != a.flow_hash[..2]
+        );
         assert!(a.adverts != b.adverts && a.adverts == c.adverts && a.adverts != a.connections);
     }
 

@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use lb_ebpf::adopt::{Adopted, Told};
+use lb_ebpf::adopt::{Adopted, Holder, Told};
 
 use super::networks::networks;
 use super::sealed::{self, Broken, Receiver, Sender};
 use super::shared::{Directory, LinkState, Peer, Shared};
 use crate::io::clock;
 use crate::model::sync::{Listening, Message, Server, Taken};
+use crate::model::tables::ListenerKey;
 
 /// Connections of a peer that may be in their handshake at once.
 const MOST_UNPROVED: usize = 4;
@@ -144,7 +145,12 @@ impl<'a> Listener<'a> {
         Ok(())
     }
 
-    fn adopt(&mut self, told: Vec<Told>) -> Result<(), Broken> {
+    fn adopt(&mut self, mut told: Vec<Told>) -> Result<(), Broken> {
+        let (vips, backends) = (self.shared.vips(), &self.directory.backends);
+        for told in &mut told {
+            let listener = backends.get(&told.backend).and_then(ListenerKey::of_backend);
+            told.holder = listener.map_or(Holder::Unknown, |it| vips.holder(it.address.ip()));
+        }
         let (shadow, heard) = (self.peer.shadow(), &self.peer.heard);
         heard.count(told.len(), 0);
         let has_missed = &mut self.has_missed;

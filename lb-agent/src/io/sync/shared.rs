@@ -12,6 +12,7 @@ use lb_common::layout::Backend;
 use super::sealed::Broken;
 use crate::io::datapath::{FlowTable, Shadow};
 use crate::model::config;
+use crate::model::sync::Vips;
 
 /// What the agent's loop has told: the flow table and the backends of its cells.
 pub struct Directory {
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) peers: Vec<Peer>,
     pub(super) refused: Refused,
     directory: Mutex<Arc<Directory>>,
+    vips: Mutex<Arc<Vips>>,
 }
 
 /// Connections that were refused, by the reason.
@@ -107,11 +109,21 @@ impl Shared {
     ) -> Self {
         let peers = config.peers.iter().map(|address| Peer::new(*address)).collect();
         let (directory, refused) = (Mutex::new(Arc::new(directory)), Refused::default());
-        Self { listen: config.listen, node, interfaces, key, peers, refused, directory }
+        let vips = Mutex::default();
+        Self { listen: config.listen, node, interfaces, key, peers, refused, directory, vips }
     }
 
     pub(super) fn directory(&self) -> Arc<Directory> {
         Arc::clone(&lock(&self.directory))
+    }
+
+    pub(super) fn vips(&self) -> Arc<Vips> {
+        Arc::clone(&lock(&self.vips))
+    }
+
+    /// Whether it was taken note of; not if somebody looks at it right now.
+    pub(super) fn try_set_vips(&self, vips: Vips) -> bool {
+        self.vips.try_lock().map(|mut place| *place = Arc::new(vips)).is_ok()
     }
 
     pub(super) fn publish(&self, directory: Directory) {

@@ -9,9 +9,10 @@ use lb_common::api::{SyncLink, SyncPeer, SyncRefusals, SyncStatus};
 
 use super::Replication;
 use super::shared::{Link, LinkState, Peer, Shared};
+use crate::model::sync::Vips;
 
-/// A peer that was not heard for so long is not in step.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// A peer that was not heard for so long is not in step: it says something every 100 ms.
+const HEARD_WITHIN: Duration = Duration::from_millis(350);
 
 impl Replication {
     /// Whether this director knows all flows of every peer that it hears, and hears one.
@@ -72,6 +73,11 @@ impl Watch {
         let standings: Option<Vec<_>> =
             peers.map(|peer| peer.heard.try_look(|state| standing(state, now))).collect();
         standings.map(is_in_step)
+    }
+
+    /// Tells which VIPs this director has; false: not at this moment, try again soon.
+    pub fn try_set_vips(&self, vips: Vips) -> bool {
+        self.0.try_set_vips(vips)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::io::message::Message;
 use crate::io::netlink::News;
 use crate::io::sync::Watch;
 use crate::model::config;
+use crate::model::sync::Vips;
 use crate::model::vrrp::proof::Prover;
 use crate::model::vrrp::{Effect, Event, Routers};
 
@@ -40,6 +41,8 @@ pub(super) struct Thread {
     entries: Vec<config::Vrrp>,
     /// What the flows of other directors are asked of, and its last answer.
     flows: Option<(Watch, bool)>,
+    /// Whether replication is still to be told who has which address.
+    has_moved: bool,
     news: News,
     sockets: Sockets,
     places: Places,
@@ -68,6 +71,7 @@ impl Thread {
             prover,
             entries: Vec::new(),
             flows: None,
+            has_moved: false,
             news: News::open()?,
             sockets: Sockets::default(),
             places: Places::open(&folders.state)?,
@@ -105,6 +109,7 @@ impl Thread {
         if self.try_again_at.is_some_and(|at| at <= now) {
             self.look_at_network();
         }
+        self.tell_who_has_what();
         self.stop_by.is_none_or(|at| now < at && !self.routers.is_done())
     }
 
@@ -133,6 +138,7 @@ impl Thread {
             Command::Configure { routers, dead_services } => self.configure(routers, dead_services),
             Command::Follow(watch) => {
                 self.flows = watch.map(|watch| (watch, false));
+                self.has_moved = true;
                 self.happened(now, Event::InStep(false));
             }
             // Whoever asked may be gone by then, which is no error.
@@ -176,6 +182,11 @@ impl Thread {
         }
     }
 
+    fn tell_who_has_what(&mut self) {
+        let Some((watch, _)) = self.flows.as_ref().filter(|_| self.has_moved) else { return };
+        self.has_moved = !watch.try_set_vips(Vips::new(self.routers.vips()));
+    }
+
     fn look_at_network(&mut self) {
         self.try_again_at = None;
         match read_network() {
@@ -216,6 +227,7 @@ impl Thread {
                 }
                 Effect::Changed(change) => {
                     is_noted = false;
+                    self.has_moved = true;
                     self.tell(Told::Changed(change));
                 }
                 Effect::Warning(warning) => self.warn(warning),

@@ -29,6 +29,8 @@ pub struct Known {
     pub numbers: RuleNumbers,
     /// The addresses of the host.
     pub host: BTreeSet<IpAddr>,
+    /// Whether the packet path cannot answer SYNs with cookies yet: [`Event::CookiesReady`](super::Event) follows.
+    pub lacks_cookies: bool,
 }
 
 impl Agent {
@@ -43,7 +45,7 @@ impl Agent {
         known: Known,
         installed: Tables,
     ) -> Result<(Self, Vec<Effect>), Full> {
-        let Known { overlay, stock, numbers: kept_numbers, host } = known;
+        let Known { overlay, stock, numbers: kept_numbers, host, lacks_cookies } = known;
         let mut merged = merge(&file, &overlay);
         let sets = sets::lay(&merged.config.firewall, &stock, &mut merged.overlay.firewall);
         let mut numbers = kept_numbers.clone();
@@ -58,12 +60,13 @@ impl Agent {
         let paces = Paces::at_start(&config, &checks, |service, backend| {
             was_reset(&installed, service, backend)
         });
-        let ways = Ways::new(now, next_hops(&installed));
+        let ways = Ways::new(next_hops(&installed));
         let mut running =
             Running { file, overlay: merged.overlay, config, stock, sets, numbers, checks, paces };
         running.note(now);
         let mut agent = Self::with(running, ways, installed);
         agent.host = host;
+        agent.has_cookies = !lacks_cookies;
         let mut effects: Vec<_> = merged.dropped.into_iter().map(Effect::Notice).collect();
         if agent.running.overlay != overlay {
             effects.push(Effect::SaveOverlay(agent.running.overlay.clone()));

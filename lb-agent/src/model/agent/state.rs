@@ -11,7 +11,7 @@ use super::guard::{Guard, Made};
 use super::ways::Ways;
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
-use crate::model::desired::{Desired, Turns, desired};
+use crate::model::desired::{Desired, Turns, desired, wants_cookies};
 use crate::model::firewall::{RuleNumbers, Sets};
 use crate::model::health::{Checks, Health};
 use crate::model::overlay::Overlay;
@@ -35,6 +35,8 @@ pub struct Agent {
     pub(super) guard: Guard,
     /// The addresses of the host.
     pub(super) host: BTreeSet<IpAddr>,
+    /// Whether the packet path can answer SYNs with cookies.
+    pub(super) has_cookies: bool,
 }
 
 /// What a change replaces as a whole or not at all.
@@ -75,8 +77,20 @@ impl Agent {
         let (turns, retired) = (Turns::default(), Retired::default());
         let (watched, managed, vrrp) = (None, None, super::vrrp::Told::default());
         let (guard, host) = (Guard::new(&installed), BTreeSet::new());
-        let full = None;
-        Self { running, ways, installed, turns, retired, watched, managed, vrrp, full, guard, host }
+        Self {
+            running,
+            ways,
+            installed,
+            turns,
+            retired,
+            watched,
+            managed,
+            vrrp,
+            full: None,
+            guard,
+            host,
+            has_cookies: true,
+        }
     }
 
     /// Takes note of an event; says what to do, in order.
@@ -107,6 +121,10 @@ impl Agent {
             Event::Host(host) => {
                 let before = std::mem::replace(&mut self.host, host);
                 if before == self.host { Vec::new() } else { self.settle(now) }
+            }
+            Event::CookiesReady => {
+                self.has_cookies = true;
+                self.settle(now)
             }
             Event::Installed(tables) => {
                 self.installed = *tables;
@@ -156,6 +174,11 @@ impl Agent {
     /// The numbers of the counters of rules.
     pub fn rule_numbers(&self) -> &RuleNumbers {
         &self.running.numbers
+    }
+
+    /// Whether services wait for the packet path to be able to answer SYNs with cookies.
+    pub fn misses_cookies(&self) -> bool {
+        !self.has_cookies && wants_cookies(self.config())
     }
 
     /// What the maps hold when all writes so far are carried out.
@@ -261,7 +284,10 @@ impl Agent {
     /// The tables that `running` desires, and the retired ids that no flow remembers.
     fn desired(&self, running: &Running) -> (Desired, BTreeSet<u32>) {
         let Running { config, checks, paces, .. } = running;
-        let desired = desired(config, checks, paces, &self.turns, self.next_hops());
+        let mut desired = desired(config, checks, paces, &self.turns, self.next_hops());
+        if !self.has_cookies {
+            desired.drop_cookies();
+        }
         let mut counted = self.retired.clone();
         counted.set(&retired(&self.installed, &desired));
         let unused = counted.unused();

@@ -15,6 +15,7 @@ use crate::model::overlay::Overlay;
 use crate::model::tables::{Tables, Way};
 use world::World;
 
+mod cookies;
 mod firewall;
 mod loads;
 mod moves;

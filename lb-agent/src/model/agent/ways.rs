@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Agent;
 use crate::model::tables::{NextHop, Way};
 
-/// How long the agent waits at its start for the ways to all backends. A neighbour that is there answers
+/// How long the agent waits after its start for the ways to all backends. A neighbour that is there answers
 /// within milliseconds; the kernel asks three times in three seconds before it gives one up.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -19,19 +19,21 @@ pub(super) struct Ways {
     elsewhere: BTreeMap<IpAddr, String>,
     /// Addresses asked for at the start that were not answered yet.
     awaited: BTreeSet<IpAddr>,
-    patience_ends_at: Instant,
+    /// `None` before the first event: what the start asks for may take the kernel seconds, and meanwhile no answer
+    /// is heard.
+    patience_ends_at: Option<Instant>,
     /// What was said of backends that are reached by other interfaces.
     told: BTreeSet<String>,
 }
 
 impl Ways {
     /// The ways as they were: kept until the kernel's tables say otherwise.
-    pub(super) fn new(now: Instant, known: BTreeMap<IpAddr, NextHop>) -> Self {
+    pub(super) fn new(known: BTreeMap<IpAddr, NextHop>) -> Self {
         Self {
             known,
             elsewhere: BTreeMap::new(),
             awaited: BTreeSet::new(),
-            patience_ends_at: now + PATIENCE,
+            patience_ends_at: None,
             told: BTreeSet::new(),
         }
     }
@@ -48,13 +50,13 @@ impl Ways {
 
     /// Gives up to wait when it is time.
     pub(super) fn tick(&mut self, now: Instant) {
-        if now >= self.patience_ends_at {
+        if now >= *self.patience_ends_at.get_or_insert(now + PATIENCE) {
             self.awaited.clear();
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (!self.awaited.is_empty()).then_some(self.patience_ends_at)
+        self.patience_ends_at.filter(|_| !self.awaited.is_empty())
     }
 
     pub(super) fn take(&mut self, address: IpAddr, way: Way) {

@@ -73,7 +73,9 @@ fn populate(ring: &mut [u32], walks: &mut [Walk]) {
     let mut n_free = ring.iter().filter(|slot| **slot == FREE).count();
     let heaviest = walks.iter().map(|walk| walk.weight).max().unwrap_or_default();
     // All have a turn in the first round, and so a slot, however light they are.
-    walks.iter_mut().for_each(|walk| walk.credit = heaviest - walk.weight);
+    for walk in &mut *walks {
+        walk.credit = heaviest - walk.weight;
+    }
     while n_free > 0 && heaviest > 0 {
         for walk in &mut *walks {
             if n_free > 0 && walk.earns(heaviest) {

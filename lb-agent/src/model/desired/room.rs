@@ -32,7 +32,7 @@ pub(super) fn cap<'a>(services: impl Iterator<Item = &'a Service>) -> u32 {
 
 /// The services whose rings are smaller than their members ask for, and how large they are at most; none where
 /// all fit.
-pub fn cut<'a>(services: &'a [Service]) -> Option<(u32, Vec<&'a str>)> {
+pub fn cut(services: &[Service]) -> Option<(u32, Vec<&str>)> {
     let cap = cap(services.iter());
     let is_cut = |service: &&Service| {
         let sizes = |cap| by_family(service).map(|(weights, _)| ring::size(weights.len(), cap));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ipnet::IpNet;
 use lb_common::layout::Backend;
-use lb_ebpf::adopt::Told;
+use lb_ebpf::adopt::{Holder, Told};
 
 use super::news::ticks;
 use super::record::Record;
@@ -150,6 +150,7 @@ impl Listening {
                 state: record.state,
                 is_reply: record.is_reply,
                 is_translated: record.is_translated,
+                holder: Holder::Unknown,
                 idle_ticks: ticks(record.idle_seconds),
                 detail,
             });

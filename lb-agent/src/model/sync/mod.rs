@@ -22,6 +22,7 @@ mod server;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod vips;
 mod wire;
 
 pub use listening::{Listening, Taken};
@@ -29,4 +30,5 @@ pub use news::{is_news, seconds, ticks};
 pub use record::Record;
 pub use server::Server;
 pub use telling::Telling;
+pub use vips::Vips;
 pub use wire::{Interface, MAX_RECORDS, Message, VERSION, Wrong};

@@ -9,6 +9,8 @@ use super::wire::Message;
 const MARK_EVERY: Duration = Duration::from_millis(100);
 /// Shortest time between two marks.
 const MARK_AFTER: Duration = Duration::from_millis(2);
+/// A peer that lags by more does not know every cell, whatever it was told: it hears so with the next mark.
+const IN_STEP_WITHIN: Duration = Duration::from_millis(150);
 /// A peer that has seen no mark for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Marks that may be on their way. More are not sent: what is told meanwhile has the next one.
@@ -64,7 +66,8 @@ impl Telling {
         self.marked_at = now;
         let since = self.unmarked_since.take().unwrap_or(now);
         self.unseen.push_back((self.number, since));
-        Some(Message::Mark { number: self.number, is_whole: self.whole_since.is_some() })
+        let is_whole = self.whole_since.is_some() && self.lag(now) < IN_STEP_WITHIN;
+        Some(Message::Mark { number: self.number, is_whole })
     }
 
     /// The peer has taken in all up to a mark. One that was never sent says nothing.

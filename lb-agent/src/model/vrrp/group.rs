@@ -50,6 +50,18 @@ pub(super) enum Act {
     Warn(String),
 }
 
+/// Whether the flows of other directors are known here.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum Flows {
+    /// Directors do not tell each other.
+    #[default]
+    NotTold,
+    /// Not all of them.
+    Behind,
+    /// All of them, since then.
+    InStep(Instant),
+}
+
 /// Another Active router that does not give way.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rival {
@@ -76,8 +88,8 @@ pub(super) struct Group {
     pub(super) is_last_resort: bool,
     /// Asked to let another one have the addresses, until it is Active again.
     pub(super) is_released: bool,
-    /// Whether flows that others know are not known here yet.
-    pub(super) is_behind: bool,
+    /// Whether the flows of other directors are known here.
+    pub(super) flows: Flows,
     /// As Backup: when a router of a lower priority may be preempted.
     preempt_from: Option<Instant>,
     /// Not Active any more, but the addresses stay until another one has announced itself, or until then.
@@ -108,7 +120,7 @@ impl Group {
             weights: 0,
             is_last_resort: false,
             is_released: false,
-            is_behind: false,
+            flows: Flows::NotTold,
             preempt_from: None,
             leaving_until: None,
             next_advert_at: now,

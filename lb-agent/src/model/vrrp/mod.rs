@@ -77,8 +77,8 @@ pub enum Event {
     },
     /// The interfaces are like this now.
     Network(Network),
-    /// Whether this director knows the flows of the others, where they tell each other: one that does not, preempts
-    /// nobody, for connections that are open would break. Until it is told otherwise it does.
+    /// Whether this director knows the flows of the others. Only told where directors tell each other: one that does
+    /// not know them preempts nobody, for connections that are open would break.
     InStep(bool),
     /// A packet of protocol 112 has come.
     Received(Received),

@@ -1,12 +1,13 @@
 //! [`Routers`]: all virtual routers of a director, one way in and one way out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::advert::Reason;
 use super::config;
 use super::configure::{Plan, plans};
-use super::group::{Act, Group};
+use super::group::{Act, Flows, Group};
 use super::member::{Key, Member, Settings};
 use super::proof::Prover;
 use super::{Change, Effect, Event, Network, Place, Received, State};
@@ -23,7 +24,7 @@ pub struct Routers {
     /// Names of groups that were Active when the last agent ended, a moment ago.
     were_active: BTreeSet<String>,
     placed: BTreeSet<Place>,
-    is_behind: bool,
+    flows: Flows,
     is_stopping: bool,
     /// Proves advertisements to other directors, and checks theirs.
     pub(super) prover: Option<Prover>,
@@ -70,8 +71,8 @@ impl Routers {
                 self.look(now, &mut effects);
             }
             Event::InStep(is_in_step) => {
-                self.is_behind = !is_in_step;
-                self.groups.values_mut().for_each(|group| group.is_behind = !is_in_step);
+                self.flows = if is_in_step { Flows::InStep(now) } else { Flows::Behind };
+                self.groups.values_mut().for_each(|group| group.flows = self.flows);
             }
             Event::Received(packet) => self.receive(now, &packet, &mut effects),
             Event::Timer => self.each(now, &mut effects, |group| group.tick(now)),
@@ -117,6 +118,15 @@ impl Routers {
         active.map(|group| group.name.as_str())
     }
 
+    /// All virtual addresses, and whether this director has them.
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, bool)> {
+        self.groups.values().flat_map(|group| {
+            let is_here = group.state == State::Active;
+            let hosts = group.members.iter().flat_map(|member| member.settings.hosts());
+            hosts.map(move |host| (host, is_here))
+        })
+    }
+
     fn each(
         &mut self,
         now: Instant,
@@ -149,7 +159,7 @@ impl Routers {
                     let routers = routers.into_iter();
                     let members = routers.map(|it| Member::new(now, it, &self.network)).collect();
                     let mut group = Group::new(now, name.clone(), election, members);
-                    group.is_behind = self.is_behind;
+                    group.flows = self.flows;
                     self.groups.insert(name, group);
                 }
                 Some(_) => self.reconfigure(now, &name, plan, effects),

@@ -13,8 +13,8 @@ use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 
-use super::open::{StartError, permitted};
-use super::{every, next, signals};
+use super::open::permitted;
+use super::{StartError, every, next, signals};
 use crate::io::datapath::{Decap, Lock, Result as DatapathResult};
 use crate::io::doctor::addresses;
 use crate::io::message::Message;

@@ -93,6 +93,16 @@ fn the_agent_does_not_wait_long() {
 }
 
 #[test]
+fn the_wait_begins_when_answers_can_be_heard() {
+    let mut world = World::begin(config(vec![shop(1)]));
+    world.stall(seconds(10));
+    world.told(&[v4(1)], &known());
+    assert_eq!(world.agent.awaited(), Some(v6(1).ip()));
+    world.told(&[v6(1)], &known());
+    assert_eq!(world.agent.awaited(), None);
+}
+
+#[test]
 fn an_agent_that_takes_over_waits_only_for_ways_that_were_not_known() {
     let mut world = World::begin(config(vec![shop(1)]));
     world.told(&[v4(1), v6(1)], &known());

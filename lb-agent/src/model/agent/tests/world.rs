@@ -42,8 +42,13 @@ impl World {
 
     /// The same, but some servers are dead from the beginning.
     pub(super) fn begin_without(dead: &[SocketAddr], config: Config) -> Self {
+        Self::begin_knowing(Known::default(), dead, config)
+    }
+
+    /// The same with what the agent knows.
+    pub(super) fn begin_knowing(known: Known, dead: &[SocketAddr], config: Config) -> Self {
         let now = start();
-        let (agent, effects) = Agent::new(now, 7, config, Known::default(), tables()).unwrap();
+        let (agent, effects) = Agent::new(now, 7, config, known, tables()).unwrap();
         let mut world = Self {
             agent,
             kernel: tables(),
@@ -100,6 +105,11 @@ impl World {
 
     pub(super) fn revive(&mut self, server: SocketAddr) {
         self.dead.remove(&server);
+    }
+
+    /// Lets time pass in which the agent does what it was asked for at its start, and hears nothing.
+    pub(super) fn stall(&mut self, time: Duration) {
+        self.now += time;
     }
 
     /// Lets time pass.

@@ -168,7 +168,7 @@ error: unknown key `größe` in the file
 2 | "größe" = { "ü" = 1 }
   | ^^^^^^^
   |
-  = help: the keys of the file are version, agent, api, metrics, datapath, health_check, service, firewall, vrrp, sync
+  = help: the keys of the file are version, agent, api, metrics, datapath, health_check, service, firewall, sync, vrrp
 
 error: "ä/b" cannot be the name of an interface
  --> lb.toml:4:23

@@ -194,10 +194,10 @@ fn a_note_names_services_whose_rings_are_smaller_than_they_should_be() {
         notes(World { more: &more, ..World::default() })
     };
     let is_about_rings = |note: &&String| note.contains("rings of the usual size");
-    assert_eq!(rings(63).iter().find(is_about_rings), None);
-    let notes = rings(64);
+    assert_eq!(rings(31).iter().find(is_about_rings), None);
+    let notes = rings(32);
     let note = notes.iter().find(is_about_rings).unwrap();
-    assert!(note.contains("16381 slots are the most here, and 64 services"), "{note}");
+    assert!(note.contains("16381 slots are the most here, and 32 services"), "{note}");
     assert!(note.contains("(ring1000, ring1001, ring1002, ...)"), "{note}");
 }
 

@@ -198,10 +198,10 @@ fn what_does_not_fit_into_the_maps_is_refused() {
         format!("{}\nscheduler = 'wrr'\n{backends}", many(n))
     };
     says(
-        more(&uneven(256)),
-        &["more than 4194304 turns in all rotations (4194305 here)", "common divisor"],
+        more(&uneven(128)),
+        &["more than 2097152 turns in all rotations (2097153 here)", "common divisor"],
     );
-    valid(&more(&uneven(255)).text());
+    valid(&more(&uneven(127)).text());
 }
 
 #[test]

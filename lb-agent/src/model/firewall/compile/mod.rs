@@ -142,7 +142,7 @@ impl Compiled {
     #[must_use]
     pub fn off() -> Self {
         Self {
-            size: Size::for_prefixes(0),
+            size: Size::none(),
             word: 0,
             roots: Vec::new(),
             fronts: Vec::new(),

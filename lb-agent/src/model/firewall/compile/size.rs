@@ -1,5 +1,8 @@
 //! How large the maps of the firewall are.
 
+use crate::model::config::Config;
+use crate::model::firewall::{Action, Firewall};
+
 /// Chunks that can be needed: one for each value of the first 16 bits of an IPv4 address and of a global IPv6
 /// address (`2000::/3`), and some for others.
 const MOST_CHUNKS: u32 = 65_536 + 8_192 + 1_024;
@@ -19,6 +22,21 @@ pub struct Size {
 }
 
 impl Size {
+    /// That of maps which packets are never judged by: less than any configuration has room for.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::for_prefixes(0)
+    }
+
+    /// What the firewall of a configuration needs from the start, as far as the file tells.
+    #[must_use]
+    pub fn at_start(config: &Config) -> Self {
+        let Firewall { policy, rules, max_prefixes, .. } = &config.firewall;
+        let has_lists = config.services.iter().any(|service| !service.allow.is_empty());
+        let is_on = *policy == Action::Drop || !rules.is_empty() || has_lists;
+        if is_on { Self::for_prefixes(*max_prefixes) } else { Self::none() }
+    }
+
     /// A prefix needs at most a chunk and a cell, or two cells; or a chunk, a cell and a place among the long ones.
     #[must_use]
     pub fn for_prefixes(max_prefixes: u32) -> Self {
@@ -30,5 +48,27 @@ impl Size {
             cell_buckets: power(prefixes / 4),
             long_buckets: power(prefixes / 2),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cast::{config, shop};
+    use crate::model::firewall::{Match, Rule};
+
+    #[test]
+    fn maps_are_made_for_the_rules_of_the_file() {
+        let plain = config(vec![shop(1)]);
+        assert_eq!(Size::at_start(&plain), Size::none());
+        let room = Size::for_prefixes(plain.firewall.max_prefixes);
+        let mut policy = plain.clone();
+        policy.firewall.policy = Action::Drop;
+        let mut rule = plain.clone();
+        rule.firewall.rules = vec![Rule::any(Action::Drop)];
+        let mut list = plain;
+        list.services[0].allow = vec![Match::Set("office".into())];
+        assert_eq!([policy, rule, list].map(|config| Size::at_start(&config)), [room; 3]);
+        assert_ne!(Size::for_prefixes(1_024), Size::none());
     }
 }

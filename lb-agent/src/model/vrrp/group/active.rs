@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{
-    ANNOUNCE_AT_MOST_EVERY, Act, Advert, Group, OWNER, REPEAT_AFTER, Rival, State, down_interval,
+    ANNOUNCE_AT_MOST_EVERY, Act, Advert, Flows, Group, OWNER, REPEAT_AFTER, Rival, State,
+    down_interval,
 };
 
 /// Own intervals after which a rival that is not heard any more is gone.
@@ -49,7 +50,9 @@ impl Group {
     /// Whether this director was silent for so long (stopped, starved) that others had to take it for dead. Without
     /// preemption it has no claim then: the one that took over stays.
     fn is_stale(&self, now: Instant) -> bool {
-        let preempts = self.election.preempt && !self.is_behind || self.priority() == OWNER;
+        // What it has not heard of meanwhile are also the flows of that one.
+        let knows_all = self.flows == Flows::NotTold;
+        let preempts = self.election.preempt && knows_all || self.priority() == OWNER;
         let silent = now.saturating_duration_since(self.last_advert_at);
         !preempts && silent >= down_interval(self.election.interval, self.priority())
     }

@@ -1,9 +1,13 @@
 //! As Backup: RFC 9568 6.4.2.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Act, Advert, Group, Heard, LAST_RESORT, OWNER, State, skew};
+use super::{Act, Advert, Flows, Group, Heard, LAST_RESORT, OWNER, State, skew};
+
+/// A Backup that has known all flows for so long is believed that it does: longer than the connection of replication
+/// may be silent without being noticed, and than TCP waits before it sends again.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
 impl Group {
     pub(super) fn hear_as_backup(
@@ -44,7 +48,17 @@ impl Group {
         }
         let delay = self.election.preempt_delay;
         let is_due = *self.preempt_from.get_or_insert(now + delay) <= now;
-        is_due && !self.is_behind
+        is_due && self.knows_flows(now)
+    }
+
+    /// Whether a connection that another director has would go on here. A link that comes back brings adverts before
+    /// TCP has sent again what was lost of replication meanwhile.
+    fn knows_flows(&self, now: Instant) -> bool {
+        match self.flows {
+            Flows::NotTold => true,
+            Flows::Behind => false,
+            Flows::InStep(since) => since.max(self.since) + SETTLED_AFTER <= now,
+        }
     }
 
     /// Whether it would take over, and only waits for the flows of the others.
@@ -52,7 +66,7 @@ impl Group {
         let heard = self.members.iter().filter_map(|member| member.heard);
         let priorities: Vec<_> = heard.map(|heard| heard.priority).collect();
         self.state == State::Backup
-            && self.is_behind
+            && self.flows == Flows::Behind
             && self.election.preempt
             && !self.is_released
             && !priorities.is_empty()
