@@ -157,3 +157,84 @@ fn used(word: u64, now: u64) -> u64 {
     let time = word.wrapping_sub(now) & TIME;
     if time > MOST_ROOM { 0 } else { time }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell as Memory;
+
+    use super::*;
+    use crate::host::HostTables;
+    use crate::v4::V4;
+
+    /// Of each source: two a second, five at once.
+    const LIMIT: Limit = Limit {
+        cost: 500_000_000 >> TIME_SHIFT,
+        room: 5 * (500_000_000 >> TIME_SHIFT),
+        counter: 7,
+        counts: COUNTS_PACKETS,
+        per_source: 1,
+        prefix_v4: 32,
+        prefix_v6: 64,
+    };
+    const NOW: u64 = 1_000_000_000_000 >> TIME_SHIFT;
+    const SECOND: u64 = 1_000_000_000 >> TIME_SHIFT;
+
+    fn tables() -> HostTables {
+        let mut tables = HostTables::new(64, [1, 2]);
+        let buckets = (RULE_BUCKETS + SOURCE_BUCKETS) as usize;
+        tables.firewall.limited = vec![Memory::default(); buckets];
+        tables
+    }
+
+    fn is_over(tables: &HostTables, source: u32, now: u64) -> bool {
+        is_source_over::<V4, HostTables>(tables, &LIMIT, source, now)
+    }
+
+    fn bucket_of(tables: &HostTables, source: u32) -> u32 {
+        source_hash::<V4>(&tables.settings, &LIMIT, source) as u32 & (SOURCE_BUCKETS - 1)
+    }
+
+    /// Other sources that have the same places.
+    fn neighbours(tables: &HostTables, source: u32) -> impl Iterator<Item = u32> {
+        let bucket = bucket_of(tables, source);
+        (source + 1..).filter(move |other| bucket_of(tables, *other) == bucket)
+    }
+
+    #[test]
+    fn a_source_gets_its_burst_and_then_its_rate_also_when_the_clock_wraps() {
+        for now in [NOW, TIME - SECOND, u64::MAX >> TIME_SHIFT] {
+            let tables = tables();
+            let passed = |now: u64| (0..100).filter(|_| !is_over(&tables, 9, now)).count();
+            assert_eq!(passed(now), 5);
+            assert_eq!((passed(now + SECOND), passed(now + 2 * SECOND)), (2, 2));
+            assert_eq!(passed(now + 60 * SECOND), 5);
+        }
+    }
+
+    #[test]
+    fn a_flood_from_other_sources_frees_nobody_from_the_limit_and_none_of_them_is_refused() {
+        let tables = tables();
+        assert_eq!((0..100).filter(|_| is_over(&tables, 9, NOW)).count(), 95);
+        for other in neighbours(&tables, 9).take(1_000) {
+            assert!(!is_over(&tables, other, NOW));
+            assert!(is_over(&tables, 9, NOW));
+        }
+    }
+
+    #[test]
+    fn who_has_all_tokens_back_makes_room_and_loses_nothing() {
+        let tables = tables();
+        let all: Vec<u32> = neighbours(&tables, 9).take(8).collect();
+        for source in &all {
+            assert!((0..5).all(|_| !is_over(&tables, *source, NOW)));
+            assert!(is_over(&tables, *source, NOW));
+        }
+        // One in their midst, later: they all have their tokens back, as it has.
+        let later = NOW + 60 * SECOND;
+        assert!((0..5).all(|_| !is_over(&tables, 9, later)));
+        assert!(is_over(&tables, 9, later));
+        for source in &all {
+            assert!(!is_over(&tables, *source, later));
+        }
+    }
+}

@@ -152,6 +152,11 @@ impl PacketPath {
         }
     }
 
+    /// A map that is not among those above.
+    pub fn map<M: TryFrom<Map>>(&mut self, name: &str) -> M {
+        take(&mut self.loaded, name)
+    }
+
     /// The program.
     pub fn program(&self) -> &Xdp {
         self.loaded.program("sluice").unwrap().try_into().unwrap()

@@ -283,7 +283,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 46);
+    assert_eq!(families.len(), 48);
 }
 
 #[tokio::test]
