@@ -160,7 +160,9 @@ pub fn firewall(random: &mut Random) -> (Firewall, Sets) {
     let mut rules: Vec<Rule> = (0..count).map(|number| rule(random, number)).collect();
     if random.chance(60) {
         // Their sources are all that they ask about, but for a few ports.
-        rules.iter_mut().for_each(|rule| *rule = asking_sources(rule));
+        for rule in &mut rules {
+            *rule = asking_sources(rule);
+        }
         rules.iter_mut().skip(2).for_each(|rule| rule.dports.clear());
     }
     let policy = if random.chance(50) { Action::Drop } else { Action::Accept };

@@ -6,11 +6,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lb_agent::model::firewall::compile::{Compiled, Names, Size, compile};
 use lb_agent::model::firewall::{Action, Firewall, IpProtocol, Match, Rule, Sets};
 use lb_common::verdict::Verdict;
+use lb_tests::clock::now;
 
 use crate::packet_path::frames::{ip_headers, kind, tcp};
 use crate::packet_path::{PacketPath, counted, pin_to_cpu, run_often};
@@ -111,9 +112,9 @@ fn rules_that_change_under_load_lose_no_packet_and_never_mix() {
                 }
             });
         }
-        let end = Instant::now() + LONGEST;
+        let end = now() + LONGEST;
         let swaps = firewalls.iter().cycle().skip(1).take(SWAPS);
-        let swaps = swaps.take_while(|_| Instant::now() < end);
+        let swaps = swaps.take_while(|_| now() < end);
         let written: Result<Vec<()>, _> = swaps.map(|firewall| maps.write(firewall)).collect();
         is_over.store(true, Ordering::Relaxed);
         n_swaps = written.unwrap().len();

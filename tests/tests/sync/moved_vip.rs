@@ -9,7 +9,7 @@ use lb_tests::http_server::{checksum, pattern};
 use lb_tests::load::TIMEOUT;
 use lb_tests::udp_echo::{UdpEcho, ask, connect};
 use lb_tests::web::{PORT, Web};
-use lb_tests::world::{Host, vips};
+use lb_tests::world::vips;
 use socket2::{Domain, Socket, Type};
 
 use super::directors::{KEY, Part, Worlds, both_vips, wait_for_flows, wait_until_in_step};
@@ -84,13 +84,13 @@ fn connections_through_tunnels_stay_at_their_backends() {
         from.extend([format!("192.0.2.{last}"), format!("2001:db8:2::{last}")]);
     }
     let from: Vec<_> = from.iter().flat_map(|source| ["--from", source]).collect();
-    let backend = |host: &Host| {
+    let mut backends = Vec::new();
+    for host in &world.backends {
         host.answer_directly().unwrap();
         let decap = Backend::start_on(world, host, binaries, &from).unwrap();
         let listen = [host.at(PORT), vips(PORT)].concat();
-        (decap, Web::start_on(world, host, binaries, &listen).unwrap())
-    };
-    let _backends: Vec<_> = world.backends.iter().map(backend).collect();
+        backends.push((decap, Web::start_on(world, host, binaries, &listen).unwrap()));
+    }
     move_with_open_connections(&worlds, "", &worlds.shop("ipip", "rr"));
 }
 
