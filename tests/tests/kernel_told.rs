@@ -96,7 +96,7 @@ fn firewall() -> lb_agent::model::firewall::compile::Compiled {
     let blocked = Match::Prefix(BLOCKED.ip().into());
     let rule =
         Rule { name: "blocked".to_owned(), sources: vec![blocked], ..Rule::any(Action::Drop) };
-    let firewall = Firewall { rules: vec![rule], max_prefixes: 0, ..Firewall::default() };
+    let firewall = Firewall { rules: vec![rule], max_prefixes: 1_000, ..Firewall::default() };
     let counters = [("blocked".to_owned(), RULE)].into();
     compile(&firewall, &Sets::new(), &Names { counters, ..Names::default() }).unwrap()
 }
