@@ -16,6 +16,9 @@ fn a_handshake_by_cookie_begins_at_one_director_and_ends_at_the_other() {
     let worlds = Worlds::new(2).unwrap();
     let services = format!("[firewall]\nsyn_cookies = \"always\"\n{}", worlds.shop("nat", "rr"));
     let agents = start(&worlds, "", &services);
+    for agent in &agents {
+        agent.wait_for_cookies().unwrap();
+    }
     let n_accepted = |index: usize| {
         let rows = agents[index].ctl_json(&["drops", "--all"]).unwrap();
         let row =

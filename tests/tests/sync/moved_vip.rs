@@ -91,7 +91,8 @@ fn connections_through_tunnels_stay_at_their_backends() {
         let listen = [host.at(PORT), vips(PORT)].concat();
         backends.push((decap, Web::start_on(world, host, binaries, &listen).unwrap()));
     }
-    move_with_open_connections(&worlds, "", &worlds.shop("ipip", "rr"));
+    let sources = "tunnel = { sources = [\"192.0.2.1\", \"2001:db8:2::1\"] }";
+    move_with_open_connections(&worlds, sources, &worlds.shop("ipip", "rr"));
 }
 
 /// A download that is read on demand.
