@@ -109,11 +109,11 @@ fn with_proofs_a_stranger_is_not_believed_in_multicast_either() {
     let lb1 = Director::start(&pair, 1, &part(1, 200)).unwrap();
     lb1.wait_for("active").unwrap();
     let mut lb2 = Director::start(&pair, 2, &part(2, 100)).unwrap();
-    lb2.wait_for_status("lb2 to hear lb1 in both families", |status| {
+    let hears = |status: &serde_json::Value| {
         let routers = status["routers"].as_array().unwrap();
         routers.iter().all(|router| router["adverts_received"].as_u64() > Some(5))
-    })
-    .unwrap();
+    };
+    lb2.wait_for_status("lb2 to hear lb1 in both families", hears).unwrap();
     assert_eq!(lb2.states().unwrap(), ["backup"]);
     let before = (n_changes(&lb1), n_changes(&lb2));
     let stranger = Stranger::enter(&pair);
@@ -133,6 +133,7 @@ fn with_proofs_a_stranger_is_not_believed_in_multicast_either() {
     // An agent that is started anew is believed again at once.
     lb2.process.terminate(Duration::from_secs(10)).unwrap();
     lb2.restart().unwrap();
+    lb2.wait_for_status("lb2 to hear lb1 again", hears).unwrap();
     lb1.ctl_json(&["vrrp", "release", "pair"]).unwrap();
     lb2.wait_for("active").unwrap();
     assert_eq!(lb1.states().unwrap(), ["backup"]);
