@@ -37,6 +37,10 @@ use packet_path::frames::{ACK, SYN, v4};
 
 const N_FLOWS: u32 = 1_000_000;
 
+/// Among so many it happens that a flow has the tag (25 bits) of another in its bucket, and shares that one's cells; not
+/// more often than this.
+const SHARING: usize = 8;
+
 fn key_file(director: &Director, number: u8) -> PathBuf {
     let name = director.pins().file_name().unwrap().to_string_lossy().into_owned();
     let path = std::env::temp_dir().join(format!("{name}-{number}.key"));
@@ -98,11 +102,13 @@ fn a_million_flows_are_told_to_a_director_that_joins() {
         .unwrap_or_else(|error| panic!("{error}: {:?}", second.status(clock::now())));
         println!("in step after {:?}: {:?}", now() - joined, second.status(clock::now()).peers);
         let (told, heard) = (flows(&halves[0]), flows(&halves[1]));
-        assert_eq!(told.len(), 2 * N_FLOWS as usize);
+        let n_cells = 2 * N_FLOWS as usize;
+        assert!((n_cells - 2 * SHARING..=n_cells).contains(&told.len()), "{} cells", told.len());
         assert!(told == heard, "{} cells of {}", heard.len(), told.len());
         for number in (0..N_FLOWS).step_by(1_000) {
             let client = client(number);
-            assert_eq!(send(&programs[1], client, ACK), told[&(client, false)].0, "{client}");
+            let Some((backend, _)) = told.get(&(client, false)) else { continue };
+            assert_eq!(send(&programs[1], client, ACK), *backend, "{client}");
         }
         wait_until("both to be in step", TIMEOUT, || Ok(first.is_in_step(clock::now()))).unwrap();
         let status = first.status(clock::now());

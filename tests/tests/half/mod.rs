@@ -66,7 +66,10 @@ pub fn open(director: &Director, number: u8, max_flows: u32, scheduler: Schedule
     let ids = servers.map(|backend| tables.add_backend(listener, backend, hop));
     tables.set_slots(listener, &ids);
     tables.set_scheduler(listener, scheduler);
-    let settings = Settings { timeouts: [TIMEOUT_TICKS; 8], ..datapath.tables().unwrap().settings };
+    // The key decides which of many flows have the tag of another: it is the same in each run.
+    let hash_key = tables.hash_key;
+    let timeouts = [TIMEOUT_TICKS; 8];
+    let settings = Settings { hash_key, timeouts, ..datapath.tables().unwrap().settings };
     let mut writes = vec![
         Write::Settings(Box::new(settings)),
         Write::Slots { base: 0, slots: tables.slots.clone() },

@@ -18,8 +18,8 @@ pub fn rules(random: &mut Random) -> Compiled {
     };
     // A policy that drops leaves most ports open, too.
     let span = if policy == Action::Drop { 60_000 } else { 6_000 };
-    let first = random.word();
-    let sports = vec![first..=first.saturating_add(span)];
+    let first = random.word() % (u16::MAX - span);
+    let sports = vec![first..=first + span];
     let rules = vec![Rule { name: "some".to_owned(), sports, ..Rule::any(action) }];
     let firewall = Firewall { policy, rules, max_prefixes: 0, ..Firewall::default() };
     let mut names = Names::default();

@@ -45,7 +45,7 @@ const FRAMES: u64 = 180_000;
 /// How many are changed at the least in so many frames.
 const CHANGED: u64 = 100_000;
 /// How often each verdict is seen at the least in so many, and each way out, and a frame that grew.
-const ENOUGH: u64 = 100;
+const ENOUGH: u64 = 50;
 
 /// States of a backend, as often as they stand here.
 const STATES: [u8; 11] = [
@@ -143,7 +143,8 @@ fn run(seed: u64, frames: u64, table: &Table, counts: &mut Counts) {
             pair.collide(random);
             pair.mark(random);
         }
-        if number % 2_000 == 1_000 {
+        // Often, so that chance does not decide how many frames each kind of rules has.
+        if number % 400 == 200 {
             pair.guard(&guard::rules(random));
         }
         if number % 400 == 0 && table.crowded {

@@ -37,6 +37,8 @@ const LOOKED_AT: usize = 100_000;
 const FULL_NAT_SOURCES: &str = "\"192.0.2.1\", \"192.0.2.2\", \"192.0.2.3\", \"192.0.2.4\", \"2001:db8:9::1\", \"2001:db8:9::2\", \"2001:db8:9::3\", \"2001:db8:9::4\"";
 /// Sources of tunnels, with bits that vary.
 const TUNNEL_SOURCES: &str = "\"172.16.0.0/16\", \"2001:db8:9::/96\"";
+/// So many SYNs a second may be followed by nothing at each listen address: new flows are no flood.
+const SYNS: u32 = 10_000_000;
 /// The director's interface.
 pub(crate) const NIC: &str = "nic";
 
@@ -145,7 +147,8 @@ fn configuration(pins: &Path, forward: &str, max_flows: u32) -> String {
         "version = 1\n[datapath]\ninterfaces = [\"{NIC}\"]\npin_path = \"{}\"\nmanage_addresses = true\n\
          max_flows = {max_flows}\n[datapath.timeouts]\ntcp_syn = \"2h\"\n\
          [datapath.full_nat]\nsources = [{FULL_NAT_SOURCES}]\nports = \"1024-65535\"\n\
-         [datapath.tunnel]\nsources = [{TUNNEL_SOURCES}]\n",
+         [datapath.tunnel]\nsources = [{TUNNEL_SOURCES}]\n\
+         [firewall]\nsyn_cookies_above = {SYNS}\n",
         pins.display()
     );
     let rewrites_ports = matches!(forward, "nat" | "full-nat");
