@@ -49,14 +49,17 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     run(command.arg("--output").arg(arguments.output.as_ref().unwrap_or(&output)))
 }
 
-/// Installs cargo-deb where it is missing. A debug build of it comes sooner, and does little work of its own.
+/// Installs cargo-deb where it is missing. A debug build of it, without what debuggers want, comes sooner, and does little
+/// work of its own.
 pub(crate) fn ensure_tool() -> Result<()> {
     let has_it = cargo()?.args(["deb", "--version"]).stderr(Stdio::null()).output();
     if has_it.context("look for cargo-deb")?.status.success() {
         return Ok(());
     }
     eprintln!("installing cargo-deb");
-    run(cargo()?.args(["install", "--locked", "--debug", "cargo-deb"]))
+    let mut install = cargo()?;
+    install.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    run(install.args(["install", "--locked", "--debug", "cargo-deb"]))
 }
 
 /// Where `[package.metadata.deb]` finds them, whatever `CARGO_TARGET_DIR` says.
