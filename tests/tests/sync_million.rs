@@ -31,8 +31,8 @@ use lb_common::map;
 use lb_tests::clock::{now, wait_until};
 use lb_tests::load::TIMEOUT;
 
-use director::{Director, on_a_director};
-use half::{Half, client, map_of, open, send};
+use director::{Director, map_of, on_a_director};
+use half::{Half, client, open, send};
 use packet_path::frames::{ACK, SYN, v4};
 
 const N_FLOWS: u32 = 1_000_000;
