@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{Array, PerCpuArray, PerCpuValues};
 use aya::programs::links::{FdLink, PinnedLink};
 use lb_agent::io::datapath::{Datapath, DatapathError, OBJECT, detach};
 use lb_agent::model::config::{Protocol, XdpMode};
@@ -22,12 +22,7 @@ use lb_common::verdict::Verdict;
 use lb_tests::clock::wait_until;
 use zerocopy::FromZeros;
 
-use director::{add_wire, address, ip, on_a_director};
-
-fn map_of<M: TryFrom<Map>>(pins: &Path, name: &str) -> M {
-    let map = Map::from_map_data(MapData::from_pin(pins.join(name)).unwrap()).unwrap();
-    M::try_from(map).ok().unwrap()
-}
+use director::{add_wire, address, ip, map_of, on_a_director};
 
 fn link_id(pins: &Path, interface: &str) -> u32 {
     let link = PinnedLink::from_pin(pins.join(format!("link-{interface}"))).unwrap();

@@ -1,4 +1,5 @@
-//! ICMP about VIPs and balanced flows: ping, path MTU, errors, time exceeded.
+//! ICMP about VIPs and balanced flows: ping, time exceeded, an error to the last byte. Errors by every way of
+//! forwarding are in `forwarding`.
 #![cfg(feature = "root")]
 
 use std::time::Duration;
@@ -6,7 +7,6 @@ use std::time::Duration;
 use lb_tests::capture::Capture;
 use lb_tests::far;
 use lb_tests::http_client::Connection;
-use lb_tests::http_server::pattern;
 use lb_tests::link::End;
 use lb_tests::load::TIMEOUT;
 use lb_tests::stage::Stage;
@@ -21,27 +21,6 @@ fn a_vip_answers_ping() {
         assert!(ping(&world.client.namespace, vip.ip()).unwrap(), "{vip}");
     }
     assert!(stage.packets("vip_control").unwrap() >= 2);
-}
-
-#[test]
-fn a_narrow_hop_behind_the_client_narrows_the_backends_packets() {
-    let world = World::new(Arms::Two, 1).unwrap();
-    let far = far::behind_the_client(&world, 1_300).unwrap();
-    let stage = Stage::shop(&world).unwrap();
-    let length = 1_000_000;
-    for vip in vips(PORT) {
-        let open = || Connection::open(vip, TIMEOUT);
-        let mut connection = far.namespace.enter(open).unwrap().unwrap();
-        let answer = connection.get(&format!("/bytes/{length}")).unwrap();
-        assert!(answer.body == pattern(length), "the body from {vip} was changed");
-    }
-    assert!(stage.packets("error_to_backend").unwrap() >= 2, "both families were told");
-    let routes = lb_tests::command::run(world.backends[0].namespace.command("ip").args([
-        "route",
-        "get",
-        &far.v4.to_string(),
-    ]));
-    assert!(routes.unwrap().contains("mtu 1300"), "the backend's kernel has learnt it");
 }
 
 #[test]

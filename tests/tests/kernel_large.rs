@@ -29,8 +29,8 @@ use lb_ebpf::family::TCP;
 use lb_tests::clock::now;
 use zerocopy::FromZeros;
 
-use director::on_a_director;
-use half::{Half, TIMEOUT_TICKS, client, map_of, open, send};
+use director::{map_of, on_a_director};
+use half::{Half, TIMEOUT_TICKS, client, open, send};
 use packet_path::frames::ACK;
 
 const MAX_FLOWS: u32 = 10_000_000;

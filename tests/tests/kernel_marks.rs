@@ -1,12 +1,11 @@
 //! What the agent writes into the loads of backends: who takes new flows, and how many flows were counted.
 #![cfg(feature = "root")]
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![expect(unreachable_pub, reason = "a module that several tests share")]
 
 #[expect(dead_code, reason = "other tests use the rest")]
 mod director;
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::Array;
 use lb_agent::io::datapath::{Datapath, OBJECT};
 use lb_agent::model::tables::Write;
 use lb_common::cell::{Cell, State};
@@ -14,13 +13,7 @@ use lb_common::layout::{Bucket, Listener, Load, Slot, run};
 use lb_common::map;
 use zerocopy::FromZeros;
 
-use director::{Director, on_a_director};
-
-fn map_of<M: TryFrom<Map>>(director: &Director, name: &str) -> M {
-    let pin = director.pins().join(name);
-    let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
-    M::try_from(map).ok().expect("another type")
-}
+use director::{map_of, on_a_director};
 
 fn slots(base: u32, backends: &[u32]) -> Write {
     let slots = backends.iter().map(|id| Slot { backend: *id, weight: 1 }).collect();
@@ -31,7 +24,7 @@ fn slots(base: u32, backends: &[u32]) -> Write {
 fn who_is_in_slots_is_marked_and_who_leaves_is_not() {
     on_a_director(|director| {
         let mut datapath = Datapath::open(&director.config(&["nic"]), OBJECT).unwrap();
-        let mut loads: Array<_, Load> = map_of(director, map::LOADS);
+        let mut loads: Array<_, Load> = map_of(director.pins(), map::LOADS);
         let takers = |loads: &Array<_, Load>| -> Vec<u32> {
             (0..30).filter(|id| loads.get(id, 0).unwrap().takes_flows == 1).collect()
         };
@@ -58,8 +51,8 @@ fn a_sweep_tells_each_backend_its_open_flows() {
         let settings = datapath.tables().unwrap().settings;
         let settings = lb_common::layout::Settings { timeouts: [10; 8], ..settings };
         datapath.apply(&[Write::Settings(Box::new(settings))]).unwrap();
-        let mut cells: Array<_, Bucket> = map_of(director, map::FLOWS);
-        let mut loads: Array<_, Load> = map_of(director, map::LOADS);
+        let mut cells: Array<_, Bucket> = map_of(director.pins(), map::FLOWS);
+        let mut loads: Array<_, Load> = map_of(director.pins(), map::LOADS);
         let cell = |tag, state, reply| Cell::new(tag, 20, 1_000, state, reply).0;
         let (open, half) = (cell(1, State::Established, false), cell(2, State::Syn, false));
         let (closing, reply) = (cell(3, State::Closing, false), cell(1, State::Established, true));

@@ -14,41 +14,25 @@ mod director;
 mod packet_path;
 
 use std::net::SocketAddr;
-use std::path::Path;
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::Array;
 use aya::programs::Xdp;
 use aya_obj::programs::xdp::XdpAttachType;
 use lb_agent::io::clock;
 use lb_agent::io::datapath::{Datapath, DatapathError, FlowCounts, OBJECT, Prepared, Swept};
-use lb_agent::model::config::Protocol;
-use lb_agent::model::tables::{ListenerKey, Write};
 use lb_common::cell::{Cell, State};
-use lb_common::layout::{Bucket, Detail, Interface, Settings};
+use lb_common::layout::{Bucket, Detail, Forward, Interface, Settings};
 use lb_common::map;
 use lb_ebpf::detail::detail_matches;
-use lb_ebpf::family::TCP;
-use lb_ebpf::host::{CLOSED, HostTables, NextHop};
 
-use director::{Director, on_a_director};
-use packet_path::frames::{ACK, Ends, Link, SYN, ends, tcp_frame, v4};
+use director::{Director, map_of, on_a_director};
+use packet_path::frames::{ACK, Ends, SYN, ends, tcp_frame, v4};
+use packet_path::shop::{BACKENDS, LINK, LOOPBACK, VIP, segment, tables, writes};
 use packet_path::{pin_to_cpu, run};
-
-const VIP: SocketAddr = v4([203, 0, 113, 10], 80);
-const BACKENDS: [SocketAddr; 3] =
-    [v4([10, 0, 0, 1], 8080), v4([10, 0, 0, 2], 8080), v4([10, 0, 0, 3], 8080)];
-const LOOPBACK: u32 = 1;
-const CLIENTS_SIDE: Link =
-    Link { destination: [2; 6], source: [2, 0, 0, 0, 0, 9], tags: Vec::new() };
 
 const SMALL: u32 = 16_384;
 const LARGE: u32 = 8 * SMALL;
 const N_FLOWS: u32 = 12_000;
-
-fn map_of<M: TryFrom<Map>>(pins: &Path, name: &str) -> M {
-    let map = Map::from_map_data(MapData::from_pin(pins.join(name)).unwrap()).unwrap();
-    M::try_from(map).ok().unwrap()
-}
 
 /// The program that is attached now.
 fn program(director: &Director) -> Xdp {
@@ -58,22 +42,9 @@ fn program(director: &Director) -> Xdp {
 /// A director with a small flow table and one service.
 fn open_small(director: &Director) -> Datapath {
     let mut datapath = reopen(director);
-    let mut tables = HostTables::new(1024, [0; 2]);
-    let listener = tables.add_listener(VIP, TCP);
-    let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
-    let ids = BACKENDS.map(|backend| tables.add_backend(listener, backend, hop));
-    tables.set_slots(listener, &ids);
+    let tables = tables(1024, Forward::Nat, &BACKENDS);
     let settings = Settings { timeouts: [1_000; 8], ..datapath.tables().unwrap().settings };
-    let mut writes = vec![
-        Write::Settings(Box::new(settings)),
-        Write::Slots { base: 0, slots: tables.slots.clone() },
-        Write::Listener { id: listener, value: *tables.listeners.first().unwrap() },
-        Write::Point { key: ListenerKey { address: VIP, protocol: Protocol::Tcp }, id: listener },
-        Write::Vip { address: VIP.ip(), value: CLOSED },
-    ];
-    let backends = (0..).zip(&tables.backends);
-    writes.extend(backends.map(|(id, value)| Write::Backend { id, value: *value }));
-    datapath.apply(&writes).unwrap();
+    datapath.apply(&writes(&tables, &settings)).unwrap();
     datapath
 }
 
@@ -83,7 +54,7 @@ fn reopen(director: &Director) -> Datapath {
     let datapath = Datapath::open(&config, OBJECT).unwrap();
     // Frames of a test run come in by the loopback interface.
     let mut interfaces: Array<_, Interface> = map_of(director.pins(), map::INTERFACES);
-    let (mac, index) = (CLIENTS_SIDE.destination, LOOPBACK.into());
+    let (mac, index) = (LINK.destination, LOOPBACK.into());
     let loopback = Interface { mac, reserved: [0; 2], index };
     interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
     datapath
@@ -94,13 +65,12 @@ fn client(number: u32) -> SocketAddr {
 }
 
 fn send(program: &Xdp, client: SocketAddr, flags: u8) -> Ends {
-    let to_vip = Ends { source: client, destination: VIP };
-    ends(&run(program, &tcp_frame(&CLIENTS_SIDE, to_vip, flags, &[]), LOOPBACK).frame).unwrap()
+    ends(&run(program, &segment(client, flags), LOOPBACK).frame).unwrap()
 }
 
 fn answer(program: &Xdp, client: SocketAddr, backend: SocketAddr, flags: u8) {
     let reply = Ends { source: backend, destination: client };
-    let answer = run(program, &tcp_frame(&CLIENTS_SIDE, reply, flags, &[]), LOOPBACK);
+    let answer = run(program, &tcp_frame(&LINK, reply, flags, &[]), LOOPBACK);
     assert_eq!(ends(&answer.frame), Some(Ends { source: VIP, destination: client }));
 }
 

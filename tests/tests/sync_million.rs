@@ -31,8 +31,8 @@ use lb_common::map;
 use lb_tests::clock::{now, wait_until};
 use lb_tests::load::TIMEOUT;
 
-use director::{Director, on_a_director};
-use half::{Half, client, map_of, open, send};
+use director::{Director, map_of, on_a_director};
+use half::{Half, client, open, send};
 use packet_path::frames::{ACK, SYN, v4};
 
 const N_FLOWS: u32 = 1_000_000;
@@ -105,8 +105,7 @@ fn a_million_flows_are_told_to_a_director_that_joins() {
         let n_cells = 2 * N_FLOWS as usize;
         assert!((n_cells - 2 * SHARING..=n_cells).contains(&told.len()), "{} cells", told.len());
         assert!(told == heard, "{} cells of {}", heard.len(), told.len());
-        for number in (0..N_FLOWS).step_by(1_000) {
-            let client = client(number);
+        for client in (0..N_FLOWS).step_by(1_000).map(client) {
             let Some((backend, _)) = told.get(&(client, false)) else { continue };
             assert_eq!(send(&programs[1], client, ACK), *backend, "{client}");
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use aya::maps::{Map, MapData};
 use lb_agent::model::config::{Datapath, Fragments, FullNat, Timeouts, Tunnel, XdpMode};
 use nix::sched::{CloneFlags, unshare};
 
@@ -87,6 +88,12 @@ pub fn ip(arguments: &str) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments}: {errors}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// A pinned map.
+pub fn map_of<M: TryFrom<Map>>(pins: &Path, name: &str) -> M {
+    let map = Map::from_map_data(MapData::from_pin(pins.join(name)).unwrap()).unwrap();
+    M::try_from(map).ok().unwrap()
 }
 
 /// Parses an address.

@@ -4,23 +4,16 @@ use lb_tests::agent::Agent;
 use lb_tests::binaries::Binaries;
 use lb_tests::stage::Stage;
 use lb_tests::web::{PORT, Web};
-use lb_tests::world::{Arms, Host, VIP_V4, VIP_V6, World, vips};
+use lb_tests::world::{Arms, Host, World, vips};
 
-use crate::{exchange, shop_by};
-
-/// Gives a backend the VIPs, and a way to the clients that is not the director's.
-fn prepare(host: &Host) {
-    host.answer_directly().unwrap();
-    let lines = format!("address add {VIP_V4}/32 dev lo\naddress add {VIP_V6}/128 dev lo nodad");
-    host.namespace.ip(&lines).unwrap();
-}
+use crate::{exchange, give_vips, shop_by};
 
 #[test]
 fn backends_answer_clients_directly_with_the_vip() {
     let world = World::new(Arms::One, 2).unwrap();
     let binaries = Binaries::of_this_profile().unwrap();
     let start = |host: &Host| {
-        prepare(host);
+        give_vips(host);
         let listen = [host.at(PORT), vips(PORT)].concat();
         Web::start_on(&world, host, &binaries, &listen).unwrap()
     };

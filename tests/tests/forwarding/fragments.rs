@@ -1,12 +1,13 @@
 //! Datagrams that are larger than a packet, through the director and back.
 
 use lb_tests::agent::Settings;
+use lb_tests::http_server::pattern;
 use lb_tests::load::TIMEOUT;
 use lb_tests::stage::Stage;
 use lb_tests::udp_echo::{UdpEcho, ask, connect};
 use lb_tests::world::{Arms, World, vips};
 
-use crate::shop_by;
+use crate::{give_vips, shop_by};
 
 pub const DNS: u16 = 53;
 
@@ -21,27 +22,48 @@ fn echoes(world: &World) -> Vec<UdpEcho> {
     world.backends.iter().map(|host| UdpEcho::start(host, DNS).unwrap()).collect()
 }
 
+/// Asks what does not fit into a packet: one backend, which had the first datagram, answers all of it.
+fn ask_much(world: &World) {
+    let ask_all = || {
+        for vip in vips(DNS) {
+            let socket = connect(vip, TIMEOUT).unwrap();
+            let (first, _) = ask(&socket, b"").unwrap();
+            for size in [1_473, 3_000, 20_000, 60_000] {
+                let datagram = pattern(size);
+                let (name, echoed) = ask(&socket, &datagram).unwrap();
+                assert!((name, echoed) == (first.clone(), datagram), "{size} through {vip}");
+            }
+        }
+    };
+    world.client.namespace.enter(ask_all).unwrap();
+}
+
 #[test]
 fn large_datagrams_arrive_whole_in_both_directions() {
     for (way, arms) in [("nat", Arms::One), ("nat", Arms::Two), ("full-nat", Arms::Two)] {
         let world = World::new(arms, 2).unwrap();
         let _echoes = echoes(&world);
         let stage = Stage::set(&world, &dns_by(way, &world)).unwrap();
-        let ask_all = || {
-            for vip in vips(DNS) {
-                let socket = connect(vip, TIMEOUT).unwrap();
-                let (first, _) = ask(&socket, b"").unwrap();
-                for size in [1_473, 3_000, 20_000, 60_000] {
-                    let datagram: Vec<u8> = (0..=250_u8).cycle().take(size).collect();
-                    let (name, echoed) = ask(&socket, &datagram).unwrap();
-                    assert!((name, echoed) == (first.clone(), datagram), "{size} through {vip}");
-                }
-            }
-        };
-        world.client.namespace.enter(ask_all).unwrap();
+        ask_much(&world);
         // 60,000 bytes are 41 fragments, there and back, by both families.
         assert!(stage.packets("fragment_forwarded").unwrap() >= 160, "{way}");
         assert_eq!(stage.packets("fragment").unwrap(), 0, "{way}");
+    }
+}
+
+#[test]
+fn large_datagrams_arrive_whole_at_backends_that_answer_past_the_director() {
+    let world = World::new(Arms::One, 2).unwrap();
+    let start = |host| {
+        give_vips(host);
+        UdpEcho::start_on(host, &vips(DNS)).unwrap()
+    };
+    let _echoes: Vec<_> = world.backends.iter().map(start).collect();
+    let stage = Stage::set(&world, &dns_by("dsr", &world)).unwrap();
+    ask_much(&world);
+    assert!(stage.packets("fragment_forwarded").unwrap() >= 80);
+    for none in ["fragment", "to_client"] {
+        assert_eq!(stage.packets(none).unwrap(), 0, "{none}");
     }
 }
 

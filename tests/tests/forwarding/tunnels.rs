@@ -3,23 +3,21 @@
 use lb_tests::agent::Agent;
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::wait_until;
-use lb_tests::decap::{Backend, DIRECTORS};
 use lb_tests::load::TIMEOUT;
 use lb_tests::stage::Stage;
 use lb_tests::udp_echo::{UdpEcho, ask, connect};
 use lb_tests::web::{PORT, Web};
-use lb_tests::world::{Arms, World, vips};
+use lb_tests::world::{World, vips};
 
 use crate::fragments::{DNS, dns_by};
-use crate::{exchange, shop_by};
+use crate::{exchange, prepare, shop_by, world_for};
 
 #[test]
 fn much_goes_through_every_tunnel_and_back() {
-    let world = World::new(Arms::One, 1).unwrap();
+    let world = world_for("ipip");
     let binaries = Binaries::of_this_profile().unwrap();
     let host = &world.backends[0];
-    host.answer_directly().unwrap();
-    let _backend = Backend::start(&world, &binaries, &DIRECTORS).unwrap();
+    let _backend = prepare(&world, "ipip");
     let listen = [host.at(PORT), vips(PORT)].concat();
     let webs = vec![Web::start_on(&world, host, &binaries, &listen).unwrap()];
     let agent = Agent::start(&world, &binaries, &shop_by("ipip", &world)).unwrap();
@@ -50,11 +48,10 @@ fn ask_patiently(world: &World, vip: std::net::SocketAddr, datagram: &[u8]) -> (
 
 #[test]
 fn large_datagrams_arrive_whole_through_every_tunnel() {
-    let world = World::new(Arms::One, 1).unwrap();
+    let world = world_for("ipip");
     let binaries = Binaries::of_this_profile().unwrap();
     let host = &world.backends[0];
-    host.answer_directly().unwrap();
-    let _backend = Backend::start(&world, &binaries, &DIRECTORS).unwrap();
+    let _backend = prepare(&world, "ipip");
     let _echo = UdpEcho::start_on(host, &vips(DNS)).unwrap();
     let agent = Agent::start(&world, &binaries, &dns_by("ipip", &world)).unwrap();
     let stage = Stage { agent, webs: Vec::new(), world: &world, binaries: binaries.clone() };

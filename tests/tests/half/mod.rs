@@ -3,29 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use aya::maps::{Array, Map, MapData};
+use aya::maps::Array;
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 use lb_agent::io::datapath::{Datapath, OBJECT};
-use lb_agent::model::config::Protocol;
-use lb_agent::model::tables::{ListenerKey, Write};
-use lb_common::layout::{Backend, Interface, Scheduler, Settings};
+use lb_common::layout::{Backend, Forward, Interface, Scheduler, Settings};
 use lb_common::map;
-use lb_ebpf::family::TCP;
-use lb_ebpf::host::{CLOSED, HostTables, NextHop};
 
-use crate::director::Director;
-use crate::packet_path::frames::{Ends, Link, ends, tcp_frame, v4};
+use crate::director::{Director, map_of};
+use crate::packet_path::frames::{ends, v4};
 use crate::packet_path::run;
-
-const VIP: SocketAddr = v4([203, 0, 113, 10], 80);
-const BACKENDS: [SocketAddr; 3] =
-    [v4([10, 0, 0, 1], 8080), v4([10, 0, 0, 2], 8080), v4([10, 0, 0, 3], 8080)];
-const LOOPBACK: u32 = 1;
-const CLIENTS_SIDE: Link =
-    Link { destination: [2; 6], source: [2, 0, 0, 0, 0, 9], tags: Vec::new() };
+use crate::packet_path::shop::{BACKENDS, LINK, LOOPBACK, segment, tables, writes};
 
 /// Ticks after which a flow is idle for too long.
 pub const TIMEOUT_TICKS: u16 = 1_000;
@@ -40,12 +30,6 @@ pub struct Half {
     pub pins: PathBuf,
 }
 
-/// A pinned map.
-pub fn map_of<M: TryFrom<Map>>(pins: &Path, name: &str) -> M {
-    let map = Map::from_map_data(MapData::from_pin(pins.join(name)).unwrap()).unwrap();
-    M::try_from(map).ok().unwrap()
-}
-
 /// Makes the first or the second; backend ids differ from one to the other.
 pub fn open(director: &Director, number: u8, max_flows: u32, scheduler: Scheduler) -> Half {
     let mut config = director.config(&[["nic", "other"][usize::from(number)]]);
@@ -55,31 +39,18 @@ pub fn open(director: &Director, number: u8, max_flows: u32, scheduler: Schedule
     let mut datapath = Datapath::open(&config, OBJECT).unwrap();
     // Frames of a test run come in by the loopback interface.
     let mut interfaces: Array<_, Interface> = map_of(&pins, map::INTERFACES);
-    let mac = CLIENTS_SIDE.destination;
+    let mac = LINK.destination;
     let loopback = Interface { mac, reserved: [0; 2], index: LOOPBACK.into() };
     interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
-    let mut tables = HostTables::new(1024, [0; 2]);
-    let listener = tables.add_listener(VIP, TCP);
-    let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
     let mut servers = BACKENDS;
     servers.rotate_left(number.into());
-    let ids = servers.map(|backend| tables.add_backend(listener, backend, hop));
-    tables.set_slots(listener, &ids);
-    tables.set_scheduler(listener, scheduler);
+    let mut tables = tables(1024, Forward::Nat, &servers);
+    tables.set_scheduler(0, scheduler);
     // The key decides which of many flows have the tag of another: it is the same in each run.
     let hash_key = tables.hash_key;
     let timeouts = [TIMEOUT_TICKS; 8];
     let settings = Settings { hash_key, timeouts, ..datapath.tables().unwrap().settings };
-    let mut writes = vec![
-        Write::Settings(Box::new(settings)),
-        Write::Slots { base: 0, slots: tables.slots.clone() },
-        Write::Listener { id: listener, value: tables.listeners[0] },
-        Write::Point { key: ListenerKey { address: VIP, protocol: Protocol::Tcp }, id: listener },
-        Write::Vip { address: VIP.ip(), value: CLOSED },
-    ];
-    let backends = (0..).zip(tables.backends.clone());
-    writes.extend(backends.map(|(id, value)| Write::Backend { id, value }));
-    datapath.apply(&writes).unwrap();
+    datapath.apply(&writes(&tables, &settings)).unwrap();
     Half { datapath, backends: (0..).zip(tables.backends).collect(), pins }
 }
 
@@ -99,7 +70,6 @@ pub fn client(number: u32) -> SocketAddr {
 
 /// Sends a packet of a client; returns where it went.
 pub fn send(program: &Xdp, client: SocketAddr, flags: u8) -> SocketAddr {
-    let to_vip = Ends { source: client, destination: VIP };
-    let sent = run(program, &tcp_frame(&CLIENTS_SIDE, to_vip, flags, &[]), LOOPBACK);
+    let sent = run(program, &segment(client, flags), LOOPBACK);
     ends(&sent.frame).unwrap().destination
 }

@@ -2,6 +2,7 @@
 
 pub mod firewall;
 pub mod frames;
+pub mod shop;
 
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::{TestRun, TestRunOptions, Xdp};

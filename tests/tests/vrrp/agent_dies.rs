@@ -4,7 +4,7 @@ use lb_tests::load::{Load, failures};
 use lb_tests::pair::{Director, Pair, vips};
 use nix::sys::signal::Signal;
 
-use crate::cast::{both, holds, n_changes, serve, tables, wait_for_answers};
+use crate::cast::{both, holds, n_changes, restart_as_backup, serve, tables, wait_for_answers};
 
 /// Adverts so rare that an agent is back before the other director waits no longer.
 fn rare(priority: u8) -> String {
@@ -45,11 +45,7 @@ fn an_agent_that_is_back_too_late_leaves_the_addresses_to_the_other() {
     lb1.process.kill().unwrap();
     lb2.wait_for("active").unwrap();
     assert_eq!(holds(&lb1), [true; 2], "nobody has taken them off yet");
-    lb1.restart().unwrap();
-    lb1.wait_for("backup").unwrap();
-    assert_eq!((holds(&lb1), holds(&lb2)), ([false; 2], [true; 2]));
-    assert_eq!(lb2.states().unwrap(), ["active"]);
-    wait_for_answers(&pair);
+    restart_as_backup(&pair, &mut lb1, &lb2);
 }
 
 #[test]

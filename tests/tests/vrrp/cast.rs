@@ -71,6 +71,15 @@ pub(crate) fn both<'p>(pair: &'p Pair, more: &str) -> [Director<'p>; 2] {
     [lb1, lb2]
 }
 
+/// A director is started again, and leaves the addresses to the one that has them now.
+pub(crate) fn restart_as_backup(pair: &Pair, it: &mut Director<'_>, other: &Director<'_>) {
+    it.restart().unwrap();
+    it.wait_for("backup").unwrap();
+    assert_eq!((holds(it), holds(other)), ([false; 2], [true; 2]));
+    assert_eq!(other.states().unwrap(), ["active"]);
+    wait_for_answers(pair);
+}
+
 /// Waits until a client's requests to both VIPs are answered.
 pub(crate) fn wait_for_answers(pair: &Pair) {
     let mut last = None;

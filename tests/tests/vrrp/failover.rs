@@ -10,7 +10,9 @@ use lb_tests::pair::{Director, Pair, vips};
 use lb_tests::world::Host;
 use nix::sys::signal::Signal;
 
-use crate::cast::{WITHIN, both, holds, n_changes, serve, tables, wait_for_answers};
+use crate::cast::{
+    WITHIN, both, holds, n_changes, restart_as_backup, serve, tables, wait_for_answers,
+};
 
 /// Announcements of the IPv4 VIP: ARP requests in which it is the sender.
 const GRATUITOUS: &str = "arp and arp[14:4] = 0xc6336464";
@@ -45,11 +47,7 @@ fn the_other_director_takes_over_when_one_is_dead_and_keeps_the_addresses() {
     for port in PORTS {
         pair.deafen(port, false).unwrap();
     }
-    lb1.restart().unwrap();
-    lb1.wait_for("backup").unwrap();
-    assert_eq!((holds(&lb1), holds(&lb2)), ([false; 2], [true; 2]));
-    assert_eq!(lb2.states().unwrap(), ["active"]);
-    wait_for_answers(&pair);
+    restart_as_backup(&pair, &mut lb1, &lb2);
 }
 
 #[test]

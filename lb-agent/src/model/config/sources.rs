@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::address::unusable;
 use super::problem::Fault;
 use super::reader::{Located, Table};
-use super::value::{Parsed, integer, string};
+use super::value::{Parsed, integer, ip_address, string};
 use super::{FullNat, Tunnel};
 
 /// Below what Linux takes for its own connections unless told otherwise (`ip_local_port_range`).
@@ -67,11 +67,7 @@ fn unique(table: &Table<'_>, sources: &[Located<IpAddr>]) {
 }
 
 fn source(value: &DeValue<'_>) -> Parsed<IpAddr> {
-    let text = string(value, "\"192.0.2.2\"")?;
-    let address = text.parse::<IpAddr>().map_err(|_| {
-        let message = format!("{text:?} is not an IP address");
-        Fault::new(message, "write an address without a port, as in \"192.0.2.2\"")
-    })?;
+    let address = ip_address(value, "\"192.0.2.2\"")?;
     check(address)?;
     Ok(address)
 }

@@ -1,6 +1,7 @@
 //! Values of the file: each function takes one as TOML gives it and checks all that can be known of it
 //! alone.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -30,6 +31,15 @@ pub(super) fn string<'a>(value: &'a DeValue<'_>, example: &str) -> Parsed<&'a st
     value.as_str().ok_or_else(|| {
         let message = format!("expected a string, found {}", type_name(value));
         Fault::new(message, format!("write it in quotes, as in {example}"))
+    })
+}
+
+/// An IP address; `example` is one that would do, in quotes.
+pub(super) fn ip_address(value: &DeValue<'_>, example: &str) -> Parsed<IpAddr> {
+    let text = string(value, example)?;
+    text.parse().map_err(|_| {
+        let message = format!("{text:?} is not an IP address");
+        Fault::new(message, format!("write an address without a port, as in {example}"))
     })
 }
 

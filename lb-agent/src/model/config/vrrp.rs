@@ -11,7 +11,9 @@ use super::address::unusable;
 use super::duration::duration;
 use super::problem::Fault;
 use super::reader::{Located, Table};
-use super::value::{Parsed, boolean, choice, integer, interface, name, path, signed, string};
+use super::value::{
+    Parsed, boolean, choice, integer, interface, ip_address, name, path, signed, string,
+};
 
 mod across;
 mod setting;
@@ -243,11 +245,7 @@ fn advert_interval(value: &DeValue<'_>) -> Parsed<Duration> {
 }
 
 fn host(value: &DeValue<'_>) -> Parsed<IpAddr> {
-    let text = string(value, "\"192.0.2.1\"")?;
-    let address = text.parse::<IpAddr>().map_err(|_| {
-        let message = format!("{text:?} is not an IP address");
-        Fault::new(message, "write an address without a port, as in \"192.0.2.1\"")
-    })?;
+    let address = ip_address(value, "\"192.0.2.1\"")?;
     usable(address)?;
     Ok(address)
 }
