@@ -6,6 +6,7 @@
 
 use lb_common::cell::Cell;
 use lb_common::layout::{FragmentKey, FragmentWay, Settings};
+use lb_common::verdict::Verdict;
 
 use crate::cookie::options::Options;
 use crate::cookie::segment::Segment;
@@ -23,6 +24,7 @@ use crate::transport::Transport;
 use crate::tunnel::Tunnel;
 use crate::v4::V4;
 use crate::v6::V6;
+use crate::verifier::by_memory;
 
 /// Memory of one CPU.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +108,8 @@ pub struct Flight<A: Family> {
     pub translation: Translation,
     /// The packet's TCP options, where they have been read.
     pub options: Options,
+    /// Number of its verdict, once that is known.
+    pub verdict: u64,
     /// The segment that takes the packet's place, if one does.
     pub segment: Segment<A>,
     /// Where the packet goes, if it does.
@@ -191,6 +195,14 @@ impl<A: Family> Flight<A> {
             destination_port: self.transport.destination_port,
             protocol: self.ip.protocol,
         }
+    }
+
+    /// A verdict, by way of memory: whatever led to it is one to the verifier then.
+    #[inline(always)]
+    pub fn decided(&mut self, verdict: Verdict) -> Verdict {
+        let number = by_memory(&mut self.verdict, verdict.number().into());
+        // It is the number of a verdict.
+        Verdict::from_number(number as u8).unwrap_or(Verdict::Malformed)
     }
 
     /// The flow table now.

@@ -14,7 +14,7 @@ use aya_ebpf::programs::XdpContext;
 use lb_ebpf::Exit;
 use lb_ebpf::packet::Packet;
 
-use crate::program::XdpFrame;
+use crate::program::{LateFrame, XdpFrame};
 use declared::STAGES;
 use lb_common::map::{STAGE_COOKIES, STAGE_FIREWALL, STAGE_SECOND};
 use maps::KernelTables;
@@ -36,7 +36,7 @@ pub fn sluice(context: XdpContext) -> u32 {
 /// The program that judges by the rules what the first one has not finished, where there are any.
 #[xdp]
 pub fn sluice_firewall(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    let mut packet = Packet::new(LateFrame(context.ctx));
     match lb_ebpf::guard(&mut packet, &KernelTables::<false>) {
         Some(outcome) => action(outcome.exit),
         None => go_on(&context, STAGE_SECOND),
@@ -46,7 +46,7 @@ pub fn sluice_firewall(context: XdpContext) -> u32 {
 /// The program that goes on where the first one has not finished: its stack is its own.
 #[xdp]
 pub fn sluice_second(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    let mut packet = Packet::new(LateFrame(context.ctx));
     match lb_ebpf::second(&mut packet, &KernelTables::<false>) {
         Some(outcome) => action(outcome.exit),
         None => go_on(&context, STAGE_COOKIES),
@@ -56,7 +56,7 @@ pub fn sluice_second(context: XdpContext) -> u32 {
 /// The program that goes on where SYN cookies are concerned.
 #[xdp]
 pub fn sluice_cookies(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(XdpFrame::new(context.ctx));
+    let mut packet = Packet::new(LateFrame(context.ctx));
     action(lb_ebpf::cookie::third(&mut packet, &KernelTables::<false>).exit)
 }
 

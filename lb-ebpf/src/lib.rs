@@ -130,7 +130,7 @@ pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
     if !firewall::is_on(tables) {
         return None;
     }
-    let bytes = packet.length() as u64;
+    let bytes = verifier::needed(packet.length() as u64);
     let (settings, scratch) = (tables.settings()?, tables.scratch()?);
     let verdict = scratch.update(|Scratch { link, v4, v6 }| {
         if ethernet::parse(packet, link).is_none() {
@@ -151,7 +151,7 @@ pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
 /// [`cookie::third`], which goes on with what the scratch memory tells.
 #[inline(always)]
 pub fn second<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
-    let bytes = packet.length() as u64;
+    let bytes = verifier::needed(packet.length() as u64);
     let outcome = match (tables.settings(), tables.scratch()) {
         (Some(settings), Some(scratch)) => {
             scratch.update(|scratch| of_any_kind(packet, tables, settings, scratch))?
@@ -230,7 +230,7 @@ fn balance<A: Family, F: Frame, T: Tables>(
         flight.watch = Watch::NO;
     }
     let known = identify::identify(packet, world, flight);
-    let mut verdict = match flight.next {
+    let verdict = match flight.next {
         _ if flight.asks_cookies != 0 => return rest(known),
         Next::NOTHING => return rest(known),
         Next::ICMP => icmp::decide(packet, world, flight, &mut facts.quote),
@@ -242,6 +242,7 @@ fn balance<A: Family, F: Frame, T: Tables>(
         Next::TO_ANY_BACKEND => forward::begin(packet, world, flight),
         _ => reply::go_on(packet, world, flight),
     };
+    let mut verdict = flight.decided(verdict);
     if flight.ip.shape == Shape::FIRST_FRAGMENT {
         fragment::remember(world, flight, verdict);
     }

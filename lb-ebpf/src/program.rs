@@ -23,9 +23,47 @@ pub(crate) unsafe fn edge<const OFFSET: usize, C>(context: *mut C) -> *mut u8 {
     edge
 }
 
-/// The frame behind the program's argument, with its edges as pointers.
+/// The frame behind the program's argument, whose edges are read anew at each look. No register holds them in between,
+/// so the verifier takes two ways to a place for one, however much of the frame each of them has seen.
+pub(crate) struct LateFrame(pub(crate) *mut xdp_md);
+
+impl Frame for LateFrame {
+    #[inline(always)]
+    fn start(&self) -> *mut u8 {
+        // SAFETY: the context is valid while the program runs; `data` is its first word.
+        unsafe { edge::<{ offset_of!(xdp_md, data) }, _>(self.0) }
+    }
+
+    #[inline(always)]
+    fn end(&self) -> *mut u8 {
+        // SAFETY: as above; `data_end` is its second.
+        unsafe { edge::<{ offset_of!(xdp_md, data_end) }, _>(self.0) }
+    }
+
+    #[inline(always)]
+    fn interface(&self) -> u32 {
+        // SAFETY: the kernel's context is valid while the program runs.
+        unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[inline(always)]
+    fn move_start(&mut self, delta: i32) -> bool {
+        // SAFETY: the context is valid; the helper refuses what does not fit.
+        let result = unsafe { bpf_xdp_adjust_head(self.0, delta) };
+        result == 0
+    }
+
+    #[inline(always)]
+    fn move_end(&mut self, delta: i32) -> bool {
+        // SAFETY: the context is valid; the helper refuses what does not fit.
+        let result = unsafe { bpf_xdp_adjust_tail(self.0, delta) };
+        result == 0
+    }
+}
+
+/// The same with its edges at hand, for a program that is to be quick.
 pub(crate) struct XdpFrame {
-    context: *mut xdp_md,
+    frame: LateFrame,
     start: *mut u8,
     end: *mut u8,
 }
@@ -33,11 +71,8 @@ pub(crate) struct XdpFrame {
 impl XdpFrame {
     #[inline(always)]
     pub(crate) fn new(context: *mut xdp_md) -> Self {
-        // SAFETY: the context is valid while the program runs; `data` is its first word.
-        let start = unsafe { edge::<{ offset_of!(xdp_md, data) }, _>(context) };
-        // SAFETY: as above; `data_end` is its second.
-        let end = unsafe { edge::<{ offset_of!(xdp_md, data_end) }, _>(context) };
-        Self { context, start, end }
+        let frame = LateFrame(context);
+        Self { start: frame.start(), end: frame.end(), frame }
     }
 }
 
@@ -54,24 +89,21 @@ impl Frame for XdpFrame {
 
     #[inline(always)]
     fn interface(&self) -> u32 {
-        // SAFETY: the kernel's context is valid while the program runs.
-        unsafe { (*self.context).ingress_ifindex }
+        self.frame.interface()
     }
 
     #[inline(always)]
     fn move_start(&mut self, delta: i32) -> bool {
-        // SAFETY: the context is valid; the helper refuses what does not fit.
-        let result = unsafe { bpf_xdp_adjust_head(self.context, delta) };
-        *self = Self::new(self.context);
-        result == 0
+        let is_moved = self.frame.move_start(delta);
+        *self = Self::new(self.frame.0);
+        is_moved
     }
 
     #[inline(always)]
     fn move_end(&mut self, delta: i32) -> bool {
-        // SAFETY: the context is valid; the helper refuses what does not fit.
-        let result = unsafe { bpf_xdp_adjust_tail(self.context, delta) };
-        *self = Self::new(self.context);
-        result == 0
+        let is_moved = self.frame.move_end(delta);
+        *self = Self::new(self.frame.0);
+        is_moved
     }
 }
 

@@ -77,14 +77,21 @@ pub(crate) fn by_memory(memory: &mut u64, number: u64) -> u64 {
     unsafe { memory.read_volatile() }
 }
 
-/// The number. Where nothing needs an argument, the compiler would leave what it is to chance, which the verifier
-/// refuses.
+/// The number, which is needed here: it is worked out now, and the compiler keeps nothing that it is made of. Where
+/// nothing needs an argument, it would leave what that is to chance, which the verifier refuses.
 #[inline(always)]
 #[cfg(target_arch = "bpf")]
 pub fn needed(number: u64) -> u64 {
     let mut number = number;
     // SAFETY: one instruction.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(nomem, nostack)) };
+    number
+}
+
+/// The number.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+pub fn needed(number: u64) -> u64 {
     number
 }
 

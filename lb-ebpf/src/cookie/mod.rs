@@ -23,6 +23,7 @@ use crate::flight::{Flight, Next, Scratch};
 use crate::packet::{Frame, Packet};
 use crate::tables::Tables;
 use crate::transport::{ACK, RST, SYN};
+use crate::verifier::needed;
 use crate::{Outcome, World, end, ethernet, fragment, leave, rest, settle};
 
 mod backend;
@@ -65,7 +66,7 @@ fn uses_cookies<T: Tables>(tables: &T, listener: u32) -> bool {
 /// Deals with a packet that [`second`](crate::second) has left.
 #[inline(always)]
 pub fn third<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
-    let bytes = packet.length() as u64;
+    let bytes = needed(packet.length() as u64);
     let outcome = match (tables.settings(), tables.scratch()) {
         (Some(settings), Some(scratch)) => scratch.update(|Scratch { link, v4, v6 }| {
             let world = World { tables, settings, link };
@@ -90,11 +91,12 @@ fn balance<A: Family, F: Frame, T: Tables>(
 ) -> Outcome {
     flight.segment.is_there = 0;
     let options = options::read(packet, &flight.ip, &mut flight.options);
-    let mut verdict = match flight.next {
+    let verdict = match flight.next {
         _ if options.is_none() => Verdict::Malformed,
         Next::TO_CLIENT => backend::reply(packet, world, flight),
         _ => client::deal(packet, world, flight),
     };
+    let mut verdict = flight.decided(verdict);
     if flight.ip.shape == Shape::FIRST_FRAGMENT {
         fragment::remember(world, flight, verdict);
     }
