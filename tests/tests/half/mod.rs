@@ -47,7 +47,7 @@ pub fn open(director: &Director, number: u8, max_flows: u32, scheduler: Schedule
     let mut tables = tables(1024, Forward::Nat, &servers);
     tables.set_scheduler(0, scheduler);
     // The key decides which of many flows have the tag of another: it is the same in each run.
-    let hash_key = tables.hash_key;
+    let hash_key = tables.settings.hash_key;
     let timeouts = [TIMEOUT_TICKS; 8];
     let settings = Settings { hash_key, timeouts, ..datapath.tables().unwrap().settings };
     datapath.apply(&writes(&tables, &settings)).unwrap();
