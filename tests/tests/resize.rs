@@ -85,7 +85,7 @@ fn reopen(director: &Director) -> Datapath {
     let mut interfaces: Array<_, Interface> = map_of(director.pins(), map::INTERFACES);
     let (mac, index) = (CLIENTS_SIDE.destination, LOOPBACK.into());
     let loopback = Interface { mac, reserved: [0; 2], index };
-    interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
+    interfaces.set(Interface::place(LOOPBACK.into(), 0), loopback, 0).unwrap();
     datapath
 }
 

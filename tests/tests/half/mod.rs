@@ -57,7 +57,7 @@ pub fn open(director: &Director, number: u8, max_flows: u32, scheduler: Schedule
     let mut interfaces: Array<_, Interface> = map_of(&pins, map::INTERFACES);
     let mac = CLIENTS_SIDE.destination;
     let loopback = Interface { mac, reserved: [0; 2], index: LOOPBACK.into() };
-    interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
+    interfaces.set(Interface::place(LOOPBACK.into(), 0), loopback, 0).unwrap();
     let mut tables = HostTables::new(1024, [0; 2]);
     let listener = tables.add_listener(VIP, TCP);
     let hop = NextHop { interface: LOOPBACK, neighbour: [2, 0, 0, 0, 0, 1], source: [2; 6] };
