@@ -15,3 +15,4 @@ mod frr;
 mod hostile;
 mod keepalived;
 mod steady;
+mod virtual_mac;
