@@ -204,6 +204,23 @@ fn arp_and_neighbour_discovery_answer_with_the_virtual_mac_address_alone() {
     assert_eq!(text.matches("is-at").count(), text.matches(&told[0].1).count(), "{text}");
 }
 
+/// Each hears frames from a MAC address that a device of its own has.
+#[test]
+fn two_active_directors_hear_each_other_and_the_switch_learns_of_the_winner() {
+    let pair = Pair::new(1).unwrap();
+    let _webs = serve(&pair);
+    let [lb1, lb2] = both(&pair);
+    pair.deafen_director(2, true).unwrap();
+    lb2.wait_for("active").unwrap();
+    assert_eq!((holds(&lb1), holds(&lb2)), ([true; 2], [true; 2]));
+    pair.deafen_director(2, false).unwrap();
+    lb2.wait_for("backup").unwrap();
+    assert_eq!((holds(&lb1), lb1.states().unwrap()), ([true; 2], vec!["active".to_owned()]));
+    wait_until_learned(&pair, "fronts", "lb1-front", VIPS);
+    wait_until_learned(&pair, "backs", "lb1-back", GATEWAYS);
+    wait_for_answers(&pair);
+}
+
 #[test]
 fn devices_outlive_a_crash_and_go_with_the_agent() {
     let pair = Pair::new(1).unwrap();
