@@ -9,6 +9,7 @@
 
 mod agent_dies;
 mod cast;
+mod clock_jump;
 mod failover;
 mod flows;
 mod frr;
