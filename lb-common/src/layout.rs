@@ -175,7 +175,8 @@ pub struct Interface {
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: [u8; 2],
-    /// Its index; 0 where the place is free. Written last.
+    /// Its index, or the [`Interface::number`] of a virtual MAC address that it has too; 0 where the place is free.
+    /// Written last.
     pub index: u64,
 }
 
@@ -183,11 +184,22 @@ impl Interface {
     /// Number of places that an interface may have.
     pub const CHOICES: u32 = 4;
 
-    /// One of the places of the interface with this index.
+    /// Under which number an interface has a virtual router's MAC address, whose last two bytes are `router`
+    /// (RFC 9568 7.3). Those of interfaces themselves are less.
     #[must_use]
     #[inline(always)]
-    pub const fn place(index: u32, choice: u32) -> u32 {
-        index.wrapping_add(choice) & (crate::INTERFACE_PLACES - 1)
+    pub const fn number(index: u32, router: u16) -> u64 {
+        (router as u64) << 32 | index as u64
+    }
+
+    /// One of the places of what has this index or number.
+    #[must_use]
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a word")]
+    pub const fn place(number: u64, choice: u32) -> u32 {
+        let (index, router) = (number as u32, (number >> 32) as u32);
+        let first = index.wrapping_add(router.wrapping_mul(Self::CHOICES));
+        first.wrapping_add(choice) & (crate::INTERFACE_PLACES - 1)
     }
 }
 

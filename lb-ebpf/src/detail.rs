@@ -115,7 +115,9 @@ fn is_port<A: Family>(ip: &Ip<A>, port: u16, of_packet: u16) -> bool {
 fn leave_by<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> bool {
     flight.hop.source = world.link.destination;
     if flight.hop.interface != flight.interface {
-        let Some(interface) = world.tables.interface(flight.hop.interface) else { return false };
+        let Some(interface) = world.tables.interface(flight.hop.interface.into()) else {
+            return false;
+        };
         flight.hop.source = interface.mac.into();
     }
     true

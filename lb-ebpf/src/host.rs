@@ -7,6 +7,7 @@
 mod filter;
 mod firewall;
 mod frame;
+mod interfaces;
 mod maps;
 mod scratch;
 mod slots;
@@ -74,8 +75,8 @@ pub struct HostTables {
     pub slots: Vec<Slot>,
     /// Backends by id.
     pub backends: Vec<Backend>,
-    /// Interfaces by index.
-    pub interfaces: HashMap<u32, Interface>,
+    /// Interfaces and virtual MAC addresses by number.
+    pub interfaces: HashMap<u64, Interface>,
     /// What the firewall's maps hold.
     pub firewall: HostFirewall,
     /// The tables that hold the other flow table.
@@ -238,11 +239,6 @@ impl HostTables {
         self.backend_traffic.push(Memory::default());
         self.loads.push(Memory::new(Load::new_zeroed()));
         id
-    }
-
-    /// Adds an interface that Sluice is attached to.
-    pub fn add_interface(&mut self, index: u32, mac: [u8; 6]) {
-        self.interfaces.insert(index, Interface { mac, reserved: [0; 2], index: index.into() });
     }
 
     /// Sets the clock.

@@ -1,5 +1,6 @@
 //! Finding out whose packet it is. Nothing of the packet is changed here.
 
+use lb_common::layout::Interface;
 use lb_common::verdict::Verdict;
 
 use crate::World;
@@ -79,8 +80,17 @@ fn whose<A: Family, T: Tables>(world: &World<T>, flight: &mut Flight<A>) -> Resu
 /// may be among those.
 #[inline(always)]
 pub(crate) fn is_for_us<T: Tables>(world: &World<T>, interface: u32) -> bool {
-    let ours = world.tables.interface(interface);
-    ours.is_some_and(|ours| Mac::from(ours.mac) == world.link.destination)
+    has_mac(world.tables, interface, world.link.destination)
+}
+
+/// Whether an interface has a MAC address: its own, or that of a virtual router which is Active here.
+#[inline(always)]
+pub(crate) fn has_mac<T: Tables>(tables: &T, interface: u32, mac: Mac) -> bool {
+    let is_at =
+        |number| tables.interface(number).is_some_and(|ours: Interface| Mac::from(ours.mac) == mac);
+    let router = mac.virtual_router();
+    is_at(interface.into())
+        || router.is_some_and(|router| is_at(Interface::number(interface, router)))
 }
 
 /// A packet without ports that could be balanced by.

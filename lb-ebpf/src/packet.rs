@@ -200,6 +200,16 @@ pub struct Mac {
     pub last: u16,
 }
 
+impl Mac {
+    /// The last two bytes of a virtual router's address, 00-00-5E-00-01-id or 00-00-5E-00-02-id (RFC 9568 7.3).
+    #[inline(always)]
+    pub fn virtual_router(self) -> Option<u16> {
+        let router = u16::from_be(self.last);
+        let is_one = self.first == u32::from_ne_bytes([0, 0, 0x5e, 0]);
+        (is_one && matches!(router >> 8, 1 | 2)).then_some(router)
+    }
+}
+
 impl From<[u8; 6]> for Mac {
     #[inline(always)]
     fn from([m0, m1, m2, m3, m4, m5]: [u8; 6]) -> Self {

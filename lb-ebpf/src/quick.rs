@@ -18,6 +18,7 @@ use crate::family::{Family, Ip, TCP, UDP};
 use crate::firewall::outcome::{self, Told};
 use crate::flight::{Flight, Next};
 use crate::flow::{Tuple, tag_of};
+use crate::identify::has_mac;
 use crate::packet::{Frame, Mac, Packet};
 use crate::place::{Place, first_bucket};
 use crate::tables::Tables;
@@ -234,8 +235,7 @@ fn is_up<A: Family>(backend: &Backend, protocol: u8) -> bool {
 #[inline(always)]
 fn is_for_us<A: Family, T: Tables>(tables: &T, plain: &Plain<'_, A>) -> bool {
     let [_, _, _, _, _, _, m0, m1, m2, m3, m4, m5] = plain.backend.macs;
-    if plain.backend.interface == plain.interface {
-        return plain.mac == Mac::from([m0, m1, m2, m3, m4, m5]);
-    }
-    tables.interface(plain.interface).is_some_and(|ours| plain.mac == Mac::from(ours.mac))
+    let is_known = plain.backend.interface == plain.interface
+        && plain.mac == Mac::from([m0, m1, m2, m3, m4, m5]);
+    is_known || has_mac(tables, plain.interface, plain.mac)
 }

@@ -152,8 +152,8 @@ pub trait Tables: Maps {
     }
     /// A word of the filter.
     fn filter(&self, word: u32) -> u64;
-    /// An interface that we are attached to.
-    fn interface(&self, index: u32) -> Option<Interface>;
+    /// An interface that we are attached to, or a virtual MAC address of it, by [`Interface::number`].
+    fn interface(&self, number: u64) -> Option<Interface>;
     /// This CPU's memory for the packet at hand.
     fn scratch(&self) -> Option<Entry<Scratch>>;
     /// This CPU's counter of a verdict.

@@ -30,6 +30,7 @@ pub mod stage;
 pub mod stale;
 pub mod tunnel;
 pub mod udp_echo;
+pub mod wall_clock;
 pub mod web;
 pub mod world;
 pub mod xdp;

@@ -13,6 +13,7 @@ mod director;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod packet_path;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use aya::maps::Array;
@@ -20,7 +21,7 @@ use aya::programs::Xdp;
 use aya_obj::programs::xdp::XdpAttachType;
 use lb_agent::io::clock;
 use lb_agent::io::datapath::{Datapath, DatapathError, FlowCounts, OBJECT, Prepared, Swept};
-use lb_common::cell::{Cell, State};
+use lb_common::cell::{Cell, State, before};
 use lb_common::layout::{Bucket, Detail, Forward, Interface, Settings};
 use lb_common::map;
 use lb_ebpf::detail::detail_matches;
@@ -56,7 +57,7 @@ fn reopen(director: &Director) -> Datapath {
     let mut interfaces: Array<_, Interface> = map_of(director.pins(), map::INTERFACES);
     let (mac, index) = (LINK.destination, LOOPBACK.into());
     let loopback = Interface { mac, reserved: [0; 2], index };
-    interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
+    interfaces.set(Interface::place(LOOPBACK.into(), 0), loopback, 0).unwrap();
     datapath
 }
 
@@ -201,6 +202,33 @@ fn an_agent_that_dies_while_maps_take_their_names_is_followed_by_one_that_comple
         assert!(!datapath.is_moving());
         check(director, &datapath, LARGE, backends.len());
         exchange(director, &backends, |_| true);
+    });
+}
+
+#[test]
+fn flows_half_way_to_another_table_of_another_layout_are_left_to_the_version_that_knows_it() {
+    on_a_director(|director| {
+        let mut datapath = open_small(director);
+        let ready = prepared(&mut datapath, LARGE);
+        datapath.switch(ready).unwrap();
+        drop(datapath);
+        // As an agent of the version before would have left it.
+        let names = ["SETTINGS", "NEXT_SETTINGS"];
+        for name in names {
+            let mut settings: Array<_, Settings> = map_of(director.pins(), name);
+            let read = settings.get(&0, 0).unwrap();
+            settings.set(0, Settings { layout: before::VERSION, ..read }, 0).unwrap();
+        }
+        let state = || {
+            let pins = std::fs::read_dir(director.pins()).unwrap();
+            let pins: BTreeSet<_> = pins.map(|pin| pin.unwrap().file_name()).collect();
+            (pins, program(director).info().unwrap().id())
+        };
+        let found = state();
+        let refused = Datapath::open(&director.config(&["nic"]), OBJECT);
+        let error = refused.err().expect("it cannot go on");
+        assert!(matches!(error, DatapathError::Unfinished), "{error}");
+        assert_eq!(state(), found);
     });
 }
 

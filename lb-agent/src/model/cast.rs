@@ -132,6 +132,7 @@ pub(crate) fn router(name: &str, id: u8) -> Vrrp {
         preempt: false,
         preempt_delay: None,
         addresses: addresses.map(|address| address.parse().unwrap()).to_vec(),
+        virtual_mac: false,
         accept: true,
         notify: None,
         unicast_source: Vec::new(),

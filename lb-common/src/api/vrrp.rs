@@ -51,6 +51,9 @@ pub struct VirtualRouter {
     pub interface: String,
     /// Virtual router id.
     pub virtual_router_id: u8,
+    /// Its own MAC address, if its addresses have that and not the interface's: `00:00:5e:00:01:33`.
+    #[serde(default)]
+    pub virtual_mac: Option<String>,
     /// `ipv4` or `ipv6`.
     pub family: String,
     /// State.

@@ -27,6 +27,10 @@ pub(crate) fn status(status: &VrrpStatus, look: Look) -> String {
             .right()
             .wide(),
         Column::new("ADDRESSES", addresses).wide(),
+        Column::new("MAC", |router: &VirtualRouter| {
+            router.virtual_mac.as_deref().unwrap_or("interface's").into()
+        })
+        .wide(),
         Column::new("REASON", |router: &VirtualRouter| Word::from(&router.reason)),
     ];
     let mut text = table(&columns, &status.routers, look);
@@ -89,6 +93,7 @@ mod tests {
             group: "pair".into(),
             interface: "eth0".into(),
             virtual_router_id: 51,
+            virtual_mac: (state == RouterState::Active).then(|| "00:00:5e:00:01:33".into()),
             family: "ipv4".into(),
             state,
             priority: 140,
@@ -123,7 +128,8 @@ warning: vip-a ipv4: split brain: 203.0.113.3 is Active too
 "
         );
         let wide = status(&all, Look { wide: true, colour: false });
-        assert!(wide.contains("203.0.113.10"), "{wide}");
+        assert!(wide.contains("203.0.113.10  interface's  "), "{wide}");
+        assert!(wide.contains("203.0.113.10  00:00:5e:00:01:33  "), "{wide}");
         assert!(wide.ends_with("discarded: type on eth0: 3\n"), "{wide}");
     }
 

@@ -142,8 +142,8 @@ impl Tables for HostTables {
         self.filter_word(word)
     }
 
-    fn interface(&self, index: u32) -> Option<Interface> {
-        self.interfaces.get(&index).copied()
+    fn interface(&self, number: u64) -> Option<Interface> {
+        self.interfaces.get(&number).copied()
     }
 
     fn scratch(&self) -> Option<Entry<Scratch>> {

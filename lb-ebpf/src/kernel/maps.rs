@@ -299,10 +299,10 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     }
 
     #[inline(always)]
-    fn interface(&self, index: u32) -> Option<Interface> {
+    fn interface(&self, number: u64) -> Option<Interface> {
         for choice in rolled(Interface::CHOICES as usize) {
-            let interface = INTERFACES.get(Interface::place(index, choice as u32))?;
-            if interface.index == u64::from(index) {
+            let interface = INTERFACES.get(Interface::place(number, choice as u32))?;
+            if interface.index == number {
                 return Some(*interface);
             }
         }

@@ -113,7 +113,7 @@ fn to_client<A: Family, F: Frame, T: Tables>(
     let ours = if interface == plain.interface {
         plain.mac
     } else {
-        tables.interface(interface)?.mac.into()
+        tables.interface(interface.into())?.mac.into()
     };
     rewrite(packet, (&plain.ip, &plain.transport), client, backend, Port::Source)?;
     let header = packet.window::<{ EthHdr::LEN }>(0)?;

@@ -7,7 +7,9 @@ use lb_ebpf::detail::detail_matches;
 use proptest::prelude::*;
 
 use crate::cast::packet::{Packet, tcp};
-use crate::cast::{Cast, DIRECTOR_BACK, FAMILIES, SERVERS, TCP, UDP, V4, World, answer};
+use crate::cast::{
+    BACK, Cast, DIRECTOR_BACK, FAMILIES, FRONT, ROUTER, SERVERS, TCP, UDP, V4, World, answer,
+};
 
 use State::{Closing, Established, HalfClosed, Syn, SynAck, Udp};
 
@@ -250,6 +252,34 @@ fn a_frame_for_another_machine_is_not_ours() {
         let reply = answer(TCP, cast.backends[0], cast.client);
         let flooded = reply.link(SERVERS[0], [2, 0, 0, 0, 0xee, 1]);
         assert_eq!(world.back(&flooded).verdict, Verdict::NotOurs);
+    }
+}
+
+#[test]
+fn a_frame_for_a_virtual_router_is_ours_while_it_is_active_here() {
+    for (cast, family) in FAMILIES.into_iter().zip([1, 2]) {
+        let mut world = World::new(cast, TCP);
+        let mac = [0, 0, 0x5e, 0, family, 51];
+        world.establish(cast.client);
+        let mut other = cast.client;
+        other.set_port(cast.client.port() + 1);
+        let opening = tcp(other, cast.vip).syn().link(ROUTER, mac);
+        let going_on = tcp(cast.client, cast.vip).ack().link(ROUTER, mac);
+        let back = tcp(cast.backends[0], cast.client).ack().link(SERVERS[0], mac);
+        let verdicts = |world: &World| {
+            [world.front(&opening), world.front(&going_on), world.back(&back)]
+                .map(|sent| sent.verdict)
+        };
+        assert_eq!(verdicts(&world), [Verdict::NotOurs; 3]);
+        // One of the same id on another interface is another router, as is one of another id.
+        world.tables.add_virtual_mac(BACK + 1, mac);
+        world.tables.add_virtual_mac(FRONT, [0, 0, 0x5e, 0, family, 52]);
+        assert_eq!(verdicts(&world), [Verdict::NotOurs; 3]);
+        world.tables.add_virtual_mac(FRONT, mac);
+        let [to_backend, not_ours] = [Verdict::ToBackend, Verdict::NotOurs];
+        assert_eq!(verdicts(&world), [to_backend, to_backend, not_ours]);
+        world.tables.add_virtual_mac(BACK, mac);
+        assert_eq!(verdicts(&world), [to_backend, to_backend, Verdict::ToClient]);
     }
 }
 

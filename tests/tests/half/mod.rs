@@ -41,7 +41,7 @@ pub fn open(director: &Director, number: u8, max_flows: u32, scheduler: Schedule
     let mut interfaces: Array<_, Interface> = map_of(&pins, map::INTERFACES);
     let mac = LINK.destination;
     let loopback = Interface { mac, reserved: [0; 2], index: LOOPBACK.into() };
-    interfaces.set(Interface::place(LOOPBACK, 0), loopback, 0).unwrap();
+    interfaces.set(Interface::place(LOOPBACK.into(), 0), loopback, 0).unwrap();
     let mut servers = BACKENDS;
     servers.rotate_left(number.into());
     let mut tables = tables(1024, Forward::Nat, &servers);

@@ -11,6 +11,8 @@ use crate::director::add_wire;
 
 /// MAC addresses of `nic` and `second`, as far as the director knows; they tell where a frame is sent.
 pub const MACS: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
+/// The MAC addresses of virtual routers; the first one is Active on the first interface.
+pub const VIRTUAL_MACS: [[u8; 6]; 2] = [[0, 0, 0x5e, 0, 1, 51], [0, 0, 0x5e, 0, 2, 51]];
 
 /// A listener as clients see it.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +129,7 @@ impl Cast {
         for (interface, mac) in interfaces.into_iter().zip(MACS) {
             tables.add_interface(interface, mac);
         }
+        tables.add_virtual_mac(interfaces[0], VIRTUAL_MACS[0]);
         set_sources(&mut tables.settings);
         let mut services = Vec::new();
         let others = BY_OTHERS.iter().chain(BY_COOKIES).chain(BY_LIMIT);

@@ -7,7 +7,7 @@ use etherparse::NetSlice;
 use lb_common::verdict::Verdict;
 use lb_ebpf::family::TCP;
 
-use crate::cast::{Cast, ELSEWHERE, MACS, Service};
+use crate::cast::{Cast, ELSEWHERE, MACS, Service, VIRTUAL_MACS};
 use crate::mutation::network;
 use crate::packet_path::frames::{
     ACK, Ends, FIN, Link, Numbers, PSH, RST, SYN, ends, ip_headers, kind, tcp, tcp_of,
@@ -127,8 +127,12 @@ impl Generator {
         let kinds: &[u16] = random.pick(&[&[][..], &[], &[0x8100], &[0x88a8, 0x8100]]);
         let tags = kinds.iter().map(|kind| (*kind, random.pick(&[0, 5, 0x2064, 0xe001]))).collect();
         let source = [2, 0, 0, 0, 8, u8::try_from(random.below(4)).unwrap()];
-        // A switch floods some frames that are for the other interface.
-        let destination = if random.chance(97) { MACS[way % 2] } else { random.pick(&MACS) };
+        // A switch floods some frames that are for the other interface, or for another director.
+        let destination = match random.below(100) {
+            0..94 => MACS[way % 2],
+            94..97 => random.pick(&MACS),
+            _ => random.pick(&VIRTUAL_MACS),
+        };
         let mut frame = Link { destination, source, tags }.frame(kind, packet);
         frame.truncate(LONGEST);
         Arrival { frame, interface: self.interfaces[way] }

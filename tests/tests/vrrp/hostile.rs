@@ -1,16 +1,17 @@
 //! What takes other implementations down: one spoofed advertisement, floods of malformed ones.
 
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_agent::model::config::VrrpChecksum;
 use lb_agent::model::vrrp::GROUP_V4;
 use lb_agent::model::vrrp::advert::{Advert, PROTOCOL};
-use lb_tests::clock::pause;
+use lb_tests::clock::{pause, wait_until};
 use lb_tests::pair::{Director, Pair, VIP_V4};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::cast::{both, holds, n_changes, serve, tables, wait_for_answers};
+use crate::cast::{WITHIN, both, holds, n_changes, serve, tables, wait_for_answers};
 use crate::flows::sync;
 
 /// A stranger in the clients' network.
@@ -26,6 +27,19 @@ impl Stranger {
             socket
         };
         Self(pair.client.namespace.enter(open).unwrap())
+    }
+
+    /// The next packets of the Active director, IP header included.
+    fn record(&self, pair: &Pair, n: usize) -> Vec<Vec<u8>> {
+        self.0.join_multicast_v4(&GROUP_V4, &pair.client.v4).unwrap();
+        self.0.set_read_timeout(Some(WITHIN)).unwrap();
+        let receive = || {
+            let mut packet = vec![0; 2_048];
+            let length = (&self.0).read(&mut packet).unwrap();
+            packet.truncate(length);
+            packet
+        };
+        std::iter::repeat_with(receive).take(n).collect()
     }
 
     fn send(&self, payload: &[u8]) {
@@ -98,23 +112,70 @@ fn in_unicast_a_stranger_is_not_believed_at_all() {
     assert_eq!((n_changes(&lb1), n_changes(&lb2)), before);
 }
 
+/// Two directors that believe nothing without a proof; the first one is Active.
+fn with_proofs(pair: &Pair) -> [Director<'_>; 2] {
+    let part = |number, priority| {
+        let tables = tables(priority, "authentication = \"require\"");
+        format!("{tables}\n{}", sync(pair, number))
+    };
+    let lb1 = Director::start(pair, 1, &part(1, 200)).unwrap();
+    lb1.wait_for("active").unwrap();
+    let lb2 = Director::start(pair, 2, &part(2, 100)).unwrap();
+    lb2.wait_for_status("lb2 to hear lb1 in both families", hears).unwrap();
+    assert_eq!(lb2.states().unwrap(), ["backup"]);
+    [lb1, lb2]
+}
+
+/// Whether all routers of a director hear another one.
+fn hears(status: &serde_json::Value) -> bool {
+    let routers = status["routers"].as_array().unwrap();
+    routers.iter().all(|router| router["adverts_received"].as_u64() > Some(5))
+}
+
+/// Packets that were not believed for a reason.
+fn n_discarded(status: &serde_json::Value, reason: &str) -> Option<u64> {
+    let discarded = status["discarded"].as_array().unwrap();
+    discarded.iter().find(|it| it["reason"] == reason)?["packets"].as_u64()
+}
+
+#[test]
+fn recorded_advertisements_keep_no_director_from_taking_over() {
+    let pair = Pair::new(1).unwrap();
+    let _webs = serve(&pair);
+    let [mut lb1, lb2] = with_proofs(&pair);
+    let recorded = Stranger::enter(&pair).record(&pair, 20);
+    let stranger = Stranger::enter(&pair);
+    stranger.0.set_header_included_v4(true).unwrap();
+    let repeat = || {
+        for packet in &recorded {
+            stranger.send(packet);
+        }
+    };
+    lb1.process.kill().unwrap();
+    pair.deafen_director(1, true).unwrap();
+    // More often than the director that is dead has sent them.
+    wait_until("lb2 to take over", WITHIN, || {
+        repeat();
+        Ok(lb2.states()? == ["active"])
+    })
+    .unwrap();
+    let before = n_changes(&lb2);
+    let so_far = n_discarded(&lb2.ctl_json(&["vrrp", "status"]).unwrap(), "repeated");
+    assert!(so_far >= Some(20), "{so_far:?}");
+    repeat();
+    lb2.wait_for_status("lb2 to count them", |status| {
+        n_discarded(status, "repeated") >= so_far.map(|n| n + 20)
+    })
+    .unwrap();
+    assert_eq!((n_changes(&lb2), lb2.states().unwrap()), (before, vec!["active".to_owned()]));
+    wait_for_answers(&pair);
+}
+
 #[test]
 fn with_proofs_a_stranger_is_not_believed_in_multicast_either() {
     let pair = Pair::new(1).unwrap();
     let _webs = serve(&pair);
-    let part = |number, priority| {
-        let tables = tables(priority, "authentication = \"require\"");
-        format!("{tables}\n{}", sync(&pair, number))
-    };
-    let lb1 = Director::start(&pair, 1, &part(1, 200)).unwrap();
-    lb1.wait_for("active").unwrap();
-    let mut lb2 = Director::start(&pair, 2, &part(2, 100)).unwrap();
-    let hears = |status: &serde_json::Value| {
-        let routers = status["routers"].as_array().unwrap();
-        routers.iter().all(|router| router["adverts_received"].as_u64() > Some(5))
-    };
-    lb2.wait_for_status("lb2 to hear lb1 in both families", hears).unwrap();
-    assert_eq!(lb2.states().unwrap(), ["backup"]);
+    let [lb1, mut lb2] = with_proofs(&pair);
     let before = (n_changes(&lb1), n_changes(&lb2));
     let stranger = Stranger::enter(&pair);
     for _ in 0..100 {
@@ -122,9 +183,8 @@ fn with_proofs_a_stranger_is_not_believed_in_multicast_either() {
         stranger.send(&spoofed(&pair, 0, Duration::from_millis(10)));
     }
     let counts = |status: &serde_json::Value| {
-        let discarded = status["discarded"].as_array().unwrap();
-        let counted = discarded.iter().find(|it| it["reason"] == "no_proof");
-        counted.and_then(|it| it["packets"].as_u64()) >= Some(200) && discarded.len() == 1
+        let n_reasons = status["discarded"].as_array().unwrap().len();
+        n_discarded(status, "no_proof") >= Some(200) && n_reasons == 1
     };
     lb1.wait_for_status("lb1 to count it", counts).unwrap();
     lb2.wait_for_status("lb2 to count it", counts).unwrap();

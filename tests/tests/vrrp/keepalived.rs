@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lb_tests::clock::wait_until;
+use lb_tests::command::run;
 use lb_tests::pair::{Director, Pair, VIP_V4, VIP_V6, has};
 use lb_tests::process::Process;
 
@@ -16,6 +17,8 @@ use crate::flows::sync;
 struct Speech {
     is_ipv6: bool,
     is_unicast: bool,
+    /// Both have the addresses at the virtual MAC address.
+    has_virtual_mac: bool,
 }
 
 impl Speech {
@@ -51,8 +54,9 @@ impl Speech {
         };
         format!(
             "{shop}\n[[vrrp]]\nname = 'vip'\ninterface = 'front'\nvirtual_router_id = 51\npriority = 100\n\
-             advert_interval = '100ms'\naddresses = '{vip}'\n{unicast}\n\
-             authentication = '{authentication}'\n{sync}"
+             advert_interval = '100ms'\naddresses = '{vip}'\n{unicast}\nvirtual_mac = {}\n\
+             authentication = '{authentication}'\n{sync}",
+            self.has_virtual_mac
         )
     }
 
@@ -68,10 +72,11 @@ impl Speech {
         } else {
             String::new()
         };
+        let virtual_mac = if self.has_virtual_mac { "use_vmac" } else { "" };
         format!(
             "global_defs {{\nvrrp_version 3\n}}\nvrrp_instance vip {{\nstate BACKUP\ninterface front\n\
-             virtual_router_id 51\npriority {priority}\nadvert_int 0.1\n{unicast}\nvirtual_ipaddress {{\n\
-             {addresses}\n}}\n}}\n"
+             virtual_router_id 51\npriority {priority}\nadvert_int 0.1\n{unicast}\n{virtual_mac}\n\
+             virtual_ipaddress {{\n{addresses}\n}}\n}}\n"
         )
     }
 }
@@ -121,8 +126,26 @@ fn wait_for_adverts(director: &Director<'_>) {
     wait_until("more advertisements", WITHIN, || Ok(n_sent(director) >= goal)).unwrap();
 }
 
-fn takes_turns(is_ipv6: bool, is_unicast: bool) {
-    let speech = Speech { is_ipv6, is_unicast };
+/// Asserts that the client reaches the VIP at our director, and at the virtual MAC address if there is one.
+#[track_caller]
+fn assert_ours(pair: &Pair, speech: Speech) {
+    assert_reached(pair, speech);
+    let (client, vip) = (&pair.client.namespace, speech.vip().to_string());
+    let known = run(client.command("ip").args(["neigh", "show", &vip])).unwrap();
+    let family = if speech.is_ipv6 { 2 } else { 1 };
+    let is_there = known.contains(&format!("00:00:5e:00:0{family}:33"));
+    assert_eq!(is_there, speech.has_virtual_mac, "{known}");
+}
+
+/// The same at either. In IPv4 keepalived's kernel asks for the client in the VIP's name from its interface's own MAC
+/// address, which the client learns until ours announces itself.
+fn assert_reached(pair: &Pair, speech: Speech) {
+    let vip = speech.vip().to_string();
+    let ping = &mut pair.client.namespace.command("ping");
+    run(ping.args(["-c", "1", "-w", "10", &vip])).unwrap();
+}
+
+fn takes_turns(speech: Speech) {
     let pair = Pair::new(0).unwrap();
     // Of a greater priority, and first: ours is its Backup.
     let other = Keepalived::start(&pair, speech, 150);
@@ -132,14 +155,17 @@ fn takes_turns(is_ipv6: bool, is_unicast: bool) {
         |status: &serde_json::Value| status["routers"][0]["adverts_received"].as_u64() > Some(10);
     ours.wait_for_status("keepalived to be heard", hears).unwrap();
     assert_eq!(ours.states().unwrap(), ["backup"]);
+    assert_reached(&pair, speech);
     // It leaves; comes back and preempts.
     other.stop();
     ours.wait_for("active").unwrap();
     assert!(ours.has(speech.vip()).unwrap());
+    assert_ours(&pair, speech);
     let other = Keepalived::start(&pair, speech, 150);
     other.wait_until_active();
     ours.wait_for("backup").unwrap();
     assert!(!ours.has(speech.vip()).unwrap());
+    assert_reached(&pair, speech);
     other.stop();
     ours.wait_for("active").unwrap();
     // Of a lower priority it is our Backup, and takes over when ours leaves.
@@ -149,6 +175,7 @@ fn takes_turns(is_ipv6: bool, is_unicast: bool) {
     assert!(!other.is_active(), "{}", other.process.log());
     ours.ctl_json(&["vrrp", "release", "vip"]).unwrap();
     other.wait_until_active();
+    assert_reached(&pair, speech);
     assert_eq!(ours.states().unwrap(), ["backup"]);
     let status = ours.ctl_json(&["vrrp", "status"]).unwrap();
     assert_eq!(status["discarded"].as_array().unwrap().len(), 0, "{status}");
@@ -159,20 +186,30 @@ fn takes_turns(is_ipv6: bool, is_unicast: bool) {
 
 #[test]
 fn keepalived_and_a_director_take_turns_in_ipv4_multicast() {
-    takes_turns(false, false);
+    takes_turns(Speech { is_ipv6: false, is_unicast: false, has_virtual_mac: false });
 }
 
 #[test]
 fn keepalived_and_a_director_take_turns_in_ipv6_multicast() {
-    takes_turns(true, false);
+    takes_turns(Speech { is_ipv6: true, is_unicast: false, has_virtual_mac: false });
 }
 
 #[test]
 fn keepalived_and_a_director_take_turns_in_ipv4_unicast() {
-    takes_turns(false, true);
+    takes_turns(Speech { is_ipv6: false, is_unicast: true, has_virtual_mac: false });
 }
 
 #[test]
 fn keepalived_and_a_director_take_turns_in_ipv6_unicast() {
-    takes_turns(true, true);
+    takes_turns(Speech { is_ipv6: true, is_unicast: true, has_virtual_mac: false });
+}
+
+#[test]
+fn keepalived_and_a_director_take_turns_at_the_virtual_mac_address_in_ipv4() {
+    takes_turns(Speech { is_ipv6: false, is_unicast: false, has_virtual_mac: true });
+}
+
+#[test]
+fn keepalived_and_a_director_take_turns_at_the_virtual_mac_address_in_ipv6() {
+    takes_turns(Speech { is_ipv6: true, is_unicast: false, has_virtual_mac: true });
 }

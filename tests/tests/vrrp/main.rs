@@ -9,9 +9,11 @@
 
 mod agent_dies;
 mod cast;
+mod clock_jump;
 mod failover;
 mod flows;
 mod frr;
 mod hostile;
 mod keepalived;
 mod steady;
+mod virtual_mac;

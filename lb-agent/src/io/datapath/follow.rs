@@ -21,7 +21,7 @@ impl Datapath {
             present.extend(link.map(|link| link.index));
             problems.extend(self.follow(&interface, link).err());
         }
-        self.maps.keep_interfaces(&present);
+        self.maps.interfaces.keep(&present);
         problems.extend(self.maps.firewall.follow_links().err());
         problems
     }
@@ -30,7 +30,7 @@ impl Datapath {
         let interface = interface.to_owned();
         let Some(link) = link else { return Err(DatapathError::NoInterface { interface }) };
         let Some(mac) = link.mac else { return Err(DatapathError::NotEthernet { interface }) };
-        self.maps.note_interface(link.index, mac)?;
+        self.maps.interfaces.note(link.index, mac)?;
         match link.xdp {
             None => self.attach_again(link)?,
             Some(attached) if attached.program_id != self.running.id => {

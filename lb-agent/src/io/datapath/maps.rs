@@ -4,13 +4,14 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::layout::guard::Guard;
 use lb_common::layout::{
-    Backend, Count, Cursor, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings,
-    Slot, Traffic, Vip,
+    Backend, Count, Cursor, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
+    Vip,
 };
-use lb_common::{INTERFACE_PLACES, MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, filter, map};
+use lb_common::{MAX_BACKENDS, MAX_LISTENERS, MAX_SLOTS, filter, map};
 
 use super::error::{OnMap, Result};
 use super::firewall::FirewallMaps;
+use super::interfaces::Macs;
 use super::mapping::Mapping;
 use super::pins::Pins;
 use super::shape::Geometry;
@@ -32,7 +33,7 @@ pub(super) struct Maps {
     pub(super) backend_words: Mapping,
     pub(super) filter: Mapping,
     pub(super) cursors: Array<MapData, Cursor>,
-    pub(super) interfaces: Mapping,
+    pub(super) interfaces: Macs,
     pub(super) verdicts: PerCpuArray<MapData, Count>,
     pub(super) listener_traffic: PerCpuArray<MapData, Traffic>,
     pub(super) backend_traffic: PerCpuArray<MapData, Traffic>,
@@ -58,7 +59,7 @@ impl Maps {
             backend_words: words::<Backend>(pins, map::BACKENDS, MAX_BACKENDS)?,
             filter: words::<u64>(pins, map::FILTER, filter::WORDS)?,
             cursors: open(pins, map::CURSORS)?,
-            interfaces: words::<Interface>(pins, map::INTERFACES, INTERFACE_PLACES)?,
+            interfaces: Macs::open(pins)?,
             verdicts: open(pins, map::VERDICTS)?,
             listener_traffic: open(pins, map::LISTENER_TRAFFIC)?,
             backend_traffic: open(pins, map::BACKEND_TRAFFIC)?,

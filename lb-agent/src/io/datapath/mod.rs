@@ -58,6 +58,7 @@ pub use explain::Explainer;
 pub use firewall::FirewallMaps;
 pub use flow_table::{FlowEntry, FlowTable};
 pub use guards::Cookies;
+pub use interfaces::Macs;
 pub use lock::Lock;
 pub use open_flows::OpenFlows;
 pub use pins::is_on_bpffs;
@@ -188,6 +189,12 @@ impl Datapath {
     #[must_use]
     pub fn flows(&self) -> Arc<FlowTable> {
         Arc::clone(&self.flows)
+    }
+
+    /// The MAC addresses of the interfaces, for the thread of the virtual routers.
+    #[must_use]
+    pub fn macs(&self) -> Macs {
+        self.maps.interfaces.clone()
     }
 
     /// The configured interfaces that run a program now.

@@ -54,7 +54,7 @@ impl Datapath {
         new.common.map_or(Ok(()), |common| maps.share_cookies(common))?;
         let (running, late_cookies) = verified.attach(targets, mode, pins)?;
         drop_others(&interfaces, pins)?;
-        maps.keep_interfaces(&attached);
+        maps.interfaces.keep(&attached);
         let (flows, pins, is_first) = (Arc::new(flows), pins.clone(), false);
         let mut opened = Self {
             maps,
@@ -104,7 +104,7 @@ impl Ready {
     fn with_interfaces(self, targets: &[Target]) -> Result<Self> {
         self.maps.mark_all_takers();
         self.maps.settle_filter()?;
-        self.maps.add_interfaces(targets)?;
+        self.maps.interfaces.add(targets)?;
         Ok(self)
     }
 }

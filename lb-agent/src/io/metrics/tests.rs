@@ -151,6 +151,7 @@ fn vrrp() -> VrrpStatus {
         group: "vip".into(),
         interface: "eth0".into(),
         virtual_router_id: 51,
+        virtual_mac: None,
         family: "ipv4".into(),
         state: RouterState::Active,
         priority: 140,

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use rtnetlink::AddressMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+pub use rtnetlink::packet_route::address::AddressScope;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, CacheInfo,
 };
@@ -34,9 +35,11 @@ pub fn addresses() -> io::Result<Vec<(u32, IpNet)>> {
 }
 
 /// Puts an address on an interface. An IPv6 address is not asked for before (the director that had it until now
-/// may still answer), and is no source of the host's own connections, which would end when it moves.
-pub fn add_address(index: u32, address: IpNet) -> io::Result<()> {
+/// may still answer), and is no source of the host's own connections, which would end when it moves; nor is an IPv4
+/// address of scope `Host`.
+pub fn add_address(index: u32, address: IpNet, scope: AddressScope) -> io::Result<()> {
     let mut message = message(index, address);
+    message.header.scope = scope;
     if matches!(address, IpNet::V6(_)) {
         message.header.flags |= AddressHeaderFlags::Nodad;
         let mut lifetimes = CacheInfo::default();
@@ -46,9 +49,12 @@ pub fn add_address(index: u32, address: IpNet) -> io::Result<()> {
     ask(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
 }
 
-/// Takes an address off an interface.
+/// Takes an address off an interface, if it is there.
 pub fn remove_address(index: u32, address: IpNet) -> io::Result<()> {
-    ask(RouteNetlinkMessage::DelAddress(message(index, address)), 0).map(drop)
+    match ask(RouteNetlinkMessage::DelAddress(message(index, address)), 0) {
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 fn message(index: u32, address: IpNet) -> AddressMessage {

@@ -116,7 +116,7 @@ async fn run_opened(
     let (probes, ended) = mpsc::channel(1024);
     packet_log::forward(&datapath);
     let key = sync.as_ref().map(|sync| sync.keys.adverts);
-    let vrrp = vrrp::prepare(agent.config(), &messages, key);
+    let vrrp = vrrp::prepare(agent.config(), &messages, key, datapath.macs());
     let mut runtime = Runtime {
         agent,
         datapath,

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::clock;
+use crate::io::datapath::Macs;
 use crate::io::message::{Failure, Message, Reply};
 use crate::io::vrrp::{Folders, Told, Vrrp};
 use crate::model::config::{self, Config};
@@ -21,10 +22,11 @@ pub(super) fn prepare(
     config: &Config,
     messages: &mpsc::Sender<Message>,
     key: Option<[u8; 32]>,
+    macs: Macs,
 ) -> Vrrp {
     let run = config.api.socket.parent().unwrap_or(Path::new("/run")).to_owned();
     let folders = Folders { state: config.agent.state_dir.clone(), run };
-    Vrrp::new(folders, messages.clone(), key)
+    Vrrp::new(folders, messages.clone(), key, macs)
 }
 
 impl Runtime {
@@ -65,7 +67,7 @@ impl Runtime {
 
     /// Stands down; the packet path goes on forwarding meanwhile.
     pub(super) async fn stop_vrrp(&mut self) {
-        let none = prepare(self.agent.config(), &self.messages, None);
+        let none = prepare(self.agent.config(), &self.messages, None, self.datapath.macs());
         let vrrp = std::mem::replace(&mut self.vrrp, none);
         let stopped = tokio::task::spawn_blocking(move || {
             let mut vrrp = vrrp;

@@ -14,12 +14,14 @@ use lb_common::api::{RouterChange, VrrpStatus};
 use tokio::sync::oneshot;
 
 use super::clock::Calendar;
+use super::datapath::Macs;
 use super::message::{Message, Reply};
 use super::sync::Watch;
 use crate::model::config;
 use crate::model::vrrp::{Change, NotReleased};
 
 mod beat;
+mod devices;
 mod kernel;
 mod places;
 mod priority;
@@ -71,6 +73,8 @@ pub struct Vrrp {
     core: tokio::sync::mpsc::Sender<Message>,
     /// The key of advertisements: there is one where other directors tell of their flows.
     key: Option<[u8; 32]>,
+    /// Where the packet path is told of virtual MAC addresses.
+    macs: Macs,
     /// What is asked how that stands.
     flows: Option<Watch>,
     running: Option<Running>,
@@ -102,8 +106,9 @@ impl Vrrp {
         folders: Folders,
         core: tokio::sync::mpsc::Sender<Message>,
         key: Option<[u8; 32]>,
+        macs: Macs,
     ) -> Self {
-        Self { folders, core, key, flows: None, running: None }
+        Self { folders, core, key, macs, flows: None, running: None }
     }
 
     /// From now on they preempt only while the flows of other directors are known here.
@@ -120,6 +125,7 @@ impl Vrrp {
     ) -> io::Result<()> {
         if self.running.is_none() {
             if routers.is_empty() {
+                self.macs.set_virtual(&BTreeSet::new()).map_err(io::Error::other)?;
                 return places::remove_all(&self.folders.state);
             }
             self.running = Some(self.start()?);
@@ -138,7 +144,8 @@ impl Vrrp {
         heard.set_nonblocking(true)?;
         let prover = self.key.map(|key| runs::prover(&self.folders.state, &key));
         let core = self.core.clone();
-        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, core, prover)?;
+        let with = (prover, self.macs.clone());
+        let thread = thread_loop::Thread::open(&self.folders, inbox, heard, core, with)?;
         let guard = Guard(self.core.clone());
         let run = move || {
             let _guard = guard;

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::devices::{Devices, device_name};
 use super::kernel::read_network;
-use crate::io::netlink::{add_address, remove_address};
+use crate::io::netlink::{AddressScope, Arp, add_address, remove_address};
 use crate::io::store;
-use crate::model::vrrp::{Network, Place};
+use crate::model::vrrp::{Key, Network, Place, Port};
 
 const NAME: &str = "vrrp.json";
 
@@ -30,20 +31,30 @@ pub(super) struct PlaceError {
 
 /// The file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Noted {
+pub(super) struct Noted {
     /// The boot of the machine.
     boot: String,
     /// Addresses that are ours, by interface.
     ours: BTreeMap<String, BTreeSet<IpNet>>,
+    /// Devices with virtual MAC addresses, and everything on them.
+    #[serde(default)]
+    pub(super) devices: BTreeSet<String>,
+    /// What interfaces below such devices did with ARP before.
+    #[serde(default)]
+    pub(super) arp: BTreeMap<String, Arp>,
 }
+
+/// An address, and the interface or device that it is on.
+type Spot = (String, IpNet);
 
 /// The addresses and where they are.
 #[derive(Debug)]
 pub(super) struct Places {
     file: PathBuf,
     noted: Noted,
-    indices: BTreeMap<String, u32>,
-    present: BTreeSet<Place>,
+    network: Network,
+    present: BTreeSet<Spot>,
+    devices: Devices,
 }
 
 impl Places {
@@ -55,29 +66,49 @@ impl Places {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Noted::default(),
             Err(error) => return Err(error),
         };
-        let noted = if noted.boot == boot { noted } else { Noted { boot, ours: BTreeMap::new() } };
-        Ok(Self { file, noted, indices: BTreeMap::new(), present: BTreeSet::new() })
+        let noted = if noted.boot == boot { noted } else { Noted { boot, ..Noted::default() } };
+        let (network, present) = (Network::new(), BTreeSet::new());
+        Ok(Self { file, noted, network, present, devices: Devices::default() })
     }
 
     /// Takes note of what is on the interfaces now.
     pub(super) fn see(&mut self, network: &Network) {
-        self.indices = network.iter().map(|(name, it)| (name.clone(), it.index)).collect();
-        let places = network.iter().flat_map(|(name, interface)| {
-            let addresses = interface.addresses.iter();
-            addresses.map(|address| Place { interface: name.clone(), address: *address })
+        self.network.clone_from(network);
+        let spots = network.iter().flat_map(|(name, interface)| {
+            interface.addresses.iter().map(|address| (name.clone(), *address))
         });
-        self.present = places.collect();
+        self.present = spots.collect();
     }
 
-    /// These may have to be moved from now on.
+    /// These may have to be moved from now on; makes the devices that they need.
     pub(super) fn note(&mut self, configured: impl Iterator<Item = Place>) -> Result<(), String> {
         let mut noted = self.noted.clone();
-        for place in configured {
-            let is_ours = self.is_ours(&place);
-            if is_ours || !self.present.contains(&place) {
-                noted.ours.entry(place.interface).or_default().insert(place.address);
+        let mut virtuals = BTreeSet::new();
+        for Place { port, address } in configured {
+            match port {
+                Port::Virtual(router) => drop(virtuals.insert(router)),
+                Port::Interface(name) => {
+                    let spot = (name, address);
+                    if self.is_ours(&spot) || !self.present.contains(&spot) {
+                        noted.ours.entry(spot.0).or_default().insert(address);
+                    }
+                }
             }
         }
+        self.devices.configure(virtuals);
+        self.keep(noted)?;
+        self.make_devices()
+    }
+
+    /// Makes the devices that are missing: an interface may have come, or be another one of the same name.
+    pub(super) fn make_devices(&mut self) -> Result<(), String> {
+        let mut noted = self.noted.clone();
+        self.devices.note(&self.network, &mut noted);
+        self.keep(noted)?;
+        self.devices.make(&mut self.network)
+    }
+
+    fn keep(&mut self, noted: Noted) -> Result<(), String> {
         if noted != self.noted {
             store::save(&self.file, &noted).map_err(|error| error.to_string())?;
             self.noted = noted;
@@ -85,32 +116,67 @@ impl Places {
         Ok(())
     }
 
+    /// The virtual MAC addresses of these routers, each with the index of its interface.
+    pub(super) fn macs(&self, active: &BTreeSet<Key>) -> BTreeSet<(u32, [u8; 6])> {
+        let index = |router: &Key| Some(self.network.get(&router.interface)?.index);
+        active.iter().filter_map(|router| Some((index(router)?, router.mac()))).collect()
+    }
+
+    /// Has the devices of these routers up, and no others.
+    pub(super) fn set_up(&self, active: &BTreeSet<Key>) -> Result<(), String> {
+        self.devices.set_up(&self.network, active)
+    }
+
     /// Has those of ours where they are wanted, and nowhere else. Every change is tried; the first error is returned.
     pub(super) fn set(&mut self, wanted: &BTreeSet<Place>) -> Result<(), PlaceError> {
+        let spot = |place: &Place| Some((self.name_of(&place.port)?, place.address));
+        let wanted: BTreeSet<Spot> = wanted.iter().filter_map(spot).collect();
         let missing: Vec<_> = wanted.difference(&self.present).cloned().collect();
         let surplus: Vec<_> =
-            self.present.difference(wanted).filter(|place| self.is_ours(place)).cloned().collect();
+            self.present.difference(&wanted).filter(|spot| self.is_ours(spot)).cloned().collect();
         let mut result = Ok(());
-        for place in missing {
-            result = result.and(self.change("put", "on", &place, add_address));
-            self.present.insert(place);
+        for spot in missing {
+            let is_hidden = self.noted.devices.contains(&spot.0);
+            let scope = if is_hidden { AddressScope::Host } else { AddressScope::Universe };
+            let put = |index, address| add_address(index, address, scope);
+            result = result.and(self.change("put", "on", &spot, put));
+            self.present.insert(spot);
         }
-        for place in surplus {
-            result = result.and(self.change("take", "off", &place, remove_address));
-            self.present.remove(&place);
+        for spot in surplus {
+            result = result.and(self.change("take", "off", &spot, remove_address));
+            self.present.remove(&spot);
         }
         result
+    }
+
+    /// Removes devices that no router needs any more.
+    pub(super) fn remove_devices(&mut self) -> Result<(), String> {
+        let mut noted = self.noted.clone();
+        let removed = self.devices.remove_others(&mut self.network, &mut noted);
+        removed.and(self.keep(noted))
+    }
+
+    /// Removes all devices.
+    pub(super) fn close(&mut self) -> Result<(), String> {
+        self.devices.configure(BTreeSet::new());
+        self.remove_devices()
+    }
+
+    fn name_of(&self, port: &Port) -> Option<String> {
+        match port {
+            Port::Interface(name) => Some(name.clone()),
+            Port::Virtual(router) => device_name(&self.network, router),
+        }
     }
 
     fn change(
         &self,
         act: &'static str,
         preposition: &str,
-        place: &Place,
+        (interface, address): &Spot,
         change: impl Fn(u32, IpNet) -> io::Result<()>,
     ) -> Result<(), PlaceError> {
-        let Place { interface, address } = place;
-        let index = self.indices.get(interface).copied();
+        let index = self.network.get(interface).map(|interface| interface.index);
         let index = index.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
         index.and_then(|index| change(index, *address)).map_err(|source| {
             let interface = format!("{preposition} {interface}");
@@ -118,18 +184,20 @@ impl Places {
         })
     }
 
-    fn is_ours(&self, place: &Place) -> bool {
-        self.noted.ours.get(&place.interface).is_some_and(|ours| ours.contains(&place.address))
+    fn is_ours(&self, (interface, address): &Spot) -> bool {
+        self.noted.devices.contains(interface)
+            || self.noted.ours.get(interface).is_some_and(|ours| ours.contains(address))
     }
 }
 
-/// Takes off every address that an agent has left.
+/// Takes off every address that an agent has left, and removes its devices.
 pub fn remove_all(state: &Path) -> io::Result<()> {
     let mut places = Places::open(state)?;
-    if places.noted.ours.is_empty() {
+    if places.noted.ours.is_empty() && places.noted.devices.is_empty() {
         return Ok(());
     }
     places.see(&read_network()?);
+    places.close().map_err(io::Error::other)?;
     places.set(&BTreeSet::new()).map_err(io::Error::other)?;
     std::fs::remove_file(&places.file)
 }

@@ -17,13 +17,15 @@ use super::sockets::Sockets;
 use super::{Command, Folders, Told, priority};
 use crate::io::causes::with_causes;
 use crate::io::clock;
+use crate::io::datapath::Macs;
 use crate::io::message::Message;
 use crate::io::netlink::News;
 use crate::io::sync::Watch;
 use crate::model::config;
 use crate::model::sync::Vips;
+use crate::model::vrrp::packet::frame;
 use crate::model::vrrp::proof::Prover;
-use crate::model::vrrp::{Effect, Event, Routers};
+use crate::model::vrrp::{Effect, Event, Key, Place, Routers};
 
 /// How long a stop may take: others need no longer to announce themselves.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
@@ -47,7 +49,10 @@ pub(super) struct Thread {
     sockets: Sockets,
     places: Places,
     beats: Beats,
-    wanted: BTreeSet<crate::model::vrrp::Place>,
+    /// What the packet path accepts frames to.
+    macs: Macs,
+    accepted: BTreeSet<Key>,
+    wanted: BTreeSet<Place>,
     try_again_at: Option<Instant>,
     stop_by: Option<Instant>,
     /// What was told last and still holds.
@@ -60,7 +65,7 @@ impl Thread {
         inbox: mpsc::Receiver<Command>,
         bell: UnixStream,
         core: tokio::sync::mpsc::Sender<Message>,
-        prover: Option<Prover>,
+        (prover, macs): (Option<Prover>, Macs),
     ) -> io::Result<Self> {
         Ok(Self {
             inbox,
@@ -76,6 +81,8 @@ impl Thread {
             sockets: Sockets::default(),
             places: Places::open(&folders.state)?,
             beats: Beats::open(&folders.run)?,
+            macs,
+            accepted: BTreeSet::new(),
             wanted: BTreeSet::new(),
             try_again_at: None,
             stop_by: None,
@@ -89,6 +96,10 @@ impl Thread {
         }
         while self.turn() {}
         self.beats.clear();
+        self.accepted.clear();
+        self.accept();
+        let closed = self.places.close();
+        self.warn_of(closed);
     }
 
     /// One wait and what follows it; false at the end.
@@ -161,7 +172,6 @@ impl Thread {
 
     fn configure(&mut self, routers: Vec<config::Vrrp>, dead_services: BTreeSet<String>) {
         if !self.is_started {
-            self.is_started = true;
             let recent = self.beats.recent(&routers, clock::since_boot());
             self.routers = Routers::new(recent, self.prover.take());
         }
@@ -171,7 +181,11 @@ impl Thread {
         let noted = self.places.note(Routers::all_places(&routers));
         self.warn_of(noted);
         self.happened(clock::now(), Event::Configure { routers, dead_services });
+        // Until now everything was left where an agent before this one may have put it.
+        self.is_started = true;
         self.place();
+        let removed = self.places.remove_devices();
+        self.warn_of(removed);
     }
 
     fn look_at_flows(&mut self, now: Instant) {
@@ -192,10 +206,14 @@ impl Thread {
         match read_network() {
             Ok(network) => {
                 self.places.see(&network);
+                let made = self.places.make_devices();
+                self.warn_of(made);
                 let opened = self.sockets.open(&self.entries, &network);
                 self.warn_of(opened);
                 self.happened(clock::now(), Event::Network(network));
-                self.place();
+                if self.is_started {
+                    self.place();
+                }
             }
             Err(error) => self.warn_of(Err(format!("read interfaces and addresses: {error}"))),
         }
@@ -210,10 +228,20 @@ impl Thread {
         let mut is_noted = true;
         for effect in effects {
             match effect {
-                Effect::Send { interface, destination, packet } => {
+                Effect::Send { interface, virtual_mac, destination, packet } => {
                     is_noted = false;
+                    let sent = match virtual_mac {
+                        None => self.sockets.send(&interface, destination, &packet),
+                        Some(mac) => {
+                            self.sockets.announce(&interface, &frame(mac, destination, &packet))
+                        }
+                    };
                     // What does not leave is missed by the others, who act on it; and the interface's state is told.
-                    drop(self.sockets.send(&interface, destination, &packet));
+                    drop(sent);
+                }
+                Effect::Accept(accepted) => {
+                    self.accepted = accepted;
+                    self.accept();
                 }
                 Effect::Addresses(wanted) => {
                     self.wanted = wanted;
@@ -240,7 +268,16 @@ impl Thread {
         }
     }
 
+    /// Has frames to the virtual MAC addresses of Active routers accepted: by the packet path, and by the kernel.
+    fn accept(&mut self) {
+        let told = self.macs.set_virtual(&self.places.macs(&self.accepted));
+        self.warn_of(told.map_err(|error| with_causes(&error)));
+        let set_up = self.places.set_up(&self.accepted);
+        self.warn_of(set_up);
+    }
+
     fn place(&mut self) {
+        self.accept();
         let placed = self.places.set(&self.wanted);
         self.warn_of(placed.map_err(|error| with_causes(&error)));
     }

@@ -53,6 +53,8 @@ pub struct Vrrp {
     pub preempt_delay: Option<Duration>,
     /// The virtual addresses, at least one.
     pub addresses: Vec<IpNet>,
+    /// Whether its addresses have the virtual router's MAC address rather than the interface's.
+    pub virtual_mac: bool,
     /// Whether the host answers at its addresses, on other ports than those of services.
     pub accept: bool,
     /// A script that is told of changes.
@@ -114,6 +116,7 @@ struct Draft {
     name: Option<Located<String>>,
     interface: Option<Located<String>>,
     id: Option<Located<u32>>,
+    virtual_mac: Option<Located<bool>>,
     services: Vec<Located<String>>,
     /// Where it begins.
     span: super::problem::Span,
@@ -138,6 +141,7 @@ fn draft(mut table: Table<'_>, has_key: bool) -> Draft {
     let addresses = table.required_list("addresses", "[\"203.0.113.10/32\"]", virtual_address);
     few_enough(&table, &addresses.items);
     let election = election(&mut table);
+    let virtual_mac = table.or("virtual_mac", false, boolean);
     let accept = table.or("accept", true, boolean);
     let notify = table.optional("notify", path);
     let unicast = unicast(&mut table);
@@ -145,7 +149,7 @@ fn draft(mut table: Table<'_>, has_key: bool) -> Draft {
     across::key(table.report, authentication.as_ref(), has_key);
     let track_interfaces = table.list("track_interfaces", "[\"eth1\"]", super::value::interface);
     let tracked = tracked_services(&mut table);
-    table.finish(&["virtual_mac"]);
+    table.finish(&[]);
     let services = tracked.iter().flatten().map(|(name, _)| name.clone()).collect();
     let build = || {
         let (priority, advert_interval, preempt, preempt_delay) = election?;
@@ -160,6 +164,7 @@ fn draft(mut table: Table<'_>, has_key: bool) -> Draft {
             preempt,
             preempt_delay,
             addresses: addresses.whole.then(|| values(addresses.items))?,
+            virtual_mac: virtual_mac.as_ref()?.value,
             accept: accept?.value,
             notify: notify?.map(|notify| notify.value),
             unicast_source,
@@ -172,7 +177,7 @@ fn draft(mut table: Table<'_>, has_key: bool) -> Draft {
         })
     };
     let whole = build();
-    Draft { name, interface, id, services, span, whole }
+    Draft { name, interface, id, virtual_mac, services, span, whole }
 }
 
 /// RFC 9568 5.2.5 counts them in eight bits, and an advertisement has to fit into an Ethernet frame.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::group::Election;
-use super::member::{Key, Settings, link_local};
+use super::key::{Key, link_local};
+use super::member::Settings;
 use crate::model::config::Vrrp;
 
 /// A group as the configuration has it.
@@ -49,6 +50,12 @@ fn settings(entry: &Vrrp, is_ipv6: bool) -> Option<Settings> {
     }
     if is_ipv6 {
         lead_by_link_local(&mut addresses, entry.virtual_router_id);
+        if entry.virtual_mac
+            && let Some(first) = addresses.first_mut()
+        {
+            // On the router's own device nothing else tells that all such addresses are on the link (RFC 4291 2.5.6).
+            *first = IpNet::new(first.addr(), 64).unwrap_or(*first);
+        }
     }
     let (id, interface) = (entry.virtual_router_id, entry.interface.clone());
     Some(Settings { key: Key { id, is_ipv6, interface }, addresses, entry: entry.clone() })

@@ -2,23 +2,15 @@
 //! listen; what is decided is the group's.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use super::advert::{Advert, HOP_LIMIT, Reason};
 use super::proof::{Key as ProofKey, Proved, Prover};
-use super::{Effect, GROUP_V4, GROUP_V6, Interface, Network, Place, Received, packet};
+use super::{Effect, GROUP_V4, GROUP_V6, Interface, Key, Network, Place, Port, Received, packet};
 use crate::model::config::{Vrrp, VrrpAuthentication};
-
-/// Identity of a router; the order is the same on all directors, unless they name interfaces differently.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub(super) id: u8,
-    pub(super) is_ipv6: bool,
-    pub(super) interface: String,
-}
 
 /// What the configuration says of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,7 +164,8 @@ impl Member {
                 None => Vec::new(),
             };
             let packet = packet::packet(source, destination, &options, &payload)?;
-            Some(Effect::Send { interface: key.interface.clone(), destination, packet })
+            let (interface, virtual_mac) = (key.interface.clone(), self.settings.virtual_mac());
+            Some(Effect::Send { interface, virtual_mac, destination, packet })
         };
         destinations.into_iter().filter_map(send).collect()
     }
@@ -180,7 +173,8 @@ impl Member {
     /// The frames that tell where its addresses are.
     pub(super) fn announce(&self, network: &Network) -> Vec<Effect> {
         let interface = &self.settings.key.interface;
-        let Some(mac) = network.get(interface).and_then(|it| it.mac) else { return Vec::new() };
+        let own = network.get(interface).and_then(|it| it.mac);
+        let Some(mac) = self.settings.virtual_mac().or(own) else { return Vec::new() };
         let frame = |address| packet::announcement(mac, address);
         let hosts = self.settings.hosts().into_iter();
         hosts
@@ -223,7 +217,19 @@ impl Settings {
     /// The places of its addresses.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let addresses = self.addresses.iter();
-        addresses.map(|address| Place { interface: self.key.interface.clone(), address: *address })
+        addresses.map(|address| Place { port: self.port(), address: *address })
+    }
+
+    fn port(&self) -> Port {
+        if self.entry.virtual_mac {
+            return Port::Virtual(self.key.clone());
+        }
+        Port::Interface(self.key.interface.clone())
+    }
+
+    /// The MAC address of its addresses and of its advertisements, if that is not the interface's.
+    pub(super) fn virtual_mac(&self) -> Option<[u8; 6]> {
+        self.entry.virtual_mac.then(|| self.key.mac())
     }
 
     /// The unicast peers of its family.
@@ -270,9 +276,4 @@ pub(super) fn skew(interval: Duration, priority: u8) -> Duration {
 /// `Active_Down_Interval` (RFC 9568 6.1).
 pub(super) fn down_interval(interval: Duration, priority: u8) -> Duration {
     interval * 3 + skew(interval, priority)
-}
-
-/// The link-local address that follows from the virtual MAC address (RFC 9568 7.3, RFC 4291 appendix A).
-pub(super) fn link_local(id: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, 0x0200 | u16::from(id))
 }

@@ -16,6 +16,7 @@ use super::config;
 pub mod advert;
 mod configure;
 mod group;
+mod key;
 mod member;
 pub mod packet;
 pub mod proof;
@@ -24,6 +25,7 @@ mod routers;
 mod tests;
 mod views;
 
+pub use key::Key;
 pub use lb_common::api::RouterState as State;
 pub use routers::{NotReleased, Routers};
 
@@ -96,11 +98,15 @@ pub enum Effect {
     Send {
         /// By this interface.
         interface: String,
+        /// From this MAC address, if not from the interface's own.
+        virtual_mac: Option<[u8; 6]>,
         /// To this address.
         destination: IpAddr,
         /// The packet, IP header included.
         packet: Vec<u8>,
     },
+    /// Accept frames to the virtual MAC addresses of exactly these routers from now on.
+    Accept(BTreeSet<Key>),
     /// Have exactly these virtual addresses on interfaces from now on.
     Addresses(BTreeSet<Place>),
     /// Send an Ethernet frame that tells the neighbours where an address is.
@@ -116,13 +122,22 @@ pub enum Effect {
     Warning(String),
 }
 
-/// An address on an interface.
+/// An address and where it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Name of the interface.
-    pub interface: String,
+    /// On what.
+    pub port: Port,
     /// The address.
     pub address: IpNet,
+}
+
+/// What an address is on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Port {
+    /// The interface of this name, with its own MAC address.
+    Interface(String),
+    /// A device of its own with the virtual MAC address of this router.
+    Virtual(Key),
 }
 
 /// A change of state.

@@ -122,6 +122,26 @@ pub fn parse_v4(packet: &[u8]) -> Option<PacketV4<'_>> {
     })
 }
 
+/// A packet to a multicast group in an Ethernet frame (RFC 1112 6.4, RFC 2464 7).
+pub fn frame(source: [u8; 6], group: IpAddr, packet: &[u8]) -> Vec<u8> {
+    let (destination, kind) = match group {
+        IpAddr::V4(v4) => {
+            let [_, b1, b2, b3] = v4.octets();
+            ([1, 0, 0x5e, b1 & 0x7f, b2, b3], [0x08, 0x00])
+        }
+        IpAddr::V6(v6) => {
+            let [.., b12, b13, b14, b15] = v6.octets();
+            ([0x33, 0x33, b12, b13, b14, b15], [0x86, 0xdd])
+        }
+    };
+    let mut frame = Vec::with_capacity(14 + packet.len());
+    frame.extend(destination);
+    frame.extend(source);
+    frame.extend(kind);
+    frame.extend(packet);
+    frame
+}
+
 /// The frames that tell all neighbours that `address` is at `mac` from now on.
 pub fn announcement(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
     match address {

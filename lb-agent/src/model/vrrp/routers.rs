@@ -8,9 +8,9 @@ use super::advert::Reason;
 use super::config;
 use super::configure::{Plan, plans};
 use super::group::{Act, Flows, Group};
-use super::member::{Key, Member, Settings};
+use super::member::{Member, Settings};
 use super::proof::Prover;
-use super::{Change, Effect, Event, Network, Place, Received, State};
+use super::{Change, Effect, Event, Key, Network, Place, Received, State};
 
 /// Changes of state that are remembered.
 const LONGEST_HISTORY: usize = 1_000;
@@ -24,6 +24,7 @@ pub struct Routers {
     /// Names of groups that were Active when the last agent ended, a moment ago.
     were_active: BTreeSet<String>,
     placed: BTreeSet<Place>,
+    accepted: BTreeSet<Key>,
     flows: Flows,
     is_stopping: bool,
     /// Proves advertisements to other directors, and checks theirs.
@@ -185,7 +186,8 @@ impl Routers {
         let mut is_new = false;
         for settings in plan.routers {
             let mut member = if let Some(member) = before.remove(&settings.key) {
-                is_new |= member.settings.addresses != settings.addresses;
+                let places = |settings: &Settings| settings.places().collect::<Vec<_>>();
+                is_new |= places(&member.settings) != places(&settings);
                 Member { settings, ..member }
             } else {
                 is_new = true;
@@ -261,6 +263,9 @@ impl Routers {
             let Some(group) = self.groups.get_mut(name) else { return };
             match act {
                 Act::Advertise(priority) => {
+                    // A switch learns from it where a virtual MAC address is.
+                    self.accept(effects);
+                    let Some(group) = self.groups.get_mut(name) else { return };
                     let (members, prover) = (group.members.iter_mut(), &mut self.prover);
                     effects.extend(members.flat_map(|member| member.advertise(priority, prover)));
                 }
@@ -291,8 +296,21 @@ impl Routers {
         members.flat_map(|member| member.announce(&self.network)).collect()
     }
 
+    /// Has frames to virtual MAC addresses accepted where their routers are Active, if that has changed.
+    fn accept(&mut self, effects: &mut Vec<Effect>) {
+        let holders = self.groups.values().filter(|group| group.has_addresses());
+        let members = holders.flat_map(|group| &group.members);
+        let virtuals = members.filter(|member| member.settings.entry.virtual_mac);
+        let accepted: BTreeSet<Key> = virtuals.map(|member| member.settings.key.clone()).collect();
+        if accepted != self.accepted {
+            self.accepted.clone_from(&accepted);
+            effects.push(Effect::Accept(accepted));
+        }
+    }
+
     /// Has the addresses where they belong, if that has changed.
     fn place(&mut self, effects: &mut Vec<Effect>) {
+        self.accept(effects);
         let holders = self.groups.values().filter(|group| group.has_addresses());
         let members = holders.flat_map(|group| &group.members);
         let wanted: BTreeSet<Place> = members.flat_map(|member| member.settings.places()).collect();

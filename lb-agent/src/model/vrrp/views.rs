@@ -55,6 +55,7 @@ fn router(now: Instant, group: &Group, member: &Member) -> VirtualRouter {
         group: group.name.clone(),
         interface: settings.key.interface.clone(),
         virtual_router_id: settings.key.id,
+        virtual_mac: settings.virtual_mac().map(mac),
         family: if settings.key.is_ipv6 { "ipv6" } else { "ipv4" }.to_owned(),
         state: group.state,
         priority: group.priority(),
@@ -74,6 +75,10 @@ fn router(now: Instant, group: &Group, member: &Member) -> VirtualRouter {
         adverts_received: member.n_received,
         warnings: warnings(group, member),
     }
+}
+
+fn mac(octets: [u8; 6]) -> String {
+    octets.map(|octet| format!("{octet:02x}")).join(":")
 }
 
 fn warnings(group: &Group, member: &Member) -> Vec<String> {

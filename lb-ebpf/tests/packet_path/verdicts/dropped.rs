@@ -156,7 +156,7 @@ fn no_next_hop() {
             front(&world, &sent, Verdict::NoNextHop);
 
             // The interface that the client's packets came in by is none of ours any more.
-            world.tables.interfaces.remove(&FRONT);
+            world.tables.interfaces.remove(&u64::from(FRONT));
             assert_verdict(&world, &reply, BACK, Verdict::NoNextHop);
         }
     }

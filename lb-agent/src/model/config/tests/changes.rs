@@ -127,3 +127,11 @@ fn what_is_set_up_once_needs_a_restart() {
         ]
     );
 }
+
+#[test]
+fn replication_that_is_added_needs_a_restart_as_does_one_that_is_removed() {
+    let without = Config { sync: None, ..example() };
+    let keys = ["sync.listen", "sync.peers", "sync.key_file"];
+    assert_eq!(needs_restart(&without, &example()), keys);
+    assert_eq!(needs_restart(&example(), &without), keys);
+}

@@ -25,15 +25,19 @@ fn router(index: u8) -> impl Strategy<Value = Vrrp> {
     };
     let election = (1..=255_u8, 1..=4_095_u64, any::<bool>(), option::of(millis(0..=3_600_000)));
     let unicast = (any::<bool>(), 1..=255_u8, word());
-    let lengths = (8..=32_u8, 16..=128_u8);
+    // None with a virtual MAC address, which forbids some other keys too.
+    let lengths = option::of((8..=32_u8, 16..=128_u8));
     let others = (option::of(name()), option::of("/[a-z]{1,9}"), vec("[a-z]{1,9}", 0..3));
     (election, unicast, lengths, others).prop_map(move |(election, unicast, lengths, others)| {
+        let virtual_mac = lengths.is_none();
+        let lengths = lengths.unwrap_or((32, 128));
+        let has_peers = unicast.0 && !virtual_mac;
         Vrrp {
             name: format!("router {index}"),
             group: others.0.map(|group| format!("{group}{index}")),
             interface: "eth0".to_owned(),
             virtual_router_id: index + 1,
-            priority: election.0,
+            priority: if virtual_mac { election.0.min(254) } else { election.0 },
             advert_interval: Duration::from_millis(election.1 * 10),
             preempt: election.2,
             preempt_delay: election.3,
@@ -41,10 +45,11 @@ fn router(index: u8) -> impl Strategy<Value = Vrrp> {
                 IpNet::new(v4(1), lengths.0).unwrap(),
                 IpNet::new(v6(1), lengths.1).unwrap(),
             ],
+            virtual_mac,
             accept: unicast.0,
             notify: others.1.map(Into::into),
             unicast_source: if unicast.0 { vec![v4(2), v6(2)] } else { Vec::new() },
-            unicast_peers: if unicast.0 { vec![v4(3), v6(3), v4(4)] } else { Vec::new() },
+            unicast_peers: if has_peers { vec![v4(3), v6(3), v4(4)] } else { Vec::new() },
             unicast_min_hop_limit: unicast.1,
             checksum_v4: unicast.2,
             authentication: VrrpAuthentication::Off,
@@ -139,6 +144,33 @@ fn values_of_a_router_are_checked() {
     says_of(twice, &["a second source of the same family"]);
     let own = "unicast_source = ['192.0.2.1']\nunicast_peers = ['192.0.2.1']";
     says_of(own, &["192.0.2.1 is its own peer"]);
+}
+
+#[test]
+fn a_virtual_mac_address_is_refused_beside_what_it_cannot_be_combined_with() {
+    let read = |line: &str| {
+        let text = format!("{ROUTER}{line}\n");
+        valid(&World { more: &text, ..World::default() }.text()).config.vrrp[0].virtual_mac
+    };
+    assert_eq!((read(""), read("virtual_mac = true")), (false, true));
+    let place = |line: &str| {
+        let text = World { more: &format!("{ROUTER}{line}\n"), ..World::default() }.text();
+        let before = text.find("virtual_mac = true").unwrap() + "virtual_mac = ".len();
+        let (lines, column) = text[..before].rsplit_once('\n').unwrap();
+        format!("{}:{}", lines.lines().count() + 1, column.len() + 1)
+    };
+    for (line, what) in
+        [("unicast_peers = ['192.0.2.2']", "unicast_peers"), ("priority = 255", "priority = 255")]
+    {
+        let lines = format!("{line}\nvirtual_mac = true");
+        let said = format!("virtual_mac cannot be combined with {what}");
+        says_of(&lines, &[said.as_str(), place(&lines).as_str()]);
+        valid(&World { more: &format!("{ROUTER}{line}\n"), ..World::default() }.text());
+    }
+    let with_length = ROUTER.replace(".10'", ".10/24', 'fe80::1'");
+    let said = "virtual_mac cannot be combined with the prefix length of 203.0.113.10/24";
+    says(&format!("{with_length}virtual_mac = true\n"), &[said]);
+    says_of("virtual_mac = 1", &["expected true or false"]);
 }
 
 #[test]

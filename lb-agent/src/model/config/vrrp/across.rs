@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use super::super::problem::{Fault, Report};
 use super::super::reader::Located;
 use super::super::value::nearest;
@@ -13,6 +15,9 @@ pub(super) fn check(report: &Report, drafts: &[Draft], services: &[&str]) {
     known_services(report, drafts, services);
     one_place_per_address(report, drafts);
     alike_in_a_group(report, drafts);
+    for draft in drafts {
+        virtual_mac(report, draft);
+    }
 }
 
 fn unique(report: &Report, drafts: &[Draft]) {
@@ -81,6 +86,32 @@ fn alike_in_a_group(report: &Report, drafts: &[Draft]) {
         let help = "give all virtual routers of a group the same: they move together";
         report
             .add(Fault::new(message, help).at(&draft.span).and(&at.span, "the first of the group"));
+    }
+}
+
+/// What a virtual MAC address cannot be combined with.
+fn virtual_mac(report: &Report, draft: &Draft) {
+    let (Some(key), Some(entry)) = (&draft.virtual_mac, &draft.whole) else { return };
+    if !key.value {
+        return;
+    }
+    let problem = |what: &str, help: &str| {
+        let message = format!("virtual_mac cannot be combined with {what}");
+        report.add(Fault::new(message, help).at(&key.span));
+    };
+    if !entry.unicast_peers.is_empty() {
+        let help =
+            "remove unicast_peers: what is sent to the group tells switches where the address is";
+        problem("unicast_peers", help);
+    }
+    if entry.priority == u8::MAX {
+        let help = "give less than 255: addresses that the host has anyway stay at the interface's MAC address";
+        problem("priority = 255", help);
+    }
+    let is_host = |net: &&IpNet| net.prefix_len() == net.max_prefix_len();
+    if let Some(net) = entry.addresses.iter().find(|net| !is_host(net)) {
+        let help = "list the address without its length, and have its subnet on the interface";
+        problem(&format!("the prefix length of {net}"), help);
     }
 }
 

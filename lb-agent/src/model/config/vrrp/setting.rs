@@ -18,6 +18,7 @@ pub(in crate::model::config) fn settings(entry: &Vrrp) -> Vec<Setting> {
         bare("preempt", entry.preempt),
         optional("preempt_delay", entry.preempt_delay.map(text_of)),
         list("addresses", &entry.addresses),
+        bare("virtual_mac", entry.virtual_mac),
         bare("accept", entry.accept),
         optional("notify", notify.map(Literal::Text)),
         list_if_any("unicast_source", &entry.unicast_source),

@@ -19,6 +19,7 @@ mod reload;
 mod resilience;
 mod table;
 mod tracking;
+mod virtual_mac;
 mod world;
 
 /// This director's addresses on its interfaces.
@@ -80,6 +81,7 @@ impl One {
                     let header = if destination.is_ipv4() { 20 } else { 40 };
                     format!("send {}", packet[header + 2])
                 }
+                Effect::Accept(routers) => format!("accept {}", routers.len()),
                 Effect::Addresses(places) => format!("place {}", places.len()),
                 Effect::Announce { .. } => "announce".to_owned(),
                 Effect::Changed(change) => change.to.name().to_owned(),

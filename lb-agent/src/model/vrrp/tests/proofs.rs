@@ -42,7 +42,8 @@ fn adverts(one: &mut One) -> Vec<Received> {
     let effects = one.routers.handle(one.now, Event::Timer);
     let sent = effects.into_iter().filter_map(|effect| match effect {
         Effect::Send { packet, destination, .. } => Some(arrived(&packet, destination)),
-        Effect::Addresses(_)
+        Effect::Accept(_)
+        | Effect::Addresses(_)
         | Effect::Announce { .. }
         | Effect::Changed(_)
         | Effect::Warning(_) => None,

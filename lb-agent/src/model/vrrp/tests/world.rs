@@ -134,7 +134,10 @@ impl Net {
             match effect {
                 Effect::Send { packet, destination, .. } => self.send(who, &packet, destination),
                 Effect::Addresses(places) => self.directors[who].has_addresses = !places.is_empty(),
-                Effect::Announce { .. } | Effect::Changed(_) | Effect::Warning(_) => {}
+                Effect::Accept(_)
+                | Effect::Announce { .. }
+                | Effect::Changed(_)
+                | Effect::Warning(_) => {}
             }
         }
     }
