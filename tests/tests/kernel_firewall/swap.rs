@@ -5,6 +5,7 @@
 //! another would be accepted, or counted by a rule that never decides.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ fn rule(name: String, action: Action, sources: &[&str]) -> Rule {
 }
 
 /// What comes from these addresses is dropped by a rule with this counter, whether a port is asked for or not.
-fn firewall(counter: u32, sources: &[&str], others: &[&str], asks_port: bool) -> Compiled {
+fn firewall(counter: u32, sources: &[&str], others: &[&str], asks_port: bool) -> Arc<Compiled> {
     let never = |number: usize| format!("never{number}");
     // Each stands where another firewall has the rule that decides.
     let mut rules: Vec<Rule> = (0..usize::try_from(counter).unwrap())
@@ -60,7 +61,7 @@ fn firewall(counter: u32, sources: &[&str], others: &[&str], asks_port: bool) ->
     compile(&firewall, &Sets::new(), &names).unwrap()
 }
 
-fn firewalls() -> [Compiled; 4] {
+fn firewalls() -> [Arc<Compiled>; 4] {
     [
         firewall(1, &["10.1.2.0/24", "2001:db8:1::/48"], &["10.0.0.0/16", "2001::/32"], false),
         firewall(

@@ -75,7 +75,7 @@ impl Director {
 
     /// Has packets judged by these rules.
     pub(crate) fn judge_by(&mut self, firewall: &Firewall, sets: &Sets) -> Result<()> {
-        let compiled = Arc::new(compile(firewall, sets, &Names::default())?);
+        let compiled = compile(firewall, sets, &Names::default())?;
         self.datapath.apply(&[Change::Firewall(compiled)])?;
         // Rules that need more room make another program.
         self.program = ProgramInfo::from_pin(self.pins.join("program"))?.fd()?;

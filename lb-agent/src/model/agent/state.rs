@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::guard::{Guard, Made};
+use super::guard::{Guard, Lack, Made};
 use super::ways::Ways;
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
@@ -99,11 +99,11 @@ impl Agent {
         let mut effects = match event {
             Event::Load { config, read, overlay, terms, request } => {
                 let result = self.load(now, (*config, read), overlay, terms);
-                Self::answer_load(request, result)
+                self.answer(request, result)
             }
             Event::Change { change, terms, request } => {
                 let result = self.change(now, change, terms);
-                Self::answer(request, result)
+                self.answer(request, result)
             }
             Event::SetRead { set, elements } => self.set_read(now, &set, elements),
             Event::Probes(ended) => self.probed(now, ended),
@@ -124,6 +124,10 @@ impl Agent {
             }
             Event::CookiesReady => {
                 self.has_cookies = true;
+                self.settle(now)
+            }
+            Event::Compiled { recipe, compiled } => {
+                self.guard.keep(*recipe, compiled);
                 self.settle(now)
             }
             Event::Installed(tables) => {
@@ -242,7 +246,7 @@ impl Agent {
         effects
     }
 
-    /// Where there is no room for the firewall, the one before stays in force.
+    /// Where there is no room for the firewall, or it is not there yet, the one before stays in force.
     fn install_guarded(
         &mut self,
         desired: &Desired,
@@ -255,7 +259,20 @@ impl Agent {
                 self.note_firewall(made, &writes);
                 (effects, full)
             }
-            Err(error) => (self.install(desired, writes), Some(Full::Firewall(error))),
+            // No key may point to a listener that the rules do not know.
+            Err(Lack::Firewall(recipe))
+                if writes.iter().any(|it| matches!(it, Write::Point { .. })) =>
+            {
+                let compiled = recipe.compile();
+                self.guard.keep(*recipe, compiled);
+                self.install_guarded(desired, writes, full)
+            }
+            Err(Lack::Firewall(recipe)) => {
+                let mut effects = self.install(desired, writes);
+                effects.extend(self.guard.ask(*recipe, &self.installed));
+                (effects, full)
+            }
+            Err(Lack::Room(error)) => (self.install(desired, writes), Some(error)),
         }
     }
 
@@ -266,7 +283,7 @@ impl Agent {
     }
 
     /// The writes that `running` would take.
-    pub(super) fn plan(&self, running: &Running) -> Result<Planned, Full> {
+    pub(super) fn plan(&self, running: &Running) -> Result<Planned, Lack> {
         let (desired, unused) = self.desired(running);
         let writes = plan(&self.installed, &desired, &unused)?;
         let (writes, made) = self.guarded(running, writes)?;

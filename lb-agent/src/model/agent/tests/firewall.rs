@@ -80,7 +80,7 @@ fn what_is_loaded_is_not_changed_by_the_file_until_it_is_discarded() {
     assert_eq!(world.agent.sets()["bad"], loaded);
     let (config, read, overlay) = (Box::new(guarded()), read.into(), Laid::Discard);
     let terms = Terms::default();
-    world.ask(Event::Load { config, read, overlay, terms, request: Some(1) }).unwrap();
+    world.ask(Event::Load { config, read, overlay, terms, request: 1 }).unwrap();
     assert_eq!(world.agent.sets()["bad"], elements(&["10.0.0.0/8"]));
 }
 
@@ -103,7 +103,7 @@ fn what_ran_before_comes_back_with_its_overlay_and_its_sets() {
     assert!(!world.kernel.firewall.as_ref().unwrap().is_on());
     let (config, terms) = (Box::new(guarded()), Terms::default());
     let put = Laid::Put(Box::new(overlay));
-    world.ask(Event::Load { config, read, overlay: put, terms, request: Some(1) }).unwrap();
+    world.ask(Event::Load { config, read, overlay: put, terms, request: 1 }).unwrap();
     assert_eq!((&world.kernel.firewall, &world.agent.sets()["bad"]), (&before, &loaded));
 }
 
