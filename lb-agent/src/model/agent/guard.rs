@@ -17,6 +17,7 @@ use lb_common::layout::Settings;
 use super::state::Running;
 use super::{Agent, Effect};
 use crate::model::config::{Config, Service};
+use crate::model::desired::Desired;
 use crate::model::firewall::RuleNumbers;
 use crate::model::firewall::compile::{CompileError, Compiled, Content, Names, Order, Recipe};
 use crate::model::plan::Full;
@@ -171,6 +172,36 @@ impl Agent {
         let place = place.unwrap_or(writes.len());
         writes.splice(place..place, self.guard.writes(&made, &tables));
         Ok((writes, made))
+    }
+
+    /// Where there is no room for the firewall, or it is not there yet, the one before stays in force.
+    pub(super) fn install_guarded(
+        &mut self,
+        desired: &Desired,
+        writes: Vec<Write>,
+        full: Option<Full>,
+    ) -> (Vec<Effect>, Option<Full>) {
+        match self.guarded(&self.running, writes.clone()) {
+            Ok((writes, made)) => {
+                let effects = self.install(desired, writes.clone());
+                self.note_firewall(made, &writes);
+                (effects, full)
+            }
+            // No key may point to a listener that the rules do not know.
+            Err(Lack::Firewall(recipe))
+                if writes.iter().any(|it| matches!(it, Write::Point { .. })) =>
+            {
+                let compiled = recipe.compile();
+                self.guard.keep(*recipe, compiled);
+                self.install_guarded(desired, writes, full)
+            }
+            Err(Lack::Firewall(recipe)) => {
+                let mut effects = self.install(desired, writes);
+                effects.extend(self.guard.ask(*recipe, &self.installed));
+                (effects, full)
+            }
+            Err(Lack::Room(error)) => (self.install(desired, writes), Some(error)),
+        }
     }
 
     /// What to do about counters that are other rules' than before, before these rules come into force.

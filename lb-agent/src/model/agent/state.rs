@@ -246,36 +246,6 @@ impl Agent {
         effects
     }
 
-    /// Where there is no room for the firewall, or it is not there yet, the one before stays in force.
-    fn install_guarded(
-        &mut self,
-        desired: &Desired,
-        writes: Vec<Write>,
-        full: Option<Full>,
-    ) -> (Vec<Effect>, Option<Full>) {
-        match self.guarded(&self.running, writes.clone()) {
-            Ok((writes, made)) => {
-                let effects = self.install(desired, writes.clone());
-                self.note_firewall(made, &writes);
-                (effects, full)
-            }
-            // No key may point to a listener that the rules do not know.
-            Err(Lack::Firewall(recipe))
-                if writes.iter().any(|it| matches!(it, Write::Point { .. })) =>
-            {
-                let compiled = recipe.compile();
-                self.guard.keep(*recipe, compiled);
-                self.install_guarded(desired, writes, full)
-            }
-            Err(Lack::Firewall(recipe)) => {
-                let mut effects = self.install(desired, writes);
-                effects.extend(self.guard.ask(*recipe, &self.installed));
-                (effects, full)
-            }
-            Err(Lack::Room(error)) => (self.install(desired, writes), Some(error)),
-        }
-    }
-
     /// That some listeners are not as they should be, for want of room.
     pub(in crate::model) fn full_warning(&self) -> Option<String> {
         let full = self.full?;
@@ -312,7 +282,7 @@ impl Agent {
     }
 
     /// Has the writes of a plan carried out, and what belongs to them.
-    fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
+    pub(super) fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
         self.full = None;
         for write in &writes {
             self.installed.apply(write);

@@ -37,7 +37,7 @@ mod tests;
 pub use builtin::builtins;
 pub use compiled::{Compiled, Content, Half, Head};
 pub use patch::{Basis, Image, Patch};
-pub use size::Size;
+pub use size::{MOST_OTHERS, Size};
 
 use address::Addresses;
 use property::Properties;
@@ -64,6 +64,12 @@ pub enum CompileError {
     /// Prefixes
     #[error("the rules and sets hold more prefixes than `[firewall] max_prefixes` has room for")]
     Prefixes,
+    /// Networks
+    #[error(
+        "the IPv6 prefixes of rules and sets outside of 2000::/3 lie in more networks of 16 bits than there is room for: \
+         {MOST_OTHERS}, if all others are used"
+    )]
+    Networks,
     /// Rules
     #[error(
         "more than {MAX_RULES} rules, those of `allow` lists and of the firewall's own included"

@@ -72,7 +72,7 @@ impl Planes {
         }
         let number = u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);
         if number >= self.size.chunks {
-            return Err(CompileError::Prefixes);
+            return Err(self.size.no_chunk());
         }
         self.fronts.push(chunk.front());
         self.values.push(chunk.values);

@@ -8,7 +8,7 @@ use lb_common::layout::firewall::Firewall as Wire;
 use lb_ebpf::firewall::address::{class_v4, class_v6};
 use lb_ebpf::host::{HostFirewall, HostTables};
 
-use super::{CompileError, Compiled, Half, Names, Size, compile};
+use super::{CompileError, Compiled, Half, MOST_OTHERS, Names, Size, compile};
 use crate::model::firewall::{Action, Firewall, Match, Rule, Sets};
 
 mod patches;
@@ -59,10 +59,12 @@ fn v6(bits: u128, length: u8) -> IpNet {
 }
 
 #[test]
-fn prefixes_below_every_first_half_of_ipv4_and_of_global_ipv6_are_all_found() {
+fn prefixes_below_every_first_half_of_ipv4_and_of_ipv6_as_it_is_used_are_all_found() {
     let of_v4 = |half: u32| (half << 16) | 0x0102;
     let of_v6 = |half: u128| (half << 112) | (5 << 80) | 7;
-    let (halves_v4, halves_v6) = (0..0x1_0000_u32, 0x2000..0x4000_u128);
+    let used_v6 =
+        (0x2000..0x4000).chain(0xfc00..0xfe00).chain(0xfe80..0xfec0).chain(0xff00..0x1_0000);
+    let (halves_v4, halves_v6) = (0..0x1_0000_u32, used_v6);
     let prefixes_v4 = halves_v4.clone().map(|half| v4(of_v4(half), 32));
     let prefixes_v6 = halves_v6.clone().map(|half| v6(of_v6(half), 128));
     let host = on_the_host(&compiled(prefixes_v4.chain(prefixes_v6)).unwrap());
@@ -75,6 +77,15 @@ fn prefixes_below_every_first_half_of_ipv4_and_of_global_ipv6_are_all_found() {
         let found = [7, 8].map(|low| class_v6(&host, 0, high, low));
         assert_eq!(found, [1, 0], "{half:x}");
     }
+}
+
+#[test]
+fn more_of_unusual_ipv6_than_there_is_room_for_is_an_error() {
+    let unusual = 0x4000..0x4000 + 9 * u128::from(MOST_OTHERS) + 1;
+    let prefixes_v6 = unusual.map(|half| v6((half << 112) | 7, 128));
+    let prefixes_v4 = (0..0x1_0000_u32).map(|half| v4((half << 16) | 7, 32));
+    let error = compiled(prefixes_v4.chain(prefixes_v6)).err();
+    assert_eq!(error, Some(CompileError::Networks));
 }
 
 #[test]
