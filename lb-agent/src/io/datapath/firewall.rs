@@ -77,6 +77,12 @@ impl FirewallMaps {
         Ok(Self { both, links, named: Vec::new() })
     }
 
+    /// What differs from the rules that packets are judged by, where that can be told.
+    #[must_use]
+    pub fn difference(&self, order: &Order) -> Option<Arc<Compiled>> {
+        self.both.difference(order)
+    }
+
     /// What may be filled beside everything else.
     pub(super) fn both(&self) -> Arc<Both> {
         Arc::clone(&self.both)

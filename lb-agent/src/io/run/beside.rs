@@ -107,9 +107,10 @@ impl Runtime {
 
     /// Keeps a message until the change that is being made has ended. The end of the agent comes before other changes.
     pub(super) fn defer(&mut self, message: Message) {
-        match message {
-            Message::Stop => self.deferred.push_front(message),
-            message => self.deferred.push_back(message),
+        if matches!(message, Message::Stop) {
+            self.deferred.push_front(message);
+        } else {
+            self.deferred.push_back(message);
         }
     }
 }

@@ -187,10 +187,10 @@ impl Runtime {
                 Some(message) => Turn::Message(message),
                 None => self.next().await,
             };
-            match next {
-                Turn::Message(Message::Stop) => return,
-                next => self.take(next).await,
+            if matches!(next, Turn::Message(Message::Stop)) {
+                return;
             }
+            self.take(next).await;
         }
     }
 

@@ -12,6 +12,7 @@ use super::runtime::Runtime;
 use crate::io::causes::with_causes;
 use crate::io::clock;
 use crate::io::datapath::{NextRules, RulesReady};
+use crate::io::memory;
 use crate::io::message::{Failure, Message};
 use crate::model::agent::{Effect, Event, Refusal};
 use crate::model::firewall::compile::{CompileError, Compiled, Order, Recipe};
@@ -52,18 +53,23 @@ impl Runtime {
         change: Event,
         dry_run: bool,
     ) -> Result<Option<Result<Applied, Refusal>>, Failure> {
+        let mut made_any = false;
         let decided = loop {
             let mut effects = self.agent.handle(clock::now(), change.clone());
             let needs_rules = |effect: &mut Effect| matches!(effect, Effect::Compile(_));
             let wanted = effects.extract_if(.., needs_rules).next();
             let reply = self.carry_out(effects).await;
             let Some(Effect::Compile(order)) = wanted else { break Ok(reply) };
+            made_any = true;
             if let Err(failure) = self.make_rules(*order, dry_run).await {
                 break Err(failure);
             }
         };
         if let Err(error) = self.datapath.drop_room() {
             tracing::warn!("{}", with_causes(&error));
+        }
+        if made_any {
+            spawn_blocking(memory::give_back);
         }
         decided
     }
@@ -73,10 +79,13 @@ impl Runtime {
         let next = (!dry_run).then(|| self.datapath.next_rules(size)).transpose();
         let next = next.map_err(|error| Failure::new(StatusCode::CONFLICT, with_causes(&error)))?;
         let making = spawn_blocking(move || MadeRules::make(order, next.as_ref()));
-        let made = self.meanwhile(making).await.map_err(Failure::internal)?;
-        self.compiled(made).await.map_err(|reason| {
+        let MadeRules { recipe, compiled, ready } =
+            self.meanwhile(making).await.map_err(Failure::internal)?;
+        self.note_ready(ready).map_err(|reason| {
             Failure::internal(format!("nothing is changed, the rules stay as they were: {reason}"))
-        })
+        })?;
+        self.happened(Event::Compiled { recipe, compiled }).await;
+        Ok(())
     }
 
     /// Has the rules of what runs made, which are others than those in force.
@@ -91,24 +100,25 @@ impl Runtime {
         });
     }
 
-    /// The rules of what runs were made. What keeps the kernel from having them is told when they are written.
+    /// The rules of what runs were made.
     pub(super) async fn rules_compiled(&mut self, made: MadeRules) {
-        drop(self.compiled(made).await);
-    }
-
-    /// Rules were made; says why the kernel cannot be given them.
-    async fn compiled(&mut self, made: MadeRules) -> Result<(), String> {
         let MadeRules { recipe, compiled, ready } = made;
-        let is_ready = match ready {
-            Some(Ok(ready)) => Ok(self.datapath.rules_ready(ready)),
-            Some(Err(reason)) => Err(reason),
-            None => Ok(()),
-        };
-        if is_ready.is_err() {
-            self.datapath.give_up_rules();
+        if let Err(reason) = self.note_ready(ready) {
+            tracing::warn!("the rules are made ready once more: {reason}");
         }
         self.happened(Event::Compiled { recipe, compiled }).await;
-        is_ready
+    }
+
+    fn note_ready(&mut self, ready: Option<Result<RulesReady, String>>) -> Result<(), String> {
+        match ready {
+            Some(Ok(ready)) => self.datapath.rules_ready(ready),
+            Some(Err(reason)) => {
+                self.datapath.give_up_rules();
+                return Err(reason);
+            }
+            None => {}
+        }
+        Ok(())
     }
 
     /// That changes wait for one that takes long.

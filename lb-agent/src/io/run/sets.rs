@@ -15,6 +15,7 @@ use lb_common::api::{ConfigReport, ConfigText};
 use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::causes::with_causes;
+use crate::io::memory;
 use crate::io::message::{Failure, Message};
 use crate::io::store;
 use crate::model::agent::{Event, Session};
@@ -286,6 +287,7 @@ impl Runtime {
         for (set, elements) in self.agent.stock().clone() {
             self.save_set(set, elements).await;
         }
+        tokio::task::spawn_blocking(memory::give_back);
     }
 
     /// Keeps on disk what a set holds, for the next start.

@@ -136,11 +136,14 @@ impl World {
 
     /// What waits for a firewall is tried again when that is there.
     pub(super) fn event(&mut self, event: Event) {
-        self.begin_event(event.clone());
-        while let Some(order) = self.compiling.take() {
-            let (compiled, recipe) = (order.recipe.compile(), Box::new(order.recipe));
-            self.begin_event(Event::Compiled { recipe, compiled });
+        let mut to_do = vec![event];
+        while let Some(event) = to_do.pop() {
             self.begin_event(event.clone());
+            if let Some(order) = self.compiling.take() {
+                let (compiled, recipe) = (order.recipe.compile(), Box::new(order.recipe));
+                self.begin_event(Event::Compiled { recipe, compiled });
+                to_do.push(event);
+            }
         }
     }
 

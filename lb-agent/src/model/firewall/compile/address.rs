@@ -47,7 +47,7 @@ impl Addresses {
         planes.add(1, &nodes.plane(&v6)?)?;
         let (cells, long) = (planes.buckets()?, long::buckets(&v6, size)?);
         let Planes { bits, roots, fronts, values, .. } = planes;
-        Ok(Self { bits, roots, fronts, values, cells, nodes, long, classes })
+        Ok(Self { bits, roots, fronts, values, cells, long, nodes, classes })
     }
 }
 

@@ -68,8 +68,8 @@ impl Bucket for LongBucket {
     }
 
     fn set(&mut self, place: usize, entry: Option<(Self::Key, u16)>) {
-        let slots = self.prefixes.iter_mut().zip(&mut self.values);
-        if let Some((prefix, value)) = slots.skip(place).next() {
+        let mut slots = self.prefixes.iter_mut().zip(&mut self.values);
+        if let Some((prefix, value)) = slots.nth(place) {
             let ((bits, length), class) = entry.unwrap_or_default();
             (*prefix, *value) = (bits, (u32::from(length) << 16) | u32::from(class));
         }

@@ -132,19 +132,15 @@ proptest! {
             let after = recipe(&a, &b);
             let order = Order { recipe: after.clone(), before: Some((before, compiled)) };
             before = after;
-            compiled = match order.compile_difference(&maps) {
-                Some(patched) => {
-                    let content = patched.content().unwrap();
-                    let Content::Patch { patch, .. } = &*content else { panic!("a whole half") };
-                    maps.apply(patch);
-                    patched
-                }
-                None => {
-                    let whole = before.compile().unwrap();
-                    maps = Maps(whole.half().unwrap());
-                    whole
-                }
-            };
+            if let Some(patched) = order.compile_difference(&maps) {
+                let content = patched.content().unwrap();
+                let Content::Patch { patch, .. } = &*content else { panic!("a whole half") };
+                maps.apply(patch);
+                compiled = patched;
+            } else {
+                compiled = before.compile().unwrap();
+                maps = Maps(compiled.half().unwrap());
+            }
         }
         let whole = before.compile().unwrap();
         let probes = probes(&changes, &[&a, &b]);
