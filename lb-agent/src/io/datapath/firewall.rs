@@ -58,7 +58,7 @@ pub(super) struct Both {
 struct Known {
     used: Option<u64>,
     idle: Option<u64>,
-    /// What the rules in use were written from.
+    /// The patch that the rules in use were made by, if they were.
     last: Option<Arc<Content>>,
 }
 
@@ -107,7 +107,8 @@ impl FirewallMaps {
         let bit = if half == 1 { Firewall::SECOND_HALF } else { 0 };
         both.word().store(compiled.head.word | bit, Ordering::Release);
         known.idle = known.used.replace(compiled.id);
-        known.last = compiled.content();
+        let is_patch = |content: &Arc<Content>| matches!(**content, Content::Patch { .. });
+        known.last = compiled.content().filter(is_patch);
         wait_for_packets();
         Ok(())
     }

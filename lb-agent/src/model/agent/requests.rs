@@ -111,6 +111,7 @@ impl Agent {
         let mut changes = diff(&self.running.config, &merged.config);
         changes.extend(merged.dropped);
         let Merged { config, mut overlay, dropped: _ } = merged;
+        let stock = sets::sharing(stock, &self.running.stock);
         let sets = sets::lay(&config.firewall, &stock, &mut overlay.firewall);
         let sets = sets::sharing(sets, &self.running.sets);
         changes.extend(sets::diff(&self.running.sets, &sets));
