@@ -14,9 +14,9 @@ const N_PREFIXES: u32 = 400_000;
 const N_ANSWERS: usize = 3;
 
 /// Random enough for prefixes not to lie side by side; none is the client's.
-fn lines() -> String {
+fn lines(count: u32) -> String {
     let mut text = String::new();
-    for n in 0..N_PREFIXES {
+    for n in 0..count {
         let address = std::net::Ipv4Addr::from_bits(n.wrapping_mul(0x9e37_79b9) >> 8 | 0x0b00_0000);
         // Writing to a string cannot fail.
         writeln!(text, "{address}").ok();
@@ -50,7 +50,7 @@ fn is_changing(stage: &Stage<'_>) -> bool {
 fn questions_are_answered_and_changes_wait_while_the_first_rule_of_a_large_set_is_made() {
     let world = World::new(Arms::Two, 1).unwrap();
     let file = world.folder().join("large.txt");
-    std::fs::write(&file, lines()).unwrap();
+    std::fs::write(&file, lines(N_PREFIXES)).unwrap();
     let tables = format!(
         "[firewall]\nmax_prefixes = {}\n[firewall.set.bad]\nfile = '{}'",
         N_PREFIXES + 1_000,
@@ -71,4 +71,22 @@ fn questions_are_answered_and_changes_wait_while_the_first_rule_of_a_large_set_i
     assert!(!is_changing(&stage) && !is_served(&stage));
     ctl(&stage, "set delete bad 198.51.100.10 2001:db8:1::/64");
     assert!(is_served(&stage));
+}
+
+#[test]
+fn a_first_rule_that_there_is_no_room_for_is_refused_and_another_one_made() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let file = world.folder().join("small.txt");
+    std::fs::write(&file, lines(5_000)).unwrap();
+    let tables = format!(
+        "[firewall]\nmax_prefixes = 300\n[firewall.set.many]\nfile = '{}'\n[firewall.set.bad]\nelements = \
+         ['198.51.100.10', '2001:db8:1::/64']",
+        file.display()
+    );
+    let stage = Stage::set(&world, &with(&world, &tables)).unwrap();
+    let said = ctl_ends(&stage, "firewall rule add many --action drop --source @many", 5);
+    assert!(said.contains("more prefixes than `[firewall] max_prefixes` has room for"), "{said}");
+    assert!(is_served(&stage));
+    ctl(&stage, "firewall rule add bad --action drop --source @bad");
+    assert!(!is_served(&stage));
 }

@@ -1,6 +1,6 @@
 //! The firewall's maps: the half that no packet reads is written, then one store lets packets read it.
 
-use std::collections::HashMap as Map;
+use std::collections::{BTreeMap, HashMap as Map};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,12 +30,19 @@ pub struct FirewallMaps {
     named: Vec<(Option<String>, u32)>,
 }
 
-/// The maps that are in this process's memory: the half that no packet reads may be filled from any thread.
+/// Maps of two halves: the one that no packet reads may be filled from any thread.
 pub(super) struct Both {
     /// The word, then sizes: see [`Firewall`].
     firewall: Mapping,
+    /// All others. They are in this process's memory only while they are read or written: they may be large.
+    maps: BTreeMap<&'static str, MapData>,
+    size: Size,
     /// Whoever holds this has the idle half for themselves.
     known: Mutex<Known>,
+}
+
+/// What they hold.
+struct Opened {
     bits: Halves,
     roots: Halves,
     fronts: Halves,
@@ -147,10 +154,22 @@ impl FirewallMaps {
 impl Both {
     fn of(mut map: impl FnMut(&'static str) -> Result<MapData>, size: Size) -> Result<Self> {
         let firewall = Mapping::new(&map(map::FIREWALL)?, map::FIREWALL, 1, size_of::<Firewall>())?;
-        let mut halves = |name, entries, size| Halves::new(&map(name)?, name, entries, size);
-        let both = Self {
-            firewall,
-            known: Mutex::default(),
+        let others = map::FIREWALLS
+            .iter()
+            .filter(|name| ![map::FIREWALL, map::FIREWALL_LINKS].contains(name));
+        let maps = others.map(|name| Ok((*name, map(name)?))).collect::<Result<_>>()?;
+        let both = Self { firewall, maps, size, known: Mutex::default() };
+        both.tell_sizes(size);
+        Ok(both)
+    }
+
+    fn open(&self) -> Result<Opened> {
+        let size = self.size;
+        let halves = |name, entries, size| {
+            let map = self.maps.get(name).ok_or("there is none").on("open", name)?;
+            Halves::new(map, name, entries, size)
+        };
+        Ok(Opened {
             bits: halves(map::FIREWALL_BITS, 2 * BIT_WORDS, size_of::<u64>())?,
             roots: halves(map::FIREWALL_ROOTS, 2 * ROOT_PAGES, size_of::<[u32; PAGE]>())?,
             fronts: halves(map::FIREWALL_FRONTS, size.chunks, size_of::<Front>())?,
@@ -166,9 +185,7 @@ impl Both {
             asked: halves(map::FIREWALL_ASKED, ASKED_WORDS, size_of::<u64>())?,
             outcomes: halves(map::FIREWALL_OUTCOMES, OUTCOME_PAGES, size_of::<[u32; PAGE]>())?,
             limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
-        };
-        both.tell_sizes(size);
-        Ok(both)
+        })
     }
 
     /// They are the same for both halves, and written before packets read either.
@@ -208,7 +225,9 @@ impl Both {
         if known.used != Some(before.id) {
             return None;
         }
-        order.compile_difference(&InUse { both: self, half: 1 - self.idle_half() })
+        // Where they cannot be opened, the write tells why.
+        let opened = self.open().ok()?;
+        order.compile_difference(&InUse { opened, half: 1 - self.idle_half() })
     }
 
     fn fill_idle(&self, known: &mut Known, compiled: &Compiled) -> Result<()> {
@@ -216,31 +235,31 @@ impl Both {
             return Ok(());
         }
         let content = compiled.content().ok_or("they are to be compiled anew");
-        let half = self.idle_half();
+        let (half, opened) = (self.idle_half(), self.open()?);
         match &*content.on("write rules into", map::FIREWALL)? {
             Content::Half(all) => {
                 known.idle = None;
-                self.write(half, all);
+                opened.write(half, all);
             }
             Content::Patch { base, patch } => {
                 if known.used != Some(*base) {
                     return Err("those that they follow are not there").on("write", map::FIREWALL);
                 }
-                self.follow(half, known);
+                opened.follow(half, known.idle, known.last.as_deref());
                 known.idle = None;
-                self.patch(half, patch);
+                opened.patch(half, patch);
             }
         }
         known.idle = Some(compiled.id);
         Ok(())
     }
+}
 
-    /// Has the idle half hold what the one in use does.
-    fn follow(&self, half: u32, known: &mut Known) {
-        match known.last.as_deref() {
-            Some(Content::Patch { base, patch }) if known.idle == Some(*base) => {
-                self.patch(half, patch);
-            }
+impl Opened {
+    /// Has the idle half, which holds the rules of this id, hold what the one in use does.
+    fn follow(&self, half: u32, idle: Option<u64>, last: Option<&Content>) {
+        match last {
+            Some(Content::Patch { base, patch }) if idle == Some(*base) => self.patch(half, patch),
             Some(_) | None => self.all().into_iter().for_each(|map| map.copy_to(half)),
         }
     }
@@ -297,22 +316,22 @@ impl Both {
 }
 
 /// The half that packets read.
-struct InUse<'b> {
-    both: &'b Both,
+struct InUse {
+    opened: Opened,
     half: u32,
 }
 
-impl Image for InUse<'_> {
+impl Image for InUse {
     fn root(&self, place: u32) -> u32 {
-        let [first, second] = self.both.roots.read(self.half, place / 2);
+        let [first, second] = self.opened.roots.read(self.half, place / 2);
         if place.is_multiple_of(2) { first } else { second }
     }
 
     fn cells(&self, bucket: u32) -> [u64; 8] {
-        self.both.cells.read(self.half, bucket)
+        self.opened.cells.read(self.half, bucket)
     }
 
     fn long(&self, bucket: u32) -> LongBucket {
-        self.both.long.read(self.half, bucket)
+        self.opened.long.read(self.half, bucket)
     }
 }

@@ -51,6 +51,12 @@ impl Room {
 }
 
 impl NextRules {
+    /// Whether it makes maps of another size.
+    #[must_use]
+    pub fn makes_room(&self) -> bool {
+        matches!(self.0, Next::Room(..))
+    }
+
     /// What differs from the rules in force, where that can be told.
     pub fn difference(&self, order: &Order) -> Option<Arc<Compiled>> {
         match &self.0 {
@@ -86,14 +92,11 @@ impl Datapath {
 
     /// What was to be done was done.
     pub fn rules_ready(&mut self, ready: RulesReady) {
-        if let Some(room) = ready.0 {
-            self.give_up_rules();
-            self.room = Some(room);
-        }
+        self.room = ready.0.or(self.room.take());
     }
 
-    /// What was to be done could not be.
-    pub fn give_up_rules(&mut self) {
+    /// Nobody makes room any more, whatever came of it.
+    pub fn room_ended(&mut self) {
         if matches!(self.size, Size::MakingRoom) {
             self.size = Size::Settled;
         }
@@ -107,8 +110,7 @@ impl Datapath {
     /// Gives the firewall's maps the size that these rules are made for, and has packets judged by them from then on,
     /// unless they have that size.
     pub(super) fn make_room(&mut self, rules: &Arc<Compiled>) -> Result<()> {
-        let room = take(&mut self.room).filter(|room| room.rules == rules.id);
-        let size = rules.head.size;
+        let (room, size) = (take(&mut self.room), rules.head.size);
         if size == self.geometry.firewall || !rules.is_on() {
             return Ok(());
         }
@@ -116,8 +118,9 @@ impl Datapath {
             return Err(DatapathError::Resizing);
         }
         let geometry = Geometry { firewall: size, ..self.geometry };
+        let room = room.filter(|room| (room.rules, room.geometry) == (rules.id, geometry));
         let made = || Room::make(&self.pins, geometry, rules);
-        let Room { maps, verified, geometry, .. } = room.map_or_else(made, Ok)?;
+        let Room { maps, verified, .. } = room.map_or_else(made, Ok)?;
         self.run(verified)?;
         self.maps.firewall = maps;
         self.geometry = geometry;

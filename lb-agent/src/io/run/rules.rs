@@ -26,6 +26,8 @@ pub struct MadeRules {
     compiled: Result<Arc<Compiled>, CompileError>,
     /// Whether the kernel can be given them; `None`: that was not tried.
     ready: Option<Result<RulesReady, String>>,
+    /// Whether maps of another size were to be made.
+    makes_room: bool,
 }
 
 impl std::fmt::Debug for MadeRules {
@@ -41,7 +43,8 @@ impl MadeRules {
         let rules = compiled.as_ref().ok();
         let ready = next.zip(rules).map(|(next, rules)| next.prepare(rules));
         let ready = ready.map(|ready| ready.map_err(|error| with_causes(&error)));
-        Self { recipe: Box::new(order.recipe), compiled, ready }
+        let makes_room = next.is_some_and(NextRules::makes_room);
+        Self { recipe: Box::new(order.recipe), compiled, ready, makes_room }
     }
 }
 
@@ -79,9 +82,9 @@ impl Runtime {
         let next = (!dry_run).then(|| self.datapath.next_rules(size)).transpose();
         let next = next.map_err(|error| Failure::new(StatusCode::CONFLICT, with_causes(&error)))?;
         let making = spawn_blocking(move || MadeRules::make(order, next.as_ref()));
-        let MadeRules { recipe, compiled, ready } =
+        let MadeRules { recipe, compiled, ready, makes_room } =
             self.meanwhile(making).await.map_err(Failure::internal)?;
-        self.note_ready(ready).map_err(|reason| {
+        self.note_ready(ready, makes_room).map_err(|reason| {
             Failure::internal(format!("nothing is changed, the rules stay as they were: {reason}"))
         })?;
         self.happened(Event::Compiled { recipe, compiled }).await;
@@ -102,23 +105,23 @@ impl Runtime {
 
     /// The rules of what runs were made.
     pub(super) async fn rules_compiled(&mut self, made: MadeRules) {
-        let MadeRules { recipe, compiled, ready } = made;
-        if let Err(reason) = self.note_ready(ready) {
+        let MadeRules { recipe, compiled, ready, makes_room } = made;
+        if let Err(reason) = self.note_ready(ready, makes_room) {
             tracing::warn!("the rules are made ready once more: {reason}");
         }
         self.happened(Event::Compiled { recipe, compiled }).await;
+        spawn_blocking(memory::give_back);
     }
 
-    fn note_ready(&mut self, ready: Option<Result<RulesReady, String>>) -> Result<(), String> {
-        match ready {
-            Some(Ok(ready)) => self.datapath.rules_ready(ready),
-            Some(Err(reason)) => {
-                self.datapath.give_up_rules();
-                return Err(reason);
-            }
-            None => {}
+    fn note_ready(
+        &mut self,
+        ready: Option<Result<RulesReady, String>>,
+        makes_room: bool,
+    ) -> Result<(), String> {
+        if makes_room {
+            self.datapath.room_ended();
         }
-        Ok(())
+        ready.map_or(Ok(()), |ready| ready.map(|ready| self.datapath.rules_ready(ready)))
     }
 
     /// That changes wait for one that takes long.
