@@ -79,7 +79,7 @@ fn a_first_rule_that_there_is_no_room_for_is_refused_and_another_one_made() {
     let file = world.folder().join("small.txt");
     std::fs::write(&file, lines(5_000)).unwrap();
     let tables = format!(
-        "[firewall]\nmax_prefixes = 300\n[firewall.set.many]\nfile = '{}'\n[firewall.set.bad]\nelements = \
+        "[firewall]\nmax_prefixes = 1024\n[firewall.set.many]\nfile = '{}'\n[firewall.set.bad]\nelements = \
          ['198.51.100.10', '2001:db8:1::/64']",
         file.display()
     );
