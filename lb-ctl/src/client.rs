@@ -20,8 +20,10 @@ use upload::Upload;
 
 mod upload;
 
-/// Longer than the agent needs to plan and write full tables.
+/// Longer than the agent needs to answer a question.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So many times longer a change may take: it waits for those before it, and may be one of a million prefixes.
+const MORE_FOR_CHANGES: u32 = 10;
 
 pub(crate) struct Client {
     socket: PathBuf,
@@ -68,6 +70,8 @@ impl Client {
         body: impl Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
     ) -> Result<T, Error> {
         let name = format!("{method} {path}");
+        let more = if method == Method::POST { MORE_FOR_CHANGES } else { 1 };
+        let patience = self.patience * more;
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|source| Error::Connect { socket: self.socket.clone(), source })?;
@@ -78,9 +82,9 @@ impl Client {
             .header("content-type", "application/json")
             .body(body)
             .map_err(|error| Error::Encode(error.to_string()))?;
-        let (status, body) = tokio::time::timeout(self.patience, exchange(stream, request))
+        let (status, body) = tokio::time::timeout(patience, exchange(stream, request))
             .await
-            .map_err(|_elapsed| Error::Silent { request: name.clone(), after: self.patience })?
+            .map_err(|_elapsed| Error::Silent { request: name.clone(), after: patience })?
             .map_err(|source| Error::Exchange { request: name.clone(), source })?;
         if status.is_success() {
             return serde_json::from_slice(&body)

@@ -67,7 +67,8 @@ fn director(rules: Vec<Rule>) -> PacketPath {
     let counters = (1..).zip(&rules).map(|(number, rule)| (rule.name.clone(), number)).collect();
     let firewall = Firewall { rules, max_prefixes: 1_024, ..Firewall::default() };
     let names = Names { counters, ..Names::default() };
-    path.firewall.write(&compile(&firewall, &Sets::new(), &names).unwrap()).unwrap();
+    let compiled = compile(&firewall, &Sets::new(), &names).unwrap();
+    path.firewall.write(&compiled).unwrap();
     path
 }
 

@@ -84,7 +84,7 @@ fn datapath(director: &Director) -> Datapath {
             Write::Backend { id: BACKEND, value: backend },
             Write::Slots { base: 0, slots: vec![Slot { backend: BACKEND, weight: 1 }] },
             Write::Listener { id: LISTENER, value: listener },
-            Write::Firewall(Arc::new(firewall())),
+            Write::Firewall(firewall()),
             Write::Point { key, id: LISTENER },
             Write::Vip { address: VIP.ip(), value: Vip { closed: 1 } },
         ])
@@ -92,7 +92,7 @@ fn datapath(director: &Director) -> Datapath {
     datapath
 }
 
-fn firewall() -> lb_agent::model::firewall::compile::Compiled {
+fn firewall() -> Arc<lb_agent::model::firewall::compile::Compiled> {
     let blocked = Match::Prefix(BLOCKED.ip().into());
     let rule =
         Rule { name: "blocked".to_owned(), sources: vec![blocked], ..Rule::any(Action::Drop) };

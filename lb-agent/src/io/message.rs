@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::datapath::{CookiesLoaded, Prepared, Swept};
 use super::metrics::Snapshot;
-use super::run::ReadSet;
+use super::run::{MadeRules, ReadSet};
 use crate::model::agent::{Refusal, Session, Target, Terms};
 use crate::model::overlay::change::Change;
 
@@ -29,6 +29,8 @@ pub enum Message {
     Resized(Result<Box<Prepared>, String>),
     /// The program for SYN cookies is there, or why not.
     CookiesLoaded(Result<CookiesLoaded, String>),
+    /// The rules of what runs were compiled.
+    Compiled(Box<MadeRules>),
     /// The file of a set was read again.
     SetRead(ReadSet),
     /// A probe could not be carried out, and why.

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod datapath;
 pub mod doctor;
 pub mod frame;
+pub mod memory;
 pub mod message;
 pub mod metrics;
 pub mod netlink;

@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::api::Applied;
 
 use super::config::{Config, HealthCheck, Vrrp};
+use super::firewall::compile::{CompileError, Compiled, Order, Recipe};
 use super::firewall::{Elements, RuleNumbers};
 use super::overlay::Overlay;
 use super::overlay::change::Change;
@@ -101,8 +103,8 @@ pub enum Event {
         overlay: Laid,
         /// How it is asked for.
         terms: Terms,
-        /// Who waits for the reply, if anybody.
-        request: Option<RequestId>,
+        /// Who waits for the reply.
+        request: RequestId,
     },
     /// A change at run time.
     Change {
@@ -137,6 +139,13 @@ pub enum Event {
     Host(BTreeSet<IpAddr>),
     /// The packet path can answer SYNs with cookies from now on.
     CookiesReady,
+    /// A firewall is compiled, or there is no room for it.
+    Compiled {
+        /// What it was made from.
+        recipe: Box<Recipe>,
+        /// What was made.
+        compiled: Result<Arc<Compiled>, CompileError>,
+    },
     /// A write has failed, and this is what the maps hold now.
     Installed(Box<Tables>),
     /// The deadline has come.
@@ -148,6 +157,9 @@ pub enum Event {
 pub enum Effect {
     /// Carry out writes, in order.
     Write(Vec<Write>),
+    /// Compile a firewall beside everything else; an [`Event::Compiled`] follows. Instead of the reply to a request: it
+    /// is to be made again then.
+    Compile(Box<Order>),
     /// Start one probe now; its end is part of an [`Event::Probes`].
     Probe {
         /// What to probe.

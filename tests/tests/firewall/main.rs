@@ -17,6 +17,7 @@ use lb_tests::world::{World, vips};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
+mod large;
 mod rules;
 mod safety;
 mod sets;

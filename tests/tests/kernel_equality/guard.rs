@@ -1,5 +1,7 @@
 //! Random rules, which flows have to follow.
 
+use std::sync::Arc;
+
 use lb_agent::model::firewall::compile::{Compiled, Names, compile};
 use lb_agent::model::firewall::{Action, Firewall, Match, Rule, Sets};
 
@@ -10,9 +12,9 @@ const NOT_FOR_ALL: [u32; 5] = [0, 1, 2, 6, 7];
 
 /// No rules, some that drop what comes from some ports, or some that accept it alone; and perhaps a list of who may
 /// use some services.
-pub fn rules(random: &mut Random) -> Compiled {
+pub fn rules(random: &mut Random) -> Arc<Compiled> {
     let (policy, action) = match random.below(10) {
-        0..6 => return Compiled::off(),
+        0..6 => return Arc::new(Compiled::off()),
         6 => (Action::Drop, Action::Accept),
         _ => (Action::Accept, Action::Drop),
     };

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use aya::maps::PerCpuValues;
+use std::sync::Arc;
+
 use lb_agent::model::firewall::compile::Compiled;
 use lb_common::cell::{Cell, MAX_TIMEOUT_TICKS, State, TICK_SHIFT};
 use lb_common::layout::{CELLS_PER_BUCKET, Count, FragmentKey, FragmentWay};
@@ -87,7 +89,7 @@ impl Pair {
     }
 
     /// Gives both other rules, which all flows have to follow.
-    pub fn guard(&mut self, rules: &Compiled) {
+    pub fn guard(&mut self, rules: &Arc<Compiled>) {
         self.kernel.firewall.write(rules).unwrap();
         self.host.firewall = on_the_host(rules, 0);
         let settings = &mut self.host.settings;

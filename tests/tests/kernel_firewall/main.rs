@@ -28,7 +28,9 @@ mod traffic;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use lb_agent::model::firewall::compile::{CompileError, Names, Size, builtins, compile};
+use lb_agent::model::firewall::compile::{
+    CompileError, Names, Order, Recipe, Size, builtins, compile,
+};
 use lb_agent::model::firewall::{Action, Firewall, Match, Rule, Sets};
 use lb_common::verdict::Verdict;
 use lb_ebpf::first;
@@ -40,13 +42,15 @@ use packet_path::firewall::on_the_host;
 use packet_path::frames::{Link, v4};
 use packet_path::{PacketPath, counted, pin_to_cpu};
 use random::Random;
-use rules::{SERVICES, firewall, place};
+use rules::{SERVICES, firewall, place, prefix};
 use traffic::{Flaw, Sent, packet};
 
 /// Pairs of rules and a packet.
 const PAIRS: usize = 100_000;
 /// Packets for each set of rules.
 const PACKETS: usize = 500;
+/// Changes of a set by one prefix, meanwhile.
+const CHANGES: usize = 3;
 const LOOPBACK: u32 = 1;
 const LINK: Link = Link { destination: [2; 6], source: [4; 6], tags: Vec::new() };
 
@@ -132,6 +136,17 @@ fn is_judged_by_source(host: &HostTables, frame: &[u8]) -> bool {
     first(&mut Whole::new(HostFrame::new(frame, LOOPBACK)), host).is_some()
 }
 
+/// Adds a prefix to a set, or deletes one.
+fn change_a_set(random: &mut Random, sets: &mut Sets) {
+    let set = sets.get_mut(random.pick(&["a", "b"])).unwrap();
+    let present: Vec<_> = set.iter().collect();
+    if random.chance(50) || present.is_empty() {
+        set.add(prefix(random));
+    } else {
+        set.delete(random.pick(&present));
+    }
+}
+
 /// What was counted of a verdict, and by a rule.
 fn counts(path: &PacketPath, verdict: Verdict, rule: Option<u32>) -> (u64, u64) {
     let of_rule = rule.map_or(0, |rule| counted(&path.rule_counts, rule).packets);
@@ -148,18 +163,30 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
     let (mut host, ids) = tables();
     path.install(&host);
     let mut verdicts: BTreeMap<Verdict, usize> = BTreeMap::new();
-    let mut by_source = 0;
+    let (mut by_source, mut n_patches) = (0, 0);
     for _ in 0..PAIRS / PACKETS {
         let (mut firewall, sets) = firewall(random);
         firewall.max_prefixes = 2_000;
         let names = names(random, ids.clone(), &firewall);
-        let compiled = compile(&firewall, &sets, &names);
-        let compiled = compiled.unwrap();
+        let mut recipe = Recipe { firewall, sets, names };
+        let mut compiled = recipe.compile().unwrap();
         path.firewall.write(&compiled).unwrap();
         host.firewall = on_the_host(&compiled, LOOPBACK);
-        for _ in 0..PACKETS {
+        for number in 1..=PACKETS {
+            if number % (PACKETS / CHANGES) == 0 {
+                let before = (recipe.clone(), compiled);
+                change_a_set(random, &mut recipe.sets);
+                let whole = recipe.compile().unwrap();
+                host.firewall = on_the_host(&whole, LOOPBACK);
+                let order = Order { recipe: recipe.clone(), before: Some(before) };
+                let difference = path.firewall.difference(&order);
+                n_patches += usize::from(difference.is_some());
+                compiled = difference.unwrap_or(whole);
+                path.firewall.write(&compiled).unwrap();
+            }
+            let Recipe { firewall, sets, names } = &recipe;
             let sent = packet(random, &LINK, &services());
-            let (verdict, counter) = expected(&sent, &firewall, &sets, &names);
+            let (verdict, counter) = expected(&sent, firewall, sets, names);
             by_source += usize::from(is_judged_by_source(&host, &sent.frame));
             let (outcome, _) = host.send(HostFrame::new(&sent.frame, LOOPBACK));
             assert_eq!(outcome.verdict, verdict, "on the host: {:?} {:?}", sent.packet, sent.flaw);
@@ -175,8 +202,9 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
             *verdicts.entry(verdict).or_default() += 1;
         }
     }
-    println!("{verdicts:?}, {by_source} of them judged by their sources");
+    println!("{verdicts:?}, {by_source} of them judged by their sources; {n_patches} patches");
     assert!(by_source >= 10_000);
+    assert!(n_patches >= PAIRS / PACKETS / 4);
     for verdict in [
         Verdict::FirewallDrop,
         Verdict::FirewallPolicy,

@@ -10,7 +10,7 @@ use lb_agent::model::firewall::{
 use crate::random::Random;
 
 /// Prefixes that lie in and beside each other, of all lengths at which the maps do something else.
-const PREFIXES: [&str; 44] = [
+const PREFIXES: [&str; 51] = [
     "0.0.0.0/0",
     "0.0.0.0/1",
     "128.0.0.0/1",
@@ -55,6 +55,13 @@ const PREFIXES: [&str; 44] = [
     "::ffff:10.1.2.65/128",
     "2001::/16",
     "2001:db8:f::/56",
+    "fc00::/7",
+    "fd00::/8",
+    "fd12:3456:789a::/48",
+    "fd12:3456:789a:1::/64",
+    "fe80::/10",
+    "fe80::/64",
+    "fe80::1/128",
 ];
 /// Ports at the bounds of ranges.
 pub const PORTS: [u16; 12] = [0, 1, 22, 52, 53, 79, 80, 81, 443, 1023, 1024, 65535];

@@ -5,6 +5,7 @@
 //! another would be accepted, or counted by a rule that never decides.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use crate::packet_path::frames::{ip_headers, kind, tcp};
 use crate::packet_path::{PacketPath, counted, pin_to_cpu, run_often};
 use crate::{LINK, LOOPBACK, tables};
 
-/// Most changes of the firewall; each waits for packets under way, which takes long where much else goes on.
+/// Most changes of the firewall. Each waits until no packet is under way that was there before, since the next one is
+/// written over what such a packet reads: some 15 ms, or more where much else goes on.
 const SWAPS: usize = 2_000;
-const LONGEST: Duration = Duration::from_secs(6);
+const LONGEST: Duration = Duration::from_secs(15);
 /// Packets of one call of a program.
 const BURST: usize = 200;
 const PORT: u16 = 53;
@@ -38,7 +40,7 @@ fn rule(name: String, action: Action, sources: &[&str]) -> Rule {
 }
 
 /// What comes from these addresses is dropped by a rule with this counter, whether a port is asked for or not.
-fn firewall(counter: u32, sources: &[&str], others: &[&str], asks_port: bool) -> Compiled {
+fn firewall(counter: u32, sources: &[&str], others: &[&str], asks_port: bool) -> Arc<Compiled> {
     let never = |number: usize| format!("never{number}");
     // Each stands where another firewall has the rule that decides.
     let mut rules: Vec<Rule> = (0..usize::try_from(counter).unwrap())
@@ -60,7 +62,7 @@ fn firewall(counter: u32, sources: &[&str], others: &[&str], asks_port: bool) ->
     compile(&firewall, &Sets::new(), &names).unwrap()
 }
 
-fn firewalls() -> [Compiled; 4] {
+fn firewalls() -> [Arc<Compiled>; 4] {
     [
         firewall(1, &["10.1.2.0/24", "2001:db8:1::/48"], &["10.0.0.0/16", "2001::/32"], false),
         firewall(

@@ -84,6 +84,7 @@ impl Director {
                 }
                 Effect::Probe { target, .. } => self.probed.push(target),
                 Effect::Reply { result: Err(_), .. } => self.is_refused = true,
+                Effect::Compile(_) => unreachable!("there are no rules"),
                 Effect::Reply { result: Ok(_), .. }
                 | Effect::Addresses(_)
                 | Effect::Vrrp { .. }

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::programs::{ProgramFd, ProgramInfo};
@@ -77,7 +76,7 @@ impl Director {
 
     /// Has packets judged by these rules.
     pub(crate) fn judge_by(&mut self, firewall: &Firewall, sets: &Sets) -> Result<()> {
-        let compiled = Arc::new(compile(firewall, sets, &Names::default())?);
+        let compiled = compile(firewall, sets, &Names::default())?;
         self.datapath.apply(&[Change::Firewall(compiled)])?;
         // Rules that need more room make another program.
         self.program = ProgramInfo::from_pin(self.pins.join("program"))?.fd()?;

@@ -1,7 +1,8 @@
 //! The firewall's maps: the half that no packet reads is written, then one store lets packets read it.
 
-use std::collections::HashMap as Map;
+use std::collections::{BTreeMap, HashMap as Map};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{HashMap, MapData, MapError};
 use lb_common::layout::firewall::{
@@ -10,21 +11,40 @@ use lb_common::layout::firewall::{
 };
 use lb_common::layout::limit::{Limit, MAX_LIMITS};
 use lb_common::map;
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::backends::wait_for_packets;
 use super::error::{OnMap, Result};
+use super::halves::{Halves, fill};
 use super::mapping::Mapping;
 use super::maps::{data, entries};
 use super::open_flows::OpenFlows;
 use super::pins::Pins;
 use crate::io::netlink::links;
-use crate::model::firewall::compile::{Compiled, Size};
+use crate::model::firewall::compile::{Compiled, Content, Half, Image, Order, Patch, Size};
 
 /// All maps of the firewall but its counters.
 pub struct FirewallMaps {
+    both: Arc<Both>,
+    open_flows: OpenFlows,
+    links: HashMap<MapData, LinkKey, u32>,
+    /// Rows by name of the interface, as they were written last.
+    named: Vec<(Option<String>, u32)>,
+}
+
+/// Maps of two halves: the one that no packet reads may be filled from any thread.
+pub(super) struct Both {
     /// The word, then sizes: see [`Firewall`].
     firewall: Mapping,
+    /// All others. They are in this process's memory only while they are read or written: they may be large.
+    maps: BTreeMap<&'static str, MapData>,
+    size: Size,
+    /// Whoever holds this has the idle half for themselves.
+    known: Mutex<Known>,
+}
+
+/// What they hold.
+struct Opened {
     bits: Halves,
     roots: Halves,
     fronts: Halves,
@@ -40,10 +60,15 @@ pub struct FirewallMaps {
     asked: Halves,
     outcomes: Halves,
     limits: Halves,
-    open_flows: OpenFlows,
-    links: HashMap<MapData, LinkKey, u32>,
-    /// Rows by name of the interface, as they were written last.
-    named: Vec<(Option<String>, u32)>,
+}
+
+/// The ids of what the halves hold, where this process has written it.
+#[derive(Default)]
+struct Known {
+    used: Option<u64>,
+    idle: Option<u64>,
+    /// The patch that the rules in use were made by, if they were.
+    last: Option<Arc<Content>>,
 }
 
 impl FirewallMaps {
@@ -54,82 +79,47 @@ impl FirewallMaps {
 
     /// Opens maps of this size.
     pub fn of(mut map: impl FnMut(&'static str) -> Result<MapData>, size: Size) -> Result<Self> {
-        let firewall = Mapping::new(&map(map::FIREWALL)?, map::FIREWALL, 1, size_of::<Firewall>())?;
         let links = aya::maps::Map::from_map_data(map(map::FIREWALL_LINKS)?);
         let links: Result<_, MapError> = links.and_then(TryInto::try_into);
-        let mut halves = |name, entries, size| Halves::new(&map(name)?, name, entries, size);
-        let maps = Self {
-            firewall,
-            bits: halves(map::FIREWALL_BITS, 2 * BIT_WORDS, size_of::<u64>())?,
-            roots: halves(map::FIREWALL_ROOTS, 2 * ROOT_PAGES, size_of::<[u32; PAGE]>())?,
-            fronts: halves(map::FIREWALL_FRONTS, size.chunks, size_of::<Front>())?,
-            values: halves(map::FIREWALL_VALUES, size.chunks, size_of::<[u16; PAGE]>())?,
-            cells: halves(map::FIREWALL_CELLS, size.cell_buckets, size_of::<[u64; 8]>())?,
-            nodes: halves(map::FIREWALL_NODES, MAX_NODES, size_of::<Node>())?,
-            long: halves(map::FIREWALL_LONG, size.long_buckets, size_of::<LongBucket>())?,
-            rows: halves(map::FIREWALL_ROWS, MAX_ROWS, size_of::<Row>())?,
-            ports: halves(map::FIREWALL_PORTS, 2 * PORT_PAGES, size_of::<[u16; PAGE]>())?,
-            kinds: halves(map::FIREWALL_KINDS, KINDS, size_of::<[u16; PAGE]>())?,
-            services: halves(map::FIREWALL_SERVICES, SERVICE_PAGES, size_of::<[u32; PAGE]>())?,
-            rules: halves(map::FIREWALL_RULES, 1, size_of::<[u32; MAX_RULES]>())?,
-            asked: halves(map::FIREWALL_ASKED, ASKED_WORDS, size_of::<u64>())?,
-            outcomes: halves(map::FIREWALL_OUTCOMES, OUTCOME_PAGES, size_of::<[u32; PAGE]>())?,
-            limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
-            open_flows: OpenFlows::of(&map(map::SOURCE_FLOWS)?)?,
-            links: links.on("open", map::FIREWALL_LINKS)?,
-            named: Vec::new(),
-        };
-        maps.tell_sizes(size);
-        Ok(maps)
+        let links = links.on("open", map::FIREWALL_LINKS)?;
+        let open_flows = OpenFlows::of(&map(map::SOURCE_FLOWS)?)?;
+        let both = Arc::new(Both::of(map, size)?);
+        Ok(Self { both, open_flows, links, named: Vec::new() })
     }
 
-    /// They are the same for both halves, and written before packets read either.
-    fn tell_sizes(&self, size: Size) {
-        let sizes = Firewall {
-            word: self.word().load(Ordering::Relaxed),
-            cell_mask: size.cell_buckets.saturating_sub(1),
-            long_mask: size.long_buckets.saturating_sub(1),
-            chunks: size.chunks,
-            reserved: 0,
-        };
-        fill(self.firewall.words(), sizes.as_bytes());
+    /// What differs from the rules that packets are judged by, where that can be told.
+    #[must_use]
+    pub fn difference(&self, order: &Order) -> Option<Arc<Compiled>> {
+        self.both.difference(order)
     }
 
-    fn word(&self) -> &AtomicU64 {
-        static NONE: AtomicU64 = AtomicU64::new(0);
-        self.firewall.words().first().unwrap_or(&NONE)
+    /// What may be filled beside everything else.
+    pub(super) fn both(&self) -> Arc<Both> {
+        Arc::clone(&self.both)
     }
 
     /// Whether packets are judged.
     pub(super) fn is_on(&self) -> bool {
-        self.word().load(Ordering::Relaxed) & Firewall::ON != 0
+        self.both.word().load(Ordering::Relaxed) & Firewall::ON != 0
     }
 
     /// Has packets judged by these rules from now on. When it returns none is judged by the others any more.
     pub fn write(&mut self, compiled: &Compiled) -> Result<()> {
-        let word = self.word().load(Ordering::Relaxed);
-        let half = 1 - Firewall::half(word);
-        let Compiled { bits, roots, fronts, values, cells, nodes, long, rows, .. } = compiled;
-        self.bits.write(half, bits);
-        self.roots.write(half, roots);
-        self.fronts.write(half, fronts);
-        self.values.write(half, values);
-        self.cells.write(half, cells);
-        self.nodes.write(half, nodes);
-        self.long.write(half, long);
-        self.rows.write(half, rows);
-        self.ports.write(half, &compiled.ports);
-        self.kinds.write(half, &compiled.kinds);
-        self.services.write(half, &compiled.services);
-        self.rules.write(half, &compiled.rules);
-        self.asked.write(half, &compiled.asked);
-        self.outcomes.write(half, &compiled.outcomes);
-        self.limits.write(half, &compiled.limits);
-        self.open_flows.tell_apart(compiled.source_masks);
-        self.named.clone_from(&compiled.links);
+        let both = self.both();
+        let mut known = both.known();
+        if known.used == Some(compiled.id) {
+            return Ok(());
+        }
+        both.fill_idle(&mut known, compiled)?;
+        let half = both.idle_half();
+        self.open_flows.tell_apart(compiled.head.source_masks);
+        self.named.clone_from(&compiled.head.links);
         self.write_links(half)?;
         let bit = if half == 1 { Firewall::SECOND_HALF } else { 0 };
-        self.word().store(compiled.word | bit, Ordering::Release);
+        both.word().store(compiled.head.word | bit, Ordering::Release);
+        known.idle = known.used.replace(compiled.id);
+        let is_patch = |content: &Arc<Content>| matches!(**content, Content::Patch { .. });
+        known.last = compiled.content().filter(is_patch);
         wait_for_packets();
         Ok(())
     }
@@ -141,9 +131,8 @@ impl FirewallMaps {
 
     /// Follows interfaces that have come, gone or got another index.
     pub(super) fn follow_links(&mut self) -> Result<()> {
-        let word = self.word().load(Ordering::Relaxed);
         if self.named.iter().any(|(name, _)| name.is_some()) {
-            self.write_links(Firewall::half(word))?;
+            self.write_links(1 - self.both.idle_half())?;
         }
         Ok(())
     }
@@ -171,36 +160,187 @@ impl FirewallMaps {
     }
 }
 
-/// Both halves of a map.
-struct Halves {
-    words: Mapping,
-    /// Words of a half.
-    n_words: usize,
-}
-
-impl Halves {
-    fn new(map: &MapData, name: &'static str, entries: u32, size: usize) -> Result<Self> {
-        let words = Mapping::new(map, name, 2 * entries, size)?;
-        Ok(Self { n_words: words.words().len() / 2, words })
+impl Both {
+    fn of(mut map: impl FnMut(&'static str) -> Result<MapData>, size: Size) -> Result<Self> {
+        let firewall = Mapping::new(&map(map::FIREWALL)?, map::FIREWALL, 1, size_of::<Firewall>())?;
+        let others = map::FIREWALLS
+            .iter()
+            .filter(|name| ![map::FIREWALL, map::FIREWALL_LINKS].contains(name));
+        let maps = others.map(|name| Ok((*name, map(name)?))).collect::<Result<_>>()?;
+        let both = Self { firewall, maps, size, known: Mutex::default() };
+        both.tell_sizes(size);
+        Ok(both)
     }
 
-    /// Writes the first entries of a half; no others are read.
-    fn write<T: IntoBytes + Immutable>(&self, half: u32, entries: &[T]) {
-        let half = if half == 0 { 0 } else { self.n_words };
-        fill(
-            self.words.words().get(half..half + self.n_words).unwrap_or_default(),
-            entries.as_bytes(),
-        );
+    fn open(&self) -> Result<Opened> {
+        let size = self.size;
+        let halves = |name, entries, size| {
+            let map = self.maps.get(name).ok_or("there is none").on("open", name)?;
+            Halves::new(map, name, entries, size)
+        };
+        Ok(Opened {
+            bits: halves(map::FIREWALL_BITS, 2 * BIT_WORDS, size_of::<u64>())?,
+            roots: halves(map::FIREWALL_ROOTS, 2 * ROOT_PAGES, size_of::<[u32; PAGE]>())?,
+            fronts: halves(map::FIREWALL_FRONTS, size.chunks, size_of::<Front>())?,
+            values: halves(map::FIREWALL_VALUES, size.chunks, size_of::<[u16; PAGE]>())?,
+            cells: halves(map::FIREWALL_CELLS, size.cell_buckets, size_of::<[u64; 8]>())?,
+            nodes: halves(map::FIREWALL_NODES, MAX_NODES, size_of::<Node>())?,
+            long: halves(map::FIREWALL_LONG, size.long_buckets, size_of::<LongBucket>())?,
+            rows: halves(map::FIREWALL_ROWS, MAX_ROWS, size_of::<Row>())?,
+            ports: halves(map::FIREWALL_PORTS, 2 * PORT_PAGES, size_of::<[u16; PAGE]>())?,
+            kinds: halves(map::FIREWALL_KINDS, KINDS, size_of::<[u16; PAGE]>())?,
+            services: halves(map::FIREWALL_SERVICES, SERVICE_PAGES, size_of::<[u32; PAGE]>())?,
+            rules: halves(map::FIREWALL_RULES, 1, size_of::<[u32; MAX_RULES]>())?,
+            asked: halves(map::FIREWALL_ASKED, ASKED_WORDS, size_of::<u64>())?,
+            outcomes: halves(map::FIREWALL_OUTCOMES, OUTCOME_PAGES, size_of::<[u32; PAGE]>())?,
+            limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
+        })
+    }
+
+    /// They are the same for both halves, and written before packets read either.
+    fn tell_sizes(&self, size: Size) {
+        let sizes = Firewall {
+            word: self.word().load(Ordering::Relaxed),
+            cell_mask: size.cell_buckets.saturating_sub(1),
+            long_mask: size.long_buckets.saturating_sub(1),
+            chunks: size.chunks,
+            reserved: 0,
+        };
+        fill(self.firewall.words(), sizes.as_bytes());
+    }
+
+    fn word(&self) -> &AtomicU64 {
+        static NONE: AtomicU64 = AtomicU64::new(0);
+        self.firewall.words().first().unwrap_or(&NONE)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle_half(&self) -> u32 {
+        1 - Firewall::half(self.word().load(Ordering::Relaxed))
+    }
+
+    /// Fills the half that no packet reads with what is to be in force next.
+    pub(super) fn fill(&self, compiled: &Compiled) -> Result<()> {
+        self.fill_idle(&mut self.known(), compiled)
+    }
+
+    /// What differs from the rules in use.
+    pub(super) fn difference(&self, order: &Order) -> Option<Arc<Compiled>> {
+        let known = self.known();
+        let (_, before) = order.before.as_ref()?;
+        if known.used != Some(before.id) {
+            return None;
+        }
+        // Where they cannot be opened, the write tells why.
+        let opened = self.open().ok()?;
+        order.compile_difference(&InUse { opened, half: 1 - self.idle_half() })
+    }
+
+    fn fill_idle(&self, known: &mut Known, compiled: &Compiled) -> Result<()> {
+        if known.idle == Some(compiled.id) {
+            return Ok(());
+        }
+        let content = compiled.content().ok_or("they are to be compiled anew");
+        let (half, opened) = (self.idle_half(), self.open()?);
+        match &*content.on("write rules into", map::FIREWALL)? {
+            Content::Half(all) => {
+                known.idle = None;
+                opened.write(half, all);
+            }
+            Content::Patch { base, patch } => {
+                if known.used != Some(*base) {
+                    return Err("those that they follow are not there").on("write", map::FIREWALL);
+                }
+                opened.follow(half, known.idle, known.last.as_deref());
+                known.idle = None;
+                opened.patch(half, patch);
+            }
+        }
+        known.idle = Some(compiled.id);
+        Ok(())
     }
 }
 
-/// Writes bytes, and zeros behind them to the end of the last word.
-fn fill(words: &[AtomicU64], bytes: &[u8]) {
-    let (whole, rest) = bytes.as_chunks();
-    let mut last = [0; size_of::<AtomicU64>()];
-    last.iter_mut().zip(rest).for_each(|(last, byte)| *last = *byte);
-    let rest = (!rest.is_empty()).then_some(&last);
-    for (word, bytes) in words.iter().zip(whole.iter().chain(rest)) {
-        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+impl Opened {
+    /// Has the idle half, which holds the rules of this id, hold what the one in use does.
+    fn follow(&self, half: u32, idle: Option<u64>, last: Option<&Content>) {
+        match last {
+            Some(Content::Patch { base, patch }) if idle == Some(*base) => self.patch(half, patch),
+            Some(_) | None => self.all().into_iter().for_each(|map| map.copy_to(half)),
+        }
+    }
+
+    fn all(&self) -> [&Halves; 15] {
+        [
+            &self.bits,
+            &self.roots,
+            &self.fronts,
+            &self.values,
+            &self.cells,
+            &self.nodes,
+            &self.long,
+            &self.rows,
+            &self.ports,
+            &self.kinds,
+            &self.services,
+            &self.rules,
+            &self.asked,
+            &self.outcomes,
+            &self.limits,
+        ]
+    }
+
+    fn write(&self, half: u32, all: &Half) {
+        self.bits.write(half, &all.bits);
+        self.roots.write(half, &all.roots);
+        self.fronts.write(half, &all.fronts);
+        self.values.write(half, &all.values);
+        self.cells.write(half, &all.cells);
+        self.nodes.write(half, &all.nodes);
+        self.long.write(half, &all.long);
+        self.rows.write(half, &all.rows);
+        self.ports.write(half, &all.ports);
+        self.kinds.write(half, &all.kinds);
+        self.services.write(half, &all.services);
+        self.rules.write(half, &all.rules);
+        self.asked.write(half, &all.asked);
+        self.outcomes.write(half, &all.outcomes);
+        self.limits.write(half, &all.limits);
+    }
+
+    fn patch(&self, half: u32, patch: &Patch) {
+        self.bits.write_some(half, &patch.bits);
+        for (place, root) in &patch.roots {
+            self.roots.write_part(half, *place, *root);
+        }
+        self.fronts.write_some(half, &patch.fronts);
+        self.values.write_some(half, &patch.values);
+        self.cells.write_some(half, &patch.cells);
+        self.nodes.write_some(half, &patch.nodes);
+        self.long.write_some(half, &patch.long);
+    }
+}
+
+/// The half that packets read.
+struct InUse {
+    opened: Opened,
+    half: u32,
+}
+
+impl Image for InUse {
+    fn root(&self, place: u32) -> u32 {
+        let [first, second] = self.opened.roots.read(self.half, place / 2);
+        if place.is_multiple_of(2) { first } else { second }
+    }
+
+    fn cells(&self, bucket: u32) -> [u64; 8] {
+        self.opened.cells.read(self.half, bucket)
+    }
+
+    fn long(&self, bucket: u32) -> LongBucket {
+        self.opened.long.read(self.half, bucket)
     }
 }

@@ -18,6 +18,7 @@ mod firewall;
 mod flow_table;
 mod follow;
 mod guards;
+mod halves;
 mod interfaces;
 mod loads;
 mod lock;
@@ -66,6 +67,7 @@ pub use prepare::Common;
 pub use program::firewall_entries;
 pub use replica::{News, Shadow};
 pub use resize::{Prepared, Resize};
+pub use room::{NextRules, RulesReady};
 pub use stages::set_stages;
 pub use sweep::{FlowCounts, Swept};
 
@@ -77,7 +79,7 @@ use attach::find_targets;
 use maps::Maps;
 use pins::Pins;
 use program::{Running, Verified};
-use room::firewall_of;
+use room::{Room, firewall_of};
 use shape::Geometry;
 
 /// The packet path as the repository keeps it built.
@@ -98,6 +100,8 @@ enum Size {
     Settled,
     /// Another table is being made.
     Preparing,
+    /// It has, and maps of another size are being made for the firewall.
+    MakingRoom,
     /// Flows are being moved; this program will know of the new table only.
     Moving(Box<Verified>),
 }
@@ -123,6 +127,8 @@ pub struct Datapath {
     late_cookies: Option<LateCookies>,
     geometry: Geometry,
     size: Size,
+    /// What was prepared for rules that are not in force yet.
+    room: Option<Room>,
     is_first: bool,
 }
 

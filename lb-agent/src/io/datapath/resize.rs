@@ -136,7 +136,7 @@ impl Datapath {
         self.flows = Arc::new(FlowTable::open(&self.pins, None)?);
         match replace(&mut self.size, Size::Settled) {
             Size::Moving(alone) => self.run(*alone),
-            Size::Settled | Size::Preparing => Ok(()),
+            Size::Settled | Size::Preparing | Size::MakingRoom => Ok(()),
         }
     }
 

@@ -66,6 +66,7 @@ impl Datapath {
             late_cookies,
             geometry,
             size,
+            room: None,
             is_first,
         };
         if is_moving {

@@ -58,7 +58,11 @@ impl Maps {
             Write::FreeListener { id } => self.free_listener(*id),
             Write::Vip { address, value } => self.write_vip(*address, *value),
             Write::RemoveVip { address } => self.remove_vip(*address),
-            Write::Firewall(compiled) => self.firewall.write(compiled),
+            Write::Firewall(compiled) => {
+                self.firewall.write(compiled)?;
+                compiled.forget_content();
+                Ok(())
+            }
         }
     }
 

@@ -74,7 +74,7 @@ impl Runtime {
         let interfaces = self.datapath.interfaces().map_err(|error| failed(&error))?;
         let warnings = summary.warnings.into_iter().chain(mixed_modes(&interfaces));
         let warnings = warnings.chain(self.move_notice()).chain(self.unconfirmed_notice());
-        let warnings = warnings.chain(self.sync_warnings());
+        let warnings = warnings.chain(self.sync_warnings()).chain(self.change_notice());
         let uptime = clock::now().saturating_duration_since(self.started_at);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").into(),

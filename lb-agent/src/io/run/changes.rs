@@ -98,7 +98,8 @@ impl Runtime {
     /// Changes a backend, a rule or a set.
     pub(super) async fn change(&mut self, change: Change, mode: Mode) -> Result<Applied, Failure> {
         let terms = mode.terms();
-        let applied = self.requested(|request| Event::Change { change, terms, request }).await?;
+        let change = |request| Event::Change { change, terms, request };
+        let applied = self.requested(change, mode.dry_run).await?;
         self.confirm(applied)
     }
 
@@ -112,12 +113,8 @@ impl Runtime {
         let overlay = if mode.overlay == Fate::Discard { Laid::Discard } else { Laid::Keep };
         let sets = self.read_sets(&checked.config).await?;
         let (config, read) = (Box::new(checked.config), sets::stock(&sets));
-        let applied = self
-            .requested(|request| {
-                let request = Some(request);
-                Event::Load { config, read, overlay, terms, request }
-            })
-            .await?;
+        let load = |request| Event::Load { config, read, overlay, terms, request };
+        let applied = self.requested(load, dry_run).await?;
         if !dry_run {
             checked.notes.iter().for_each(|note| tracing::info!("{note}"));
             self.source.taken(text);

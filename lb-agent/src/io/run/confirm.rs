@@ -128,11 +128,9 @@ impl Runtime {
         let checked = self.source.check(&self.source.name(), &text).map_err(Failure::invalid)?;
         let config = Box::new(checked.config);
         let overlay = Laid::Put(Box::new(overlay));
-        self.requested(|request| {
-            let terms = Mode::default().terms();
-            Event::Load { config, read: stock, overlay, terms, request: Some(request) }
-        })
-        .await?;
+        let terms = Mode::default().terms();
+        let load = |request| Event::Load { config, read: stock, overlay, terms, request };
+        self.requested(load, false).await?;
         store::replace(self.source.path(), text.as_bytes())
             .map_err(|error| Failure::internal(with_causes(&error)))?;
         self.source.taken(text);

@@ -5,6 +5,7 @@
 //! ```
 
 mod answers;
+mod beside;
 mod capabilities;
 mod changes;
 mod confirm;
@@ -17,6 +18,7 @@ mod flows;
 mod open;
 mod packet_log;
 mod replication;
+mod rules;
 mod runtime;
 mod save;
 mod sets;
@@ -27,7 +29,7 @@ mod start_error;
 mod trace;
 mod vrrp;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::pending;
 use std::net::IpAddr;
 use std::path::{Path, absolute};
@@ -37,8 +39,9 @@ use lb_common::api::Interface;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{sleep_until, timeout};
 
+use self::beside::{Inputs, News};
 use self::faults::Faults;
 use self::floods::Floods;
 use self::open::{Opened, Outside, Rest, open};
@@ -53,7 +56,7 @@ use super::metrics::{self, Reloads};
 use super::netlink::Addresses;
 use super::vrrp::{Scripts, remove_all};
 use super::{api, notify};
-use crate::model::agent::{Event, ProbeOutcome, Target};
+use crate::model::agent::Event;
 use crate::model::config::Shutdown;
 use crate::model::tables::Way;
 
@@ -61,6 +64,7 @@ use crate::model::tables::Way;
 type Ways = mpsc::Receiver<(IpAddr, Way)>;
 
 pub use capabilities::keep_from_children;
+pub use rules::MadeRules;
 pub use sets::{ReadSet, check_sets};
 pub use source::{ReadError, check_file};
 pub use start_error::StartError;
@@ -70,27 +74,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Time that answers under way have when the agent stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// What comes in numbers: whatever of a kind has come by now is one event, and written at once.
-struct News {
-    ways: Ways,
-    ended: mpsc::Receiver<(Target, ProbeOutcome)>,
-}
-
-impl News {
-    /// May be dropped before it is done, and nothing is lost.
-    async fn next(&mut self) -> Event {
-        tokio::select! {
-            Some(first) = self.ways.recv() => {
-                let rest = std::iter::from_fn(|| self.ways.try_recv().ok());
-                Event::Ways(std::iter::once(first).chain(rest).collect())
-            }
-            Some(first) = self.ended.recv() => {
-                let rest = std::iter::from_fn(|| self.ended.try_recv().ok());
-                Event::Probes(std::iter::once(first).chain(rest).collect())
-            }
-            else => pending().await,
-        }
-    }
+/// What comes next.
+enum Turn {
+    Message(Message),
+    Event(Event),
+    /// A configuration was not confirmed.
+    RollBack,
+    Sweep,
+    /// The service manager wants to hear of us.
+    Alive,
 }
 
 /// Runs the agent until it is told to stop.
@@ -141,19 +133,22 @@ async fn run_opened(
         sweeps: 0,
         is_sweeping: false,
         unconfirmed: None,
+        inputs: Inputs::new(inbox, News { ways, ended }),
+        deferred: VecDeque::new(),
+        changing_since: None,
         next_request: 0,
         told: String::new(),
         is_announced: false,
     };
     runtime.carry_out(effects).await;
-    runtime.keep_sets();
     runtime.start_replication(sync)?;
     let (stop, servers) = serve(api, metrics, &Core::new(messages));
     runtime.look_at_interfaces();
     runtime.tell_modes();
     // From here on answers are heard.
     runtime.happened(Event::Timer).await;
-    runtime.turn(inbox, News { ways, ended }).await;
+    runtime.keep_sets().await;
+    runtime.turn().await;
     notify::stopping();
     stop.send_replace(true);
     drop(timeout(LAST_ANSWERS, servers.join_all()).await);
@@ -186,30 +181,52 @@ impl Runtime {
     }
 
     /// The loop: ends when the agent is told to stop.
-    async fn turn(&mut self, mut inbox: mpsc::Receiver<Message>, mut news: News) {
-        let mut sweep = every(SWEEP_EVERY);
-        let mut watchdog = notify::watchdog_interval().map(every);
+    async fn turn(&mut self) {
         loop {
-            tokio::select! {
-                message = inbox.recv() => match message {
-                    Some(Message::Stop) | None => return,
-                    Some(message) => self.take(message).await,
-                },
-                event = news.next() => self.happened(event).await,
-                () = due(self.agent.deadline()) => self.happened(Event::Timer).await,
-                () = due(self.unconfirmed_until()) => self.roll_back().await,
-                _ = sweep.tick() => self.start_sweep(),
-                () = next(&mut watchdog) => notify::alive(),
+            let next = match self.deferred.pop_front() {
+                Some(message) => Turn::Message(message),
+                None => self.next().await,
+            };
+            if matches!(next, Turn::Message(Message::Stop)) {
+                return;
             }
+            self.take(next).await;
         }
     }
 
-    async fn take(&mut self, message: Message) {
+    /// Waits for what comes next.
+    async fn next(&mut self) -> Turn {
+        let (deadline, rolls_back) = (self.agent.deadline(), self.unconfirmed_until());
+        let is_changing = self.changing_since.is_some();
+        tokio::select! {
+            turn = self.inputs.next() => turn,
+            () = due(deadline) => Turn::Event(Event::Timer),
+            () = due(rolls_back), if !is_changing => Turn::RollBack,
+        }
+    }
+
+    async fn take(&mut self, next: Turn) {
+        match next {
+            Turn::Message(message)
+                if self.changing_since.is_some() && message.waits_for_changes() =>
+            {
+                self.defer(message);
+            }
+            Turn::Message(message) => self.take_message(message).await,
+            Turn::Event(event) => self.happened(event).await,
+            Turn::RollBack => self.roll_back().await,
+            Turn::Sweep => self.start_sweep(),
+            Turn::Alive => notify::alive(),
+        }
+    }
+
+    async fn take_message(&mut self, message: Message) {
         match message {
             Message::Call(call) => self.answer(call).await,
             Message::Swept(counts) => self.swept(counts).await,
             Message::Resized(prepared) => self.resized(prepared).await,
             Message::CookiesLoaded(loaded) => self.cookies_loaded(loaded).await,
+            Message::Compiled(rules) => self.rules_compiled(*rules).await,
             Message::SetRead(read) => self.set_read(read).await,
             Message::NotProbed(target, reason) => {
                 self.happened(Event::NotProbed { target, reason }).await;
@@ -262,22 +279,9 @@ async fn take_away(pin_path: &Path, mut addresses: Addresses) -> Result<bool, St
     Ok(detached)
 }
 
-fn every(period: Duration) -> Interval {
-    let mut interval = interval(period);
-    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    interval
-}
-
 async fn due(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
-        None => pending().await,
-    }
-}
-
-async fn next(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
         None => pending().await,
     }
 }

@@ -1,12 +1,13 @@
 //! Carries out what the core decides; owns the core and all that it acts on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use lb_common::api::Applied;
 use tokio::sync::mpsc;
 
+use super::beside::Inputs;
 use super::confirm::Unconfirmed;
 use super::faults::{Act, Faults};
 use super::floods::Floods;
@@ -68,6 +69,11 @@ pub(super) struct Runtime {
     pub(super) is_sweeping: bool,
     /// A configuration that waits for its confirmation.
     pub(super) unconfirmed: Option<Unconfirmed>,
+    pub(super) inputs: Inputs,
+    /// What waits until a change has ended.
+    pub(super) deferred: VecDeque<Message>,
+    /// When the change began that something beside the loop is done for now.
+    pub(super) changing_since: Option<Instant>,
     pub(super) next_request: RequestId,
     /// What the service manager was told last.
     pub(super) told: String,
@@ -87,10 +93,10 @@ impl Runtime {
     pub(super) async fn requested(
         &mut self,
         event: impl FnOnce(RequestId) -> Event,
+        dry_run: bool,
     ) -> Result<Applied, Failure> {
         self.next_request += 1;
-        let effects = self.agent.handle(clock::now(), event(self.next_request));
-        let reply = self.carry_out(effects).await;
+        let reply = self.decide(event(self.next_request), dry_run).await?;
         let no_reply = || Failure::internal("the core has not answered the request");
         reply.ok_or_else(no_reply)?.map_err(Failure::from)
     }
@@ -123,6 +129,7 @@ impl Runtime {
         for effect in effects {
             match effect {
                 Effect::Write(writes) => self.write(&writes),
+                Effect::Compile(order) => self.start_compiling(*order),
                 Effect::Probe { target, check } => self.start_probe(target, check),
                 Effect::Watch(addresses) => self.resolver.watch(addresses),
                 Effect::Addresses(wanted) => {
@@ -133,7 +140,7 @@ impl Runtime {
                 Effect::SaveOverlay(overlay) => self.save(&overlay),
                 Effect::ClearRuleCounts(numbers) => self.clear_rule_counts(&numbers),
                 Effect::SaveRuleNumbers(numbers) => self.save_rule_numbers(&numbers),
-                Effect::SaveSet { set, elements } => self.save_set(&set, &elements),
+                Effect::SaveSet { set, elements } => self.save_set(set, elements).await,
                 Effect::Reply { request: _, result } => reply = Some(result),
                 Effect::Notice(notice) => tracing::info!("{notice}"),
                 Effect::Warning(warning) => tracing::warn!("{warning}"),

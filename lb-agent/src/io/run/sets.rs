@@ -15,6 +15,7 @@ use lb_common::api::{ConfigReport, ConfigText};
 use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::causes::with_causes;
+use crate::io::memory;
 use crate::io::message::{Failure, Message};
 use crate::io::store;
 use crate::model::agent::{Event, Session};
@@ -25,6 +26,7 @@ use crate::model::overlay::{FirewallOverlay, Overlay};
 
 const FILES: Act = Act::dispensable("keep the sets in step with their files");
 const KEEP: Act = Act::dispensable("keep a copy of the sets");
+const FOLLOW: Act = Act::needed("take what the file of a set holds now");
 const COUNTS: Act = Act::dispensable("set the counters of new rules to zero");
 const NUMBERS: Act = Act::dispensable("keep the numbers of the rules' counters");
 
@@ -99,6 +101,13 @@ impl SetFiles {
         let (path, stamp) = (read.path.clone(), read.stamp);
         let known = Known { path, read: stamp, seen: stamp, problem, is_being_read: false };
         self.0.insert(read.set.clone(), known);
+    }
+
+    /// What was read of a set's file was not taken.
+    fn read_again(&mut self, set: &str) {
+        if let Some(known) = self.0.get_mut(set) {
+            known.read = None;
+        }
     }
 
     /// Why the file of a set was refused, if it was.
@@ -216,24 +225,29 @@ impl Runtime {
         self.set_files.note(&read);
         self.faults.note(FILES, self.set_files.problems());
         if let ReadSet { set, elements: Ok(elements), .. } = read {
-            self.happened(Event::SetRead { set, elements }).await;
+            let decided = self.decide(Event::SetRead { set: set.clone(), elements }, false).await;
+            if decided.is_err() {
+                self.set_files.read_again(&set);
+            }
+            self.faults.note(FOLLOW, decided.map(drop).map_err(|failure| failure.problem.error));
+            self.announce();
         }
     }
 
     /// The files of the sets of a configuration that is to be loaded.
-    pub(super) async fn read_sets(&self, config: &Config) -> Result<Vec<ReadSet>, Failure> {
-        of_config(config).await.map_err(Failure::invalid)
+    pub(super) async fn read_sets(&mut self, config: &Config) -> Result<Vec<ReadSet>, Failure> {
+        self.meanwhile(of_config(config)).await.map_err(Failure::invalid)
     }
 
     /// What is wrong with a configuration, and what may surprise.
     pub(super) async fn check_config(
-        &self,
+        &mut self,
         text: &ConfigText,
         session: Option<Session>,
     ) -> ConfigReport {
         let mut report = self.source.report(text);
         let Ok(checked) = self.source.check(&text.name, &text.text) else { return report };
-        match of_config(&checked.config).await {
+        match self.meanwhile(of_config(&checked.config)).await {
             Ok(read) => {
                 let cut =
                     session.and_then(|it| self.agent.cut_by(&checked.config, &stock(&read), it));
@@ -269,17 +283,20 @@ impl Runtime {
     }
 
     /// Keeps what was read at the start.
-    pub(super) fn keep_sets(&mut self) {
-        let stock = self.agent.stock().clone();
-        for (set, elements) in &stock {
-            self.save_set(set, elements);
+    pub(super) async fn keep_sets(&mut self) {
+        for (set, elements) in self.agent.stock().clone() {
+            self.save_set(set, elements).await;
         }
+        tokio::task::spawn_blocking(memory::give_back);
     }
 
     /// Keeps on disk what a set holds, for the next start.
-    pub(super) fn save_set(&mut self, set: &str, elements: &Elements) {
-        let state_dir = &self.agent.config().agent.state_dir;
-        let saved = store::save_set(state_dir, set, elements);
-        self.faults.note(KEEP, saved.map_err(|error| with_causes(&error)));
+    pub(super) async fn save_set(&mut self, set: String, elements: Elements) {
+        let state_dir = self.agent.config().agent.state_dir.clone();
+        let save = move || store::save_set(&state_dir, &set, &elements);
+        let saved = self.meanwhile(tokio::task::spawn_blocking(save)).await;
+        let saved = saved.map_err(|error| with_causes(&error));
+        let saved = saved.and_then(|saved| saved.map_err(|error| with_causes(&error)));
+        self.faults.note(KEEP, saved);
     }
 }

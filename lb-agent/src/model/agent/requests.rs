@@ -6,16 +6,40 @@ use std::time::Instant;
 
 use lb_common::api::Applied;
 
+use super::guard::Lack;
 use super::state::Running;
 use super::{Agent, Effect, Laid, Refusal, RequestId, Terms};
 use crate::model::config::{Config, diff, needs_restart};
+use crate::model::firewall::compile::Recipe;
 use crate::model::firewall::{Elements, Source};
 use crate::model::overlay::change::{Change, Now, change};
 use crate::model::overlay::sets::{self, Stock};
 use crate::model::overlay::{Merged, Overlay, merge};
 
 /// What to do before the answer, and the answer; or why nothing is done.
-type Outcome = Result<(Vec<Effect>, Applied), Refusal>;
+type Outcome = Result<(Vec<Effect>, Applied), Held>;
+
+/// Why nothing is done.
+pub(super) enum Held {
+    Refused(Refusal),
+    /// A firewall is to be compiled first.
+    Waits(Box<Recipe>),
+}
+
+impl From<Refusal> for Held {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Lack> for Held {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Firewall(recipe) => Self::Waits(recipe),
+            Lack::Room(full) => Self::Refused(Refusal::Invalid(full.to_string())),
+        }
+    }
+}
 
 impl Agent {
     pub(super) fn load(
@@ -34,7 +58,8 @@ impl Agent {
             } else {
                 "write it into the file and restart lb-agent"
             };
-            return Err(Refusal::Invalid(format!("{keys} cannot change at run time: {remedy}")));
+            let reason = format!("{keys} cannot change at run time: {remedy}");
+            return Err(Refusal::Invalid(reason).into());
         }
         let (overlay, loaded) = match overlay {
             Laid::Keep => (self.running.overlay.clone(), self.running.stock.clone()),
@@ -68,7 +93,10 @@ impl Agent {
         stock.insert(set.to_owned(), elements);
         match self.replace(now, file, (merged, stock), Terms::default()) {
             Ok((effects, _)) => effects,
-            Err(refusal) => vec![Effect::Warning(format!("set {set} stays as it was: {refusal}"))],
+            Err(Held::Waits(recipe)) => vec![self.compile_first(*recipe)],
+            Err(Held::Refused(refusal)) => {
+                vec![Effect::Warning(format!("set {set} stays as it was: {refusal}"))]
+            }
         }
     }
 
@@ -83,6 +111,7 @@ impl Agent {
         let mut changes = diff(&self.running.config, &merged.config);
         changes.extend(merged.dropped);
         let Merged { config, mut overlay, dropped: _ } = merged;
+        let stock = sets::sharing(stock, &self.running.stock);
         let sets = sets::lay(&config.firewall, &stock, &mut overlay.firewall);
         let sets = sets::sharing(sets, &self.running.sets);
         changes.extend(sets::diff(&self.running.sets, &sets));
@@ -93,7 +122,7 @@ impl Agent {
         numbers.follow(&config.firewall);
         let mut next = Running { file, overlay, config, stock, sets, numbers, checks, paces };
         next.note(now);
-        let planned = self.plan(&next).map_err(|full| Refusal::Invalid(full.to_string()))?;
+        let planned = self.plan(&next)?;
         let warnings: Vec<String> =
             session.and_then(|session| self.cuts(&next, session)).into_iter().collect();
         let mut effects = Vec::new();
@@ -110,24 +139,19 @@ impl Agent {
         Ok((effects, Applied { changes, warnings, dry_run, file_diff: None }))
     }
 
-    pub(super) fn answer(request: RequestId, outcome: Outcome) -> Vec<Effect> {
-        let (mut effects, result) = match outcome {
-            Ok((effects, applied)) => (effects, Ok(applied)),
-            Err(refusal) => (Vec::new(), Err(refusal)),
-        };
-        effects.push(Effect::Reply { request, result });
-        effects
+    fn compile_first(&self, recipe: Recipe) -> Effect {
+        Effect::Compile(self.guard.order(recipe, &self.installed))
     }
 
-    /// Nobody waits for the answer to a signal; a refusal must not go unheard.
-    pub(super) fn answer_load(request: Option<RequestId>, outcome: Outcome) -> Vec<Effect> {
-        match (request, outcome) {
-            (Some(request), outcome) => Self::answer(request, outcome),
-            (None, Ok((effects, _))) => effects,
-            (None, Err(refusal)) => {
-                vec![Effect::Notice(format!("the configuration is not loaded: {refusal}"))]
-            }
-        }
+    pub(super) fn answer(&mut self, request: RequestId, outcome: Outcome) -> Vec<Effect> {
+        let (mut effects, result) = match outcome {
+            Ok((effects, applied)) => (effects, Ok(applied)),
+            Err(Held::Refused(refusal)) => (Vec::new(), Err(refusal)),
+            Err(Held::Waits(recipe)) => return vec![self.compile_first(*recipe)],
+        };
+        self.guard.forget();
+        effects.push(Effect::Reply { request, result });
+        effects
     }
 }
 

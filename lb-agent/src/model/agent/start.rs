@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use lb_common::layout::{BACKEND_DOWN_KEEP, BACKEND_DOWN_RESET};
 
-use super::state::Running;
+use super::guard::Lack;
+use super::state::{Planned, Running};
 use super::ways::Ways;
 use super::{Agent, Effect, Target};
 use crate::model::config::{Backend, Config, Service};
@@ -72,11 +73,27 @@ impl Agent {
             effects.push(Effect::SaveOverlay(agent.running.overlay.clone()));
         }
         effects.extend(agent.numbers_given(&kept_numbers));
-        let planned = agent.plan(&agent.running)?;
+        let planned = agent.plan_at_start()?;
         effects.extend(agent.install_planned(planned));
         agent.ways.wait_for(&agent.backend_addresses());
         effects.extend(agent.probes(now));
         Ok((agent, effects))
+    }
+}
+
+impl Agent {
+    /// The firewall is compiled at once: nothing waits for the agent yet, and packets may be let in only by its rules.
+    fn plan_at_start(&mut self) -> Result<Planned, Full> {
+        loop {
+            match self.plan(&self.running) {
+                Ok(planned) => return Ok(planned),
+                Err(Lack::Room(full)) => return Err(full),
+                Err(Lack::Firewall(recipe)) => {
+                    let compiled = recipe.compile();
+                    self.guard.keep(*recipe, compiled);
+                }
+            }
+        }
     }
 }
 

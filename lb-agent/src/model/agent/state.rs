@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::guard::{Guard, Made};
+use super::guard::{Guard, Lack, Made};
 use super::ways::Ways;
 use super::{Effect, Event, ProbeOutcome, Target};
 use crate::model::config::Config;
@@ -99,11 +99,11 @@ impl Agent {
         let mut effects = match event {
             Event::Load { config, read, overlay, terms, request } => {
                 let result = self.load(now, (*config, read), overlay, terms);
-                Self::answer_load(request, result)
+                self.answer(request, result)
             }
             Event::Change { change, terms, request } => {
                 let result = self.change(now, change, terms);
-                Self::answer(request, result)
+                self.answer(request, result)
             }
             Event::SetRead { set, elements } => self.set_read(now, &set, elements),
             Event::Probes(ended) => self.probed(now, ended),
@@ -124,6 +124,10 @@ impl Agent {
             }
             Event::CookiesReady => {
                 self.has_cookies = true;
+                self.settle(now)
+            }
+            Event::Compiled { recipe, compiled } => {
+                self.guard.keep(*recipe, compiled);
                 self.settle(now)
             }
             Event::Installed(tables) => {
@@ -242,23 +246,6 @@ impl Agent {
         effects
     }
 
-    /// Where there is no room for the firewall, the one before stays in force.
-    fn install_guarded(
-        &mut self,
-        desired: &Desired,
-        writes: Vec<Write>,
-        full: Option<Full>,
-    ) -> (Vec<Effect>, Option<Full>) {
-        match self.guarded(&self.running, writes.clone()) {
-            Ok((writes, made)) => {
-                let effects = self.install(desired, writes.clone());
-                self.note_firewall(made, &writes);
-                (effects, full)
-            }
-            Err(error) => (self.install(desired, writes), Some(Full::Firewall(error))),
-        }
-    }
-
     /// That some listeners are not as they should be, for want of room.
     pub(in crate::model) fn full_warning(&self) -> Option<String> {
         let full = self.full?;
@@ -266,7 +253,7 @@ impl Agent {
     }
 
     /// The writes that `running` would take.
-    pub(super) fn plan(&self, running: &Running) -> Result<Planned, Full> {
+    pub(super) fn plan(&self, running: &Running) -> Result<Planned, Lack> {
         let (desired, unused) = self.desired(running);
         let writes = plan(&self.installed, &desired, &unused)?;
         let (writes, made) = self.guarded(running, writes)?;
@@ -295,7 +282,7 @@ impl Agent {
     }
 
     /// Has the writes of a plan carried out, and what belongs to them.
-    fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
+    pub(super) fn install(&mut self, desired: &Desired, writes: Vec<Write>) -> Vec<Effect> {
         self.full = None;
         for write in &writes {
             self.installed.apply(write);

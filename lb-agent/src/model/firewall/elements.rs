@@ -60,6 +60,22 @@ impl Elements {
         listed.chain(&self.added).copied()
     }
 
+    /// The elements within a prefix, and those that hold all of it.
+    pub fn around(&self, all: IpNet) -> impl Iterator<Item = IpNet> {
+        let holding = (0..all.prefix_len())
+            .filter_map(move |length| Some(IpNet::new(all.network(), length).ok()?.trunc()));
+        let holding = holding.filter(|prefix| self.contains(*prefix));
+        // Prefixes are in the order of their first addresses, shorter ones first.
+        let first = IpNet::new_assert(all.network(), 0);
+        let last = IpNet::from(all.broadcast());
+        let start = self.list.partition_point(|prefix| *prefix < first);
+        let end = self.list.partition_point(|prefix| *prefix <= last);
+        let listed = self.list.get(start..end).unwrap_or_default().iter();
+        let listed = listed.filter(|prefix| !self.deleted.contains(prefix));
+        let within = listed.chain(self.added.range(first..=last)).copied();
+        holding.chain(within.filter(move |prefix| prefix.prefix_len() >= all.prefix_len()))
+    }
+
     /// The elements that the other one does not have; with a common list this takes no look at it.
     pub fn not_in<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = IpNet> + 'a {
         let shared = self.shares_list_with(other);
@@ -83,6 +99,10 @@ impl Elements {
         &self.deleted
     }
 
+    fn is_as_listed(&self) -> bool {
+        self.added.is_empty() && self.deleted.is_empty()
+    }
+
     fn is_listed(&self, prefix: IpNet) -> bool {
         self.list.binary_search(&prefix).is_ok()
     }
@@ -103,6 +123,9 @@ impl PartialEq for Elements {
     fn eq(&self, other: &Self) -> bool {
         if self.shares_list_with(other) {
             return self.added == other.added && self.deleted == other.deleted;
+        }
+        if self.is_as_listed() && other.is_as_listed() {
+            return self.list == other.list;
         }
         self.len() == other.len() && self.iter().all(|prefix| other.contains(prefix))
     }

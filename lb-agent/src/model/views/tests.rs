@@ -126,7 +126,7 @@ fn history_is_told_in_calendar_time() {
 fn an_id_names_its_owner_until_it_is_freed() {
     let now = start();
     let mut agent = agent(now);
-    let (config, request) = (Box::new(config(vec![shop(1)])), None);
+    let (config, request) = (Box::new(config(vec![shop(1)])), 1);
     let (read, overlay, terms) = ([].into(), Laid::Keep, Terms::default());
     agent.handle(now, Event::Load { config, read, overlay, terms, request });
     let owners = agent.owners();

@@ -13,8 +13,9 @@ use nix::sys::signal::{SigSet, Signal};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::mpsc;
 
+use super::beside::{every, next};
 use super::open::permitted;
-use super::{StartError, every, next, signals};
+use super::{StartError, signals};
 use crate::io::datapath::{Decap, Lock, Result as DatapathResult};
 use crate::io::doctor::addresses;
 use crate::io::message::Message;

@@ -33,7 +33,7 @@ fn cookies_are_missed_when_a_service_may_want_them() {
     assert!(!world.agent.misses_cookies(), "its replies do not pass");
     let nat = Box::new(config(vec![shop(1)]));
     let (read, overlay, terms) = (Stock::new(), Laid::Keep, Terms::default());
-    world.event(Event::Load { config: nat, read, overlay, terms, request: None });
+    world.event(Event::Load { config: nat, read, overlay, terms, request: 1 });
     assert!(world.agent.misses_cookies());
     world.event(Event::CookiesReady);
     assert_eq!(asked(&world), [SynCookies::Auto.number(); 2]);

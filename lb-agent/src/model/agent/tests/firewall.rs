@@ -54,6 +54,29 @@ fn the_firewall_is_written_when_it_changes_and_not_with_every_event() {
 }
 
 #[test]
+fn a_change_waits_for_its_rules_and_all_else_goes_on_meanwhile() {
+    let mut world = world();
+    let before = world.kernel.firewall.clone();
+    let (set, elements) = ("bad".to_owned(), elements(&["192.0.2.0/24"]));
+    let change = Change::Contents { set, elements };
+    let change = Event::Change { change, terms: Terms::default(), request: 1 };
+    world.begin_event(change.clone());
+    let order = world.compiling.take().unwrap();
+    world.kill(v4(1));
+    world.run(seconds(60));
+    assert_eq!(world.rotation(), ["web2"]);
+    assert_eq!((&world.kernel.firewall, world.reply.is_none()), (&before, true));
+    // Meanwhile the host has got another address, so that what is made now is not what is needed.
+    world.event(Event::Host(["198.51.100.1".parse().unwrap()].into()));
+    let with_host = world.kernel.firewall.clone();
+    let (compiled, recipe) = (order.recipe.compile(), Box::new(order.recipe));
+    world.begin_event(Event::Compiled { recipe, compiled });
+    assert_eq!(world.kernel.firewall, with_host);
+    world.ask(change).unwrap();
+    assert_ne!(world.kernel.firewall, with_host);
+}
+
+#[test]
 fn a_file_that_changes_changes_the_set_and_is_kept() {
     let mut world = world();
     let before = world.kernel.firewall.clone();
@@ -80,7 +103,7 @@ fn what_is_loaded_is_not_changed_by_the_file_until_it_is_discarded() {
     assert_eq!(world.agent.sets()["bad"], loaded);
     let (config, read, overlay) = (Box::new(guarded()), read.into(), Laid::Discard);
     let terms = Terms::default();
-    world.ask(Event::Load { config, read, overlay, terms, request: Some(1) }).unwrap();
+    world.ask(Event::Load { config, read, overlay, terms, request: 1 }).unwrap();
     assert_eq!(world.agent.sets()["bad"], elements(&["10.0.0.0/8"]));
 }
 
@@ -103,7 +126,7 @@ fn what_ran_before_comes_back_with_its_overlay_and_its_sets() {
     assert!(!world.kernel.firewall.as_ref().unwrap().is_on());
     let (config, terms) = (Box::new(guarded()), Terms::default());
     let put = Laid::Put(Box::new(overlay));
-    world.ask(Event::Load { config, read, overlay: put, terms, request: Some(1) }).unwrap();
+    world.ask(Event::Load { config, read, overlay: put, terms, request: 1 }).unwrap();
     assert_eq!((&world.kernel.firewall, &world.agent.sets()["bad"]), (&before, &loaded));
 }
 

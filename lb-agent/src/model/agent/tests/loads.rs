@@ -9,7 +9,7 @@ fn a_change_that_is_only_tried_says_what_it_would_do() {
     let before = world.kernel.clone();
     let mut smaller = config(vec![shop(1)]);
     smaller.services[0].on_backend_down = crate::model::config::OnBackendDown::Keep;
-    let (config, request) = (Box::new(smaller), Some(1));
+    let (config, request) = (Box::new(smaller), 1);
     let load = Event::Load {
         config,
         read: Stock::new(),
@@ -58,10 +58,10 @@ fn a_refused_load_that_nobody_waits_for_is_noticed() {
     let mut moved = config(vec![shop(1)]);
     moved.datapath.xdp_mode = XdpMode::Generic;
     let config = Box::new(moved);
-    let (read, overlay, terms, request) = (Stock::new(), Laid::Keep, Terms::default(), None);
-    world.event(Event::Load { config, read, overlay, terms, request });
-    let notice = world.notices.last().unwrap();
-    assert!(notice.starts_with("the configuration is not loaded: datapath.xdp_mode"), "{notice}");
+    let (read, overlay, terms, request) = (Stock::new(), Laid::Keep, Terms::default(), 1);
+    let load = Event::Load { config, read, overlay, terms, request };
+    let refusal = world.ask(load).unwrap_err().to_string();
+    assert!(refusal.starts_with("datapath.xdp_mode"), "{refusal}");
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn changes_at_run_time_survive_a_reload_until_they_are_discarded() {
     world.load(config(vec![shop(2)])).unwrap();
     assert_eq!(world.rotation(), ["web1", "web2", "web3"]);
     assert!(world.saved.services.contains_key("shop"));
-    let (config, request) = (Box::new(config(vec![shop(2)])), Some(1));
+    let (config, request) = (Box::new(config(vec![shop(2)])), 1);
     let discard = Event::Load {
         config,
         read: Stock::new(),

@@ -30,7 +30,9 @@ pub(super) struct World {
     dead: BTreeSet<SocketAddr>,
     arriving: Vec<(Instant, Target, ProbeOutcome)>,
     probes: Vec<SocketAddr>,
-    reply: Option<Result<Applied, Refusal>>,
+    pub(super) reply: Option<Result<Applied, Refusal>>,
+    /// A firewall that is to be compiled.
+    pub(super) compiling: Option<Box<Order>>,
     rotations: Vec<(Instant, String)>,
 }
 
@@ -68,6 +70,7 @@ impl World {
             arriving: Vec::new(),
             probes: Vec::new(),
             reply: None,
+            compiling: None,
             rotations: Vec::new(),
         };
         world.carry_out(effects);
@@ -131,7 +134,21 @@ impl World {
         self.now = end;
     }
 
+    /// What waits for a firewall is tried again when that is there.
     pub(super) fn event(&mut self, event: Event) {
+        let mut to_do = vec![event];
+        while let Some(event) = to_do.pop() {
+            self.begin_event(event.clone());
+            if let Some(order) = self.compiling.take() {
+                let (compiled, recipe) = (order.recipe.compile(), Box::new(order.recipe));
+                self.begin_event(Event::Compiled { recipe, compiled });
+                to_do.push(event);
+            }
+        }
+    }
+
+    /// The same, but a firewall that is asked for is not made.
+    pub(super) fn begin_event(&mut self, event: Event) {
         let effects = self.agent.handle(self.now, event);
         self.carry_out(effects);
     }
@@ -148,7 +165,7 @@ impl World {
 
     /// A load with what was read of the files of sets.
     pub(super) fn load_with(&mut self, config: Config, read: Stock) -> Result<Applied, Refusal> {
-        let (config, request) = (Box::new(config), Some(1));
+        let (config, request) = (Box::new(config), 1);
         let (overlay, terms) = (Laid::Keep, Terms::default());
         self.ask(Event::Load { config, read, overlay, terms, request })
     }
@@ -224,6 +241,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Write(writes) => writes.iter().for_each(|write| self.kernel.apply(write)),
+                Effect::Compile(order) => self.compiling = Some(order),
                 Effect::Probe { target, check } => self.probe(target, check.timeout),
                 Effect::Watch(addresses) => self.watched = addresses,
                 Effect::Addresses(addresses) => self.managed = addresses,

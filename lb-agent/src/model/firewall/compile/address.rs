@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
-use lb_common::layout::firewall::{Front, LongBucket, Node, PAGE};
+use lb_common::layout::firewall::{Front, LongBucket, PAGE};
 
 use super::class::{Classes, Prefix, Uses};
 use super::long::{self, Nodes};
@@ -20,10 +20,10 @@ pub(super) struct Addresses {
     pub(super) fronts: Vec<Front>,
     pub(super) values: Vec<[u16; PAGE]>,
     pub(super) cells: Vec<[u64; 8]>,
-    pub(super) nodes: Vec<Node>,
     pub(super) long: Vec<LongBucket>,
-    /// By class, the rules that its addresses are in, see [`Uses`].
-    pub(super) classes: Vec<Uses>,
+    pub(super) nodes: Nodes,
+    /// By class, the rules that its addresses are in, see [`Uses`](super::class::Uses).
+    pub(super) classes: Classes,
 }
 
 impl Addresses {
@@ -47,13 +47,12 @@ impl Addresses {
         planes.add(1, &nodes.plane(&v6)?)?;
         let (cells, long) = (planes.buckets()?, long::buckets(&v6, size)?);
         let Planes { bits, roots, fronts, values, .. } = planes;
-        let (nodes, classes) = (nodes.list, classes.list().to_vec());
-        Ok(Self { bits, roots, fronts, values, cells, nodes, long, classes })
+        Ok(Self { bits, roots, fronts, values, cells, long, nodes, classes })
     }
 }
 
 /// What rules and lists name, and what for.
-fn uses(rules: &Rules) -> BTreeMap<&Match, Uses> {
+pub(super) fn uses(rules: &Rules) -> BTreeMap<&Match, Uses> {
     let mut all: BTreeMap<&Match, Uses> = BTreeMap::new();
     for (number, rule) in (0..).zip(rules.iter()) {
         for place in &rule.sources {
@@ -77,13 +76,13 @@ fn uses(rules: &Rules) -> BTreeMap<&Match, Uses> {
 
 /// Uses by number: what is used alike has one.
 #[derive(Default)]
-struct Labels {
-    list: Vec<Uses>,
+pub(super) struct Labels {
+    pub(super) list: Vec<Uses>,
     numbers: HashMap<Uses, u32>,
 }
 
 impl Labels {
-    fn number(&mut self, uses: Uses) -> u32 {
+    pub(super) fn number(&mut self, uses: Uses) -> u32 {
         *self.numbers.entry(uses).or_insert_with_key(|uses| {
             self.list.push(uses.clone());
             u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX)
@@ -91,7 +90,12 @@ impl Labels {
     }
 }
 
-fn add(prefix: IpNet, value: u32, v4: &mut Vec<Prefix<u32, u32>>, v6: &mut Vec<Prefix<u128, u32>>) {
+pub(super) fn add(
+    prefix: IpNet,
+    value: u32,
+    v4: &mut Vec<Prefix<u32, u32>>,
+    v6: &mut Vec<Prefix<u128, u32>>,
+) {
     match prefix {
         IpNet::V4(net) => {
             v4.push(Prefix { bits: net.network().to_bits(), length: net.prefix_len(), value });

@@ -36,7 +36,7 @@ pub(super) struct Prefix<B, V> {
 }
 
 /// Classes by number; the first is that of addresses in no prefix.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Classes {
     list: Vec<Uses>,
     numbers: HashMap<Uses, u16>,

@@ -10,7 +10,7 @@ use super::place::Places;
 use super::{CompileError, Size};
 
 /// Nodes by number; the first is that of addresses in no prefix.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Nodes {
     pub(super) list: Vec<Node>,
     numbers: HashMap<Node, u16>,
@@ -69,7 +69,7 @@ fn first_bits(bits: u128) -> u32 {
     u32::try_from(bits >> 96).unwrap_or_default()
 }
 
-fn halves(bits: u128) -> [u64; 2] {
+pub(super) fn halves(bits: u128) -> [u64; 2] {
     [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or_default())
 }
 

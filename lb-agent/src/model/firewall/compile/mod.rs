@@ -4,23 +4,26 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use lb_common::layout::firewall::{
-    Firewall as Wire, Front, LongBucket, MAX_CLASSES, MAX_NODES, MAX_ROWS, MAX_RULES, NO_COUNT,
-    Node, PAGE, Row,
+    Firewall as Wire, MAX_CLASSES, MAX_NODES, MAX_ROWS, MAX_RULES, NO_COUNT,
 };
-use lb_common::layout::limit::{Limit, MAX_LIMITS};
+use lb_common::layout::limit::MAX_LIMITS;
 
 use super::{Action, Firewall, Match, Rule, Sets};
 
 mod address;
 mod builtin;
 mod class;
+mod compiled;
 mod condition;
+mod edit;
 mod kind;
 mod limit;
 mod long;
 mod outcome;
+mod patch;
 mod place;
 mod plane;
 mod port;
@@ -32,7 +35,9 @@ mod size;
 mod tests;
 
 pub use builtin::builtins;
-pub use size::Size;
+pub use compiled::{Compiled, Content, Half, Head};
+pub use patch::{Basis, Image, Patch};
+pub use size::{MOST_OTHERS, Size};
 
 use address::Addresses;
 use property::Properties;
@@ -53,40 +58,18 @@ pub struct Names {
     pub counters: BTreeMap<String, u32>,
 }
 
-/// What a half of the firewall's maps holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "see lb_common::map")]
-pub struct Compiled {
-    /// The size of the maps that it was made for.
-    pub size: Size,
-    /// Without the bit of the half.
-    pub word: u64,
-    pub bits: Vec<u64>,
-    pub roots: Vec<[u32; PAGE]>,
-    pub fronts: Vec<Front>,
-    pub values: Vec<[u16; PAGE]>,
-    pub cells: Vec<[u64; 8]>,
-    pub nodes: Vec<Node>,
-    pub long: Vec<LongBucket>,
-    pub rows: Vec<Row>,
-    pub ports: Vec<[u16; PAGE]>,
-    pub kinds: Vec<[u16; PAGE]>,
-    pub services: Vec<[u32; PAGE]>,
-    /// Rows by name of the interface; the first is that of those that no rule names.
-    pub links: Vec<(Option<String>, u32)>,
-    pub rules: Vec<u32>,
-    pub asked: Vec<u64>,
-    pub outcomes: Vec<[u32; PAGE]>,
-    pub limits: Vec<Limit>,
-    pub source_masks: [u64; 3],
-}
-
 /// Rules and sets that the maps have no room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
     /// Prefixes
     #[error("the rules and sets hold more prefixes than `[firewall] max_prefixes` has room for")]
     Prefixes,
+    /// Networks
+    #[error(
+        "the IPv6 prefixes of rules and sets outside of 2000::/3 lie in more networks of 16 bits than there is room for: \
+         {MOST_OTHERS}, if all others are used"
+    )]
+    Networks,
     /// Rules
     #[error(
         "more than {MAX_RULES} rules, those of `allow` lists and of the firewall's own included"
@@ -115,80 +98,98 @@ pub enum CompileError {
     Rows,
 }
 
+/// What a firewall is made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Rules, policy and room.
+    pub firewall: Firewall,
+    /// What the sets hold.
+    pub sets: Sets,
+    /// What names stand for.
+    pub names: Names,
+}
+
+impl Recipe {
+    /// Whether packets would have to be looked at. If not, it is compiled in no time.
+    #[must_use]
+    pub fn asks_anything(&self) -> bool {
+        let Firewall { policy, rules, .. } = &self.firewall;
+        *policy == Action::Drop || !rules.is_empty() || !self.names.allows.is_empty()
+    }
+
+    /// The size of the maps that it needs.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size::for_prefixes(self.firewall.max_prefixes)
+    }
+
+    /// See [`compile`].
+    pub fn compile(&self) -> Result<Arc<Compiled>, CompileError> {
+        compile(&self.firewall, &self.sets, &self.names)
+    }
+}
+
+/// A firewall that is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// From this.
+    pub recipe: Recipe,
+    /// What is in force, if that is known, and what it was made from.
+    pub before: Option<(Recipe, Arc<Compiled>)>,
+}
+
+impl Order {
+    /// What differs from what is in force, of which the maps hold what `image` tells. `None`: all is to be made anew.
+    pub fn compile_difference(&self, image: &impl Image) -> Option<Arc<Compiled>> {
+        let (recipe, compiled) = self.before.as_ref()?;
+        let (patch, basis) = patch::patch(recipe, &self.recipe, compiled.basis()?, image)?;
+        Some(Arc::new(compiled.patched(patch, basis)))
+    }
+}
+
 /// Makes what a half of the maps holds of rules and sets. A set that is not there is empty.
-pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compiled, CompileError> {
+pub fn compile(
+    firewall: &Firewall,
+    sets: &Sets,
+    names: &Names,
+) -> Result<Arc<Compiled>, CompileError> {
     let size = Size::for_prefixes(firewall.max_prefixes);
     let rules = Rules::new(firewall, names)?;
     if !rules.ask_anything(firewall.policy) {
-        return Ok(Compiled::off());
+        return Ok(Arc::new(Compiled::off()));
     }
     let addresses = Addresses::compile(&rules, sets, size)?;
     let Properties { rows, ports, kinds, services, links } =
         Properties::compile(&rules, &addresses, names)?;
     let word = Wire::ON | asked(&rules, firewall.policy) | strangers(&rules, firewall.policy);
-    let n_classes = addresses.classes.len();
-    let Addresses { bits, roots, fronts, values, cells, nodes, long, .. } = addresses;
+    let Addresses { bits, roots, fronts, values, cells, nodes, long, classes } = addresses;
     // The rows of sources stand behind that of all rules, one of two.
-    let sources = rows.iter().skip(1).step_by(2).take(n_classes);
+    let sources = rows.iter().skip(1).step_by(2).take(classes.list().len());
     let outcomes = outcome::pages(&rules, firewall.policy, names, sources);
     let asked = outcome::asked_ports(&rules);
     let source_masks = limit::source_masks(&rules)?;
     let (rules, limits) = limit::words(&rules, names)?;
-    Ok(Compiled {
-        size,
-        word,
+    let n_chunks = u32::try_from(fronts.len()).unwrap_or(u32::MAX);
+    let list = nodes.list.clone();
+    let basis = Basis { classes, nodes, n_chunks, free: Vec::new() };
+    let half = Half {
         bits,
         roots,
         fronts,
         values,
         cells,
-        nodes,
+        nodes: list,
         long,
         rows,
         ports,
         kinds,
         services,
-        links,
         rules,
         asked,
         outcomes,
         limits,
-        source_masks,
-    })
-}
-
-impl Compiled {
-    /// No firewall: every packet goes on.
-    #[must_use]
-    pub fn off() -> Self {
-        Self {
-            size: Size::none(),
-            word: 0,
-            bits: Vec::new(),
-            roots: Vec::new(),
-            fronts: Vec::new(),
-            values: Vec::new(),
-            cells: Vec::new(),
-            nodes: Vec::new(),
-            long: Vec::new(),
-            rows: Vec::new(),
-            ports: Vec::new(),
-            kinds: Vec::new(),
-            services: Vec::new(),
-            links: Vec::new(),
-            rules: Vec::new(),
-            asked: Vec::new(),
-            outcomes: Vec::new(),
-            limits: Vec::new(),
-            source_masks: [0; 3],
-        }
-    }
-
-    /// Whether there is a firewall.
-    #[must_use]
-    pub fn is_on(&self) -> bool {
-        self.word & Wire::ON != 0
-    }
+    };
+    Ok(Arc::new(Compiled::whole(Head { size, word, links, source_masks }, half, basis)))
 }
 
 /// The number of a rule's counter.

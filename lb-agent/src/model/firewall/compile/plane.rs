@@ -65,50 +65,18 @@ impl Planes {
         outer: u16,
         prefixes: &[Prefix<u32, u16>],
     ) -> Result<u32, CompileError> {
-        let mut values = [outer; PAGE];
-        let mut lengths: BTreeMap<usize, u16> = BTreeMap::new();
-        for prefix in prefixes {
-            if prefix.length <= 24 {
-                paint(&mut values, (prefix.bits >> 8) & 0xff, 24 - prefix.length, prefix.value);
-            } else {
-                *lengths.entry(third(prefix.bits)).or_default() |= 1 << (prefix.length - 25);
-                let key = cell_key(plane, prefix.bits, prefix.length.into());
-                self.cells.push((key, prefix.value));
-            }
+        let chunk = Chunk::of(plane, outer, prefixes);
+        self.cells.extend(&chunk.cells);
+        if chunk.is_plain() {
+            return Ok(root(0, chunk.common));
         }
-        let base = prefixes.first().map_or(0, |prefix| prefix.bits & 0xffff_0000);
-        for (place, lengths) in lengths {
-            let spans = lengths & !SINGLE;
-            if spans != 0 {
-                let prefix = base | (u32::try_from(place).unwrap_or(0) << 8);
-                self.cells.push((cell_key(plane, prefix, 24), spans));
-            }
-            let flags = if lengths & SINGLE != 0 { HAS_SINGLES } else { 0 };
-            if let Some(value) = values.get_mut(place) {
-                *value |= flags | if spans != 0 { HAS_SPANS } else { 0 };
-            }
+        let number = u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);
+        if number >= self.size.chunks {
+            return Err(self.size.no_chunk());
         }
-        let common = most_common(&values);
-        let is_plain = values.iter().all(|value| *value == 0 || *value == common);
-        if is_plain {
-            return Ok(root(0, common));
-        }
-        self.push_chunk(front(&values, common), &values, common)
-    }
-
-    fn push_chunk(
-        &mut self,
-        front: Front,
-        values: &[u16; PAGE],
-        common: u16,
-    ) -> Result<u32, CompileError> {
-        let chunk = u32::try_from(self.fronts.len()).unwrap_or(u32::MAX);
-        if chunk >= self.size.chunks {
-            return Err(CompileError::Prefixes);
-        }
-        self.fronts.push(front);
-        self.values.push(*values);
-        Ok(root(chunk, common))
+        self.fronts.push(chunk.front());
+        self.values.push(chunk.values);
+        Ok(root(number, chunk.common))
     }
 
     /// The cells in their buckets.
@@ -127,6 +95,65 @@ impl Planes {
             words
         });
         Ok(words.collect())
+    }
+}
+
+/// What the first 16 bits of addresses lead to.
+pub(super) struct Chunk {
+    pub(super) values: [u16; PAGE],
+    /// The value that the root tells.
+    pub(super) common: u16,
+    pub(super) cells: Vec<(u64, u16)>,
+}
+
+impl Chunk {
+    /// That of prefixes of more than 16 bits, which begin with the same; without them all has the value `outer`.
+    pub(super) fn of(plane: u32, outer: u16, prefixes: &[Prefix<u32, u16>]) -> Self {
+        let (mut values, mut cells) = ([outer; PAGE], Vec::new());
+        let mut lengths: BTreeMap<usize, u16> = BTreeMap::new();
+        for prefix in prefixes {
+            if prefix.length <= 24 {
+                paint(&mut values, (prefix.bits >> 8) & 0xff, 24 - prefix.length, prefix.value);
+            } else {
+                *lengths.entry(third(prefix.bits)).or_default() |= 1 << (prefix.length - 25);
+                let key = cell_key(plane, prefix.bits, prefix.length.into());
+                cells.push((key, prefix.value));
+            }
+        }
+        let base = prefixes.first().map_or(0, |prefix| prefix.bits & 0xffff_0000);
+        for (place, lengths) in lengths {
+            let spans = lengths & !SINGLE;
+            if spans != 0 {
+                let prefix = base | (u32::try_from(place).unwrap_or(0) << 8);
+                cells.push((cell_key(plane, prefix, 24), spans));
+            }
+            let flags = if lengths & SINGLE != 0 { HAS_SINGLES } else { 0 };
+            if let Some(value) = values.get_mut(place) {
+                *value |= flags | if spans != 0 { HAS_SPANS } else { 0 };
+            }
+        }
+        Self { common: most_common(&values), values, cells }
+    }
+
+    /// Whether the root tells all of it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.values.iter().all(|value| *value == 0 || *value == self.common)
+    }
+
+    pub(super) fn front(&self) -> Front {
+        let mut front = Front::default();
+        for (word, values) in front.iter_mut().zip(self.values.as_chunks::<32>().0) {
+            for (place, value) in values.iter().enumerate() {
+                let code = match *value {
+                    0 => FRONT_NONE,
+                    HAS_SINGLES => FRONT_SINGLES,
+                    value if value == self.common => FRONT_COMMON,
+                    _ => FRONT_MIXED,
+                };
+                *word |= code << (2 * place);
+            }
+        }
+        front
     }
 }
 
@@ -153,18 +180,32 @@ fn paint(values: &mut [u16], start: u32, bits: u8, value: u16) {
 fn bits(prefixes: &[Prefix<u32, u16>]) -> Vec<u64> {
     let mut words = vec![0_u64; index(BIT_WORDS)];
     for Prefix { bits, length, .. } in prefixes {
-        let start = bits >> 8;
-        if *length <= 18 {
-            let end = start + (1 << (24 - length));
-            if let Some(words) = words.get_mut(index(start / 64)..index(end / 64)) {
-                words.fill(u64::MAX);
-            }
-        } else if let Some(word) = words.get_mut(index(start / 64)) {
-            let count = 1_u32 << 24_u8.saturating_sub(*length);
-            *word |= (u64::MAX >> (64 - count)) << (start % 64);
-        }
+        mark(&mut words, bits >> 8, *length);
     }
     words
+}
+
+/// The same for those that begin with these 16 bits alone; the prefixes begin so, or hold them all.
+pub(super) fn group_bits(group: u32, prefixes: &[Prefix<u32, u16>]) -> [u64; 4] {
+    let mut words = [0; 4];
+    for Prefix { bits, length, .. } in prefixes {
+        let start = if *length <= 16 { 0 } else { (bits >> 8).wrapping_sub(group << 8) };
+        mark(&mut words, start, (*length).max(16));
+    }
+    words
+}
+
+/// Sets the bits of a prefix whose first one this is.
+fn mark(words: &mut [u64], start: u32, length: u8) {
+    if length <= 18 {
+        let end = start + (1 << (24 - length));
+        if let Some(words) = words.get_mut(index(start / 64)..index(end / 64)) {
+            words.fill(u64::MAX);
+        }
+    } else if let Some(word) = words.get_mut(index(start / 64)) {
+        let count = 1_u32 << 24_u8.saturating_sub(length);
+        *word |= (u64::MAX >> (64 - count)) << (start % 64);
+    }
 }
 
 /// The value, not 0, that most have who have nothing else.
@@ -174,20 +215,4 @@ fn most_common(values: &[u16; PAGE]) -> u16 {
         *counts.entry(*value).or_default() += u32::from(*value != 0);
     }
     counts.into_iter().max_by_key(|(_, count)| *count).map_or(0, |(value, _)| value)
-}
-
-fn front(values: &[u16; PAGE], common: u16) -> Front {
-    let mut front = Front::default();
-    for (word, values) in front.iter_mut().zip(values.as_chunks::<32>().0) {
-        for (place, value) in values.iter().enumerate() {
-            let code = match *value {
-                0 => FRONT_NONE,
-                HAS_SINGLES => FRONT_SINGLES,
-                value if value == common => FRONT_COMMON,
-                _ => FRONT_MIXED,
-            };
-            *word |= code << (2 * place);
-        }
-    }
-    front
 }

@@ -27,7 +27,7 @@ impl Properties {
     ) -> Result<Self, CompileError> {
         let mut rows = Rows::default();
         rows.push(&rules.row(|_| true))?;
-        for uses in &addresses.classes {
+        for uses in addresses.classes.list() {
             rows.push(&class_row(rules, uses, 0))?;
             rows.push(&class_row(rules, uses, 1))?;
         }

@@ -1,11 +1,16 @@
 //! How large the maps of the firewall are.
 
+use super::CompileError;
 use crate::model::config::Config;
 use crate::model::firewall::{Action, Firewall};
 
+/// Values of the first 16 bits of IPv6 addresses outside of `2000::/3` that there is room for. Those of private use
+/// (`fc00::/7`), of links (`fe80::/10`) and of groups (`ff00::/8`) are 832.
+pub const MOST_OTHERS: u32 = 1_024;
+
 /// Chunks that can be needed: one for each value of the first 16 bits of an IPv4 address and of a global IPv6
 /// address (`2000::/3`), and some for others.
-const MOST_CHUNKS: u32 = 65_536 + 8_192 + 1_024;
+const MOST_CHUNKS: u32 = 65_536 + 8_192 + MOST_OTHERS;
 
 /// Fewest prefixes that there is room for.
 const FEWEST: u32 = 256;
@@ -35,6 +40,11 @@ impl Size {
         let has_lists = config.services.iter().any(|service| !service.allow.is_empty());
         let is_on = *policy == Action::Drop || !rules.is_empty() || has_lists;
         if is_on { Self::for_prefixes(*max_prefixes) } else { Self::none() }
+    }
+
+    /// What there is no room for when all chunks are used.
+    pub(super) fn no_chunk(self) -> CompileError {
+        if self.chunks > MOST_CHUNKS { CompileError::Networks } else { CompileError::Prefixes }
     }
 
     /// A prefix needs at most a chunk and a cell, or two cells; or a chunk, a cell and a place among the long ones.

@@ -1,17 +1,20 @@
 //! What is compiled, as the packet path finds it; rules as a whole are held against a model in `tests/kernel_firewall`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use lb_common::layout::firewall::Firewall as Wire;
 use lb_ebpf::firewall::address::{class_v4, class_v6};
 use lb_ebpf::host::{HostFirewall, HostTables};
 
-use super::{CompileError, Compiled, Names, compile};
+use super::{CompileError, Compiled, Half, MOST_OTHERS, Names, Size, compile};
 use crate::model::firewall::{Action, Firewall, Match, Rule, Sets};
 
+mod patches;
+
 /// A rule that drops what comes from these prefixes, for which there is just room.
-fn compiled(prefixes: impl Iterator<Item = IpNet>) -> Result<Compiled, CompileError> {
+fn compiled(prefixes: impl Iterator<Item = IpNet>) -> Result<Arc<Compiled>, CompileError> {
     let elements: crate::model::firewall::Elements = prefixes.collect();
     let max_prefixes = u32::try_from(elements.len()).unwrap();
     let sets: Sets = [("all".to_owned(), elements)].into();
@@ -21,24 +24,27 @@ fn compiled(prefixes: impl Iterator<Item = IpNet>) -> Result<Compiled, CompileEr
     compile(&firewall, &sets, &Names::default())
 }
 
-fn on_the_host(compiled: Compiled) -> HostTables {
-    let size = compiled.size;
+fn on_the_host(compiled: &Compiled) -> HostTables {
+    of_half(compiled.head.size, compiled.head.word, compiled.half().unwrap())
+}
+
+fn of_half(size: Size, word: u64, half: Half) -> HostTables {
     let mut host = HostTables::new(8, [1, 2]);
     host.firewall = HostFirewall {
         firewall: Wire {
-            word: compiled.word,
+            word,
             cell_mask: size.cell_buckets - 1,
             long_mask: size.long_buckets - 1,
             chunks: size.chunks,
             reserved: 0,
         },
-        bits: compiled.bits,
-        roots: compiled.roots,
-        fronts: compiled.fronts,
-        values: compiled.values,
-        cells: compiled.cells,
-        nodes: compiled.nodes,
-        long: compiled.long,
+        bits: half.bits,
+        roots: half.roots,
+        fronts: half.fronts,
+        values: half.values,
+        cells: half.cells,
+        nodes: half.nodes,
+        long: half.long,
         ..HostFirewall::default()
     };
     host
@@ -53,13 +59,15 @@ fn v6(bits: u128, length: u8) -> IpNet {
 }
 
 #[test]
-fn prefixes_below_every_first_half_of_ipv4_and_of_global_ipv6_are_all_found() {
+fn prefixes_below_every_first_half_of_ipv4_and_of_ipv6_as_it_is_used_are_all_found() {
     let of_v4 = |half: u32| (half << 16) | 0x0102;
     let of_v6 = |half: u128| (half << 112) | (5 << 80) | 7;
-    let (halves_v4, halves_v6) = (0..0x1_0000_u32, 0x2000..0x4000_u128);
+    let used_v6 =
+        (0x2000..0x4000).chain(0xfc00..0xfe00).chain(0xfe80..0xfec0).chain(0xff00..0x1_0000);
+    let (halves_v4, halves_v6) = (0..0x1_0000_u32, used_v6);
     let prefixes_v4 = halves_v4.clone().map(|half| v4(of_v4(half), 32));
     let prefixes_v6 = halves_v6.clone().map(|half| v6(of_v6(half), 128));
-    let host = on_the_host(compiled(prefixes_v4.chain(prefixes_v6)).unwrap());
+    let host = on_the_host(&compiled(prefixes_v4.chain(prefixes_v6)).unwrap());
     for half in halves_v4 {
         let found = [of_v4(half), of_v4(half) + 1].map(|address| class_v4(&host, 0, address));
         assert_eq!(found, [1, 0], "{half:x}");
@@ -69,6 +77,15 @@ fn prefixes_below_every_first_half_of_ipv4_and_of_global_ipv6_are_all_found() {
         let found = [7, 8].map(|low| class_v6(&host, 0, high, low));
         assert_eq!(found, [1, 0], "{half:x}");
     }
+}
+
+#[test]
+fn more_of_unusual_ipv6_than_there_is_room_for_is_an_error() {
+    let unusual = 0x4000..0x4000 + 9 * u128::from(MOST_OTHERS) + 1;
+    let prefixes_v6 = unusual.map(|half| v6((half << 112) | 7, 128));
+    let prefixes_v4 = (0..0x1_0000_u32).map(|half| v4((half << 16) | 7, 32));
+    let error = compiled(prefixes_v4.chain(prefixes_v6)).err();
+    assert_eq!(error, Some(CompileError::Networks));
 }
 
 #[test]
