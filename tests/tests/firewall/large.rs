@@ -84,7 +84,7 @@ fn a_first_rule_that_there_is_no_room_for_is_refused_and_another_one_made() {
         file.display()
     );
     let stage = Stage::set(&world, &with(&world, &tables)).unwrap();
-    let said = ctl_ends(&stage, "firewall rule add many --action drop --source @many", 5);
+    let said = ctl_ends(&stage, "firewall rule add many --action drop --source @many", 2);
     assert!(said.contains("more prefixes than `[firewall] max_prefixes` has room for"), "{said}");
     assert!(is_served(&stage));
     ctl(&stage, "firewall rule add bad --action drop --source @bad");
