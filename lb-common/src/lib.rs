@@ -147,6 +147,9 @@ pub mod map {
     pub const FIREWALL_LIMITS: &str = "FIREWALL_LIMITS";
     /// What limits have let go on: words of rules, then buckets of sources; memory-mappable.
     pub const FIREWALL_LIMITED: &str = "FIREWALL_LIMITED";
+    /// How many flows sources have open: buckets, and [`SOURCE_MASKS`](crate::layout::limit::SOURCE_MASKS);
+    /// memory-mappable.
+    pub const SOURCE_FLOWS: &str = "SOURCE_FLOWS";
     /// Per CPU [`Count`](crate::layout::Count) by number of the counter.
     pub const RULE_COUNTS: &str = "RULE_COUNTS";
 
@@ -196,7 +199,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 42] = [
+    pub const ALL: [&str; 43] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -239,5 +242,6 @@ pub mod map {
         FIREWALL_OUTCOMES,
         FIREWALL_LIMITS,
         FIREWALL_LIMITED,
+        SOURCE_FLOWS,
     ];
 }

@@ -11,6 +11,7 @@ use lb_common::layout::{
 
 use crate::World;
 use crate::family::{Family, TCP, spread};
+use crate::firewall::open;
 use crate::flight::Flight;
 use crate::flow::Found;
 use crate::tables::Tables;
@@ -186,17 +187,27 @@ pub(crate) fn began<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<
     if listener.scheduler == LEAST_LOAD && !flight.transport.closes() {
         world.tables.add_load(backend, 1);
     }
+    if !flight.transport.closes() {
+        open::note::<A, T>(world, &flight.ip.source, true);
+    }
     if listener.affinity_ticks != 0 && begins(flight) {
         let affinity = Affinity { backend, tick: flight.tick as u32 };
         world.tables.set_affinity(&key(flight, listener), &affinity);
     }
 }
 
-/// Notes that a flow has ended, if it has by the new state of its cell.
+/// Notes that a flow of a client has ended, if it has by the new state of its cell.
 #[inline(always)]
-pub(crate) fn follow<T: Tables>(tables: &T, listener: u32, found: &Found, new: State) {
+pub(crate) fn follow<A: Family, T: Tables>(
+    world: &World<'_, T>,
+    listener: u32,
+    client: &A::Address,
+    found: &Found,
+    new: State,
+) {
     if new == State::Closing && found.cell.state() != Some(State::Closing) {
-        ended(tables, listener, found.cell.backend());
+        ended(world.tables, listener, found.cell.backend());
+        open::note::<A, T>(world, client, false);
     }
 }
 

@@ -171,7 +171,7 @@ fn follow_alone<A: Family, T: Tables>(
         old
     };
     flight.flows(world.tables, world.settings).touch(found, new);
-    draw::follow(world.tables, flight.listener, found, new);
+    draw::follow::<A, T>(world, flight.listener, &flight.ip.source, found, new);
     detail::write(world, flight, found.place.index());
 }
 
@@ -209,7 +209,7 @@ fn follow_both<A: Family, T: Tables>(
         old
     };
     flows.touch(found, new);
-    draw::follow(world.tables, flight.listener, found, new);
+    draw::follow::<A, T>(world, flight.listener, &flight.ip.source, found, new);
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
         detail::write(world, flight, partner.place.index());

@@ -128,7 +128,7 @@ pub(crate) fn follow<A: Family, T: Tables>(
     flows.touch(found, new);
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
-        draw::follow(world.tables, backend.listener, &partner, new);
+        draw::follow::<A, T>(world, backend.listener, &flight.peer, &partner, new);
         if flight.is_translated != 0 {
             translation::write(world, flight, partner.place.index());
         }

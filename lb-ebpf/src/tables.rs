@@ -112,6 +112,10 @@ pub trait Tables: Maps {
     ) -> Verdict {
         crate::source::try_source(world, flight, in_any_share)
     }
+    /// [`crate::firewall::open::change`], likewise.
+    fn change_open(&self, hash: u64, begins: bool) {
+        crate::firewall::open::change(self, hash, begins);
+    }
     /// Says that a flow was turned away for want of a place in the flow table; the counters know anyway.
     fn report_full_table(&self, _tick: u64) {}
     /// Whether packets are explained: then nothing of the maps is changed.

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use lb_agent::model::firewall::compile::{Names, Size, compile};
 use lb_agent::model::firewall::{
-    Action, Counted, Firewall, Match, Over, Per, Rate, Rule, Sets, TcpFlags, Unit,
+    Action, Counted, Firewall, Match, Over, OverRate, Per, Rate, Rule, Sets, TcpFlags, Unit,
 };
 use lb_common::verdict::Verdict;
 use lb_ebpf::family::TCP;
@@ -45,7 +45,8 @@ fn link() -> Link {
 }
 
 fn over(count: Counted, per: Option<Per>) -> Over {
-    Over { rate: Rate { amount: PER_SECOND, unit: Unit::Second }, burst: BURST, count, per }
+    let rate = Rate { amount: PER_SECOND, unit: Unit::Second };
+    Over::Rate(OverRate { rate, burst: BURST, count, per })
 }
 
 /// A director with these rules, which count from 1 on.

@@ -47,13 +47,17 @@ pub struct Rule {
 #[serde(deny_unknown_fields)]
 pub struct Over {
     /// How many in a second, a minute or an hour: `2000/s`, `10/m`, `5/h`.
-    pub rate: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
     /// How many at once, after a time without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
     /// What counts: `packets` or `new_flows`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<String>,
+    /// In the place of these: how many flows a source has open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flows: Option<u32>,
     /// `source`: each source by itself; without it the rule as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<String>,

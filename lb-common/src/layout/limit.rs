@@ -20,7 +20,7 @@ pub const MAX_LIMITS: u32 = 32;
 pub struct Limit {
     /// Time in which a token comes: in nanoseconds, or with [`Self::per_source`] as a source's word has it.
     pub cost: u64,
-    /// Time in which all tokens come.
+    /// Time in which all tokens come; of open flows, how many there may be.
     pub room: u64,
     /// Number of the rule's counter, which its sources' places are found by.
     pub counter: u32,
@@ -38,6 +38,9 @@ pub struct Limit {
 pub const COUNTS_PACKETS: u8 = 1;
 /// Packets that begin a flow count.
 pub const COUNTS_NEW_FLOWS: u8 = 2;
+/// Flows that the source has open count, as [`SOURCE_FLOWS`](crate::map::SOURCE_FLOWS) tells; [`Limit::room`] is how many
+/// it may have before another one is too many.
+pub const COUNTS_OPEN_FLOWS: u8 = 4;
 /// Nothing counts, and the rule matches nothing. It stands for one that counts packets with certain TCP flags: of the
 /// flows that it would match whatever their flags are, every packet is to be judged.
 pub const COUNTS_NOTHING: u8 = 3;
@@ -53,5 +56,11 @@ pub const MOST_ROOM: u64 = 1 << 37;
 pub const RULE_BUCKETS: u32 = MAX_RULE_COUNTS / 8;
 /// Buckets of sources, behind these: one cache line each, with places for eight. A power of two.
 pub const SOURCE_BUCKETS: u32 = 16_384;
+
+/// The entry of [`SOURCE_FLOWS`](crate::map::SOURCE_FLOWS) behind its buckets, with the bits of an address by which
+/// sources are told apart, in network order: a word for IPv4, which is zero where nobody asks, and two for IPv6.
+pub const SOURCE_MASKS: u32 = SOURCE_BUCKETS;
+/// Bits of a word of [`SOURCE_FLOWS`](crate::map::SOURCE_FLOWS) that are the number of flows, below the source's tag.
+pub const OPEN_BITS: u32 = TIME_BITS;
 
 super::plain_data!(Limit);

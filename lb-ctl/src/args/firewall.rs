@@ -71,8 +71,11 @@ pub(crate) struct AddRule {
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
     /// Match only what is beyond this rate: `2000/s`, `10/m` or `5/h`
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", group = "limit")]
     over: Option<String>,
+    /// Match only flows that begin while their source has so many open
+    #[arg(long, value_name = "N", group = "limit")]
+    flows: Option<u32>,
     /// Beside --over: how many may come at once [default: a tenth of the rate]
     #[arg(long, value_name = "N", requires = "over")]
     burst: Option<u32>,
@@ -80,13 +83,13 @@ pub(crate) struct AddRule {
     #[arg(long, value_name = "WHAT", requires = "over")]
     count: Option<String>,
     /// Beside --over: `source` for each source by itself [default: the rule as a whole]
-    #[arg(long, value_name = "source", requires = "over")]
+    #[arg(long, value_name = "source", requires = "limit")]
     per: Option<String>,
-    /// Beside --per: leading bits by which sources of IPv4 are told apart [default: 32]
-    #[arg(long, value_name = "BITS", requires = "per")]
+    /// Beside --per or --flows: leading bits by which sources of IPv4 are told apart [default: 32]
+    #[arg(long, value_name = "BITS", requires = "limit")]
     prefix_v4: Option<u32>,
-    /// Beside --per: leading bits by which sources of IPv6 are told apart [default: 64]
-    #[arg(long, value_name = "BITS", requires = "per")]
+    /// Beside --per or --flows: leading bits by which sources of IPv6 are told apart [default: 64]
+    #[arg(long, value_name = "BITS", requires = "limit")]
     prefix_v6: Option<u32>,
     /// Look at it before this rule [default: after all others]
     #[arg(long, value_name = "RULE")]
@@ -121,15 +124,22 @@ impl From<&AddRule> for api::Rule {
             icmp_type: add.icmp_type.clone(),
             interface: add.interface.clone(),
             service: add.service.clone(),
-            over: add.over.clone().map(|rate| api::Over {
-                rate,
-                burst: add.burst,
-                count: add.count.clone(),
-                per: add.per.clone(),
-                prefix_v4: add.prefix_v4,
-                prefix_v6: add.prefix_v6,
-            }),
+            over: (add.over.is_some() || add.flows.is_some()).then(|| over(add)),
         }
+    }
+}
+
+fn over(add: &AddRule) -> api::Over {
+    // Flows are always those of a source.
+    let per = add.per.clone().or_else(|| add.flows.map(|_| "source".to_owned()));
+    api::Over {
+        rate: add.over.clone(),
+        burst: add.burst,
+        count: add.count.clone(),
+        flows: add.flows,
+        per,
+        prefix_v4: add.prefix_v4,
+        prefix_v6: add.prefix_v6,
     }
 }
 

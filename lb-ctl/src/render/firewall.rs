@@ -82,11 +82,12 @@ fn conditions(rule: &Rule) -> String {
     if words.is_empty() { "everything".to_owned() } else { words.join("  ") }
 }
 
-/// `2000/s packets per source`.
+/// `2000/s packets per source`, `10 flows per source`.
 fn over(over: &Over) -> String {
-    let count = over.count.iter().map(|count| format!(" {count}"));
-    let per = over.per.iter().map(|whose| format!(" per {whose}"));
-    count.chain(per).fold(over.rate.clone(), |words, word| words + &word)
+    let flows = over.flows.map(|flows| format!("{flows} flows"));
+    let per = over.per.as_ref().map(|whose| format!("per {whose}"));
+    let words = [over.rate.clone(), over.count.clone(), flows, per];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 pub(crate) fn sets(sets: &[Set], look: Look) -> String {
@@ -157,6 +158,15 @@ rest     accept  everything
 policy: drop
 "
         );
+    }
+
+    #[test]
+    fn a_limit_reads_as_it_is_meant() {
+        let per = Some("source".to_owned());
+        let open = Over { flows: Some(10), per: per.clone(), ..Over::default() };
+        assert_eq!(over(&open), "10 flows per source");
+        let (rate, count) = (Some("5/s".to_owned()), Some("packets".to_owned()));
+        assert_eq!(over(&Over { rate, count, per, ..Over::default() }), "5/s packets per source");
     }
 
     #[test]

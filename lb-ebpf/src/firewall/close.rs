@@ -30,7 +30,8 @@ pub(crate) fn close<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Fli
         flows.remove(&partner);
     }
     let of_client = if is_reply { &partner } else { &found };
-    draw::follow(world.tables, backend.listener, of_client, State::Closing);
+    let client = if is_reply { &flight.peer } else { &flight.ip.source };
+    draw::follow::<A, T>(world, backend.listener, client, of_client, State::Closing);
 }
 
 /// The cell of a client's packets.

@@ -7,18 +7,19 @@
 
 use lb_common::layout::firewall::{KIND_LATER, MAX_RULES, PAGE, rule_limit};
 use lb_common::layout::limit::{
-    COUNTS_NEW_FLOWS, COUNTS_NOTHING, COUNTS_PACKETS, Limit, MAX_LIMITS, MOST_ROOM, RULE_BUCKETS,
-    SOURCE_BUCKETS, TIME_BITS, TIME_SHIFT,
+    COUNTS_NEW_FLOWS, COUNTS_NOTHING, COUNTS_OPEN_FLOWS, COUNTS_PACKETS, Limit, MAX_LIMITS,
+    MOST_ROOM, RULE_BUCKETS, SOURCE_BUCKETS, TIME_BITS, TIME_SHIFT,
 };
-use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Settings};
+use lb_common::layout::{CELLS_PER_BUCKET, Settings};
 
 use super::maps::Maps;
+use super::open;
 use crate::draw::{begins, prefix};
 use crate::family::Family;
 use crate::flight::{Flight, Next, Watch};
 use crate::flow::Tuple;
 use crate::guard;
-use crate::tables::{Entry, Tables};
+use crate::tables::Tables;
 use crate::verifier::{at, rolled};
 
 /// How often a source's word is tried to be changed; other CPUs may be quicker each time.
@@ -66,10 +67,15 @@ pub fn exceeds<A: Family, T: Tables>(tables: &T, flight: &mut Flight<A>, place: 
     let counts = match limit.counts {
         // A reply is not what its client sent.
         COUNTS_PACKETS => flight.next != Next::TO_CLIENT,
-        COUNTS_NEW_FLOWS => is_first(flight),
+        COUNTS_NEW_FLOWS | COUNTS_OPEN_FLOWS => is_first(flight),
         _ => false,
     };
-    let is_over = counts && is_over(tables, flight, limit);
+    let is_over = counts
+        && if limit.counts == COUNTS_OPEN_FLOWS {
+            open::flows::<A, T>(tables, flight.subject.source) >= limit.room
+        } else {
+            is_over(tables, flight, limit)
+        };
     flight.is_over = is_over.into();
     is_over
 }
@@ -103,11 +109,11 @@ fn is_source_over<A: Family, T: Tables>(
 ) -> bool {
     let Some(settings) = tables.settings() else { return false };
     let hash = source_hash::<A>(settings, limit, source);
-    let bucket = RULE_BUCKETS + (hash as u32 & (SOURCE_BUCKETS - 1));
-    let Some(bucket) = tables.limited(bucket) else { return false };
+    let number = RULE_BUCKETS + (hash as u32 & (SOURCE_BUCKETS - 1));
+    let Some(bucket) = tables.limited(number) else { return false };
     let tag = hash >> TIME_BITS;
     for _ in rolled(ATTEMPTS) {
-        let slot = place(bucket, tag, now);
+        let slot = tables.source_place(number, tag, now);
         let word = bucket.load(slot);
         let is_own = word >> TIME_BITS == tag;
         let used = if is_own { used(word, now) } else { 0 };
@@ -141,7 +147,8 @@ fn source_hash<A: Family>(settings: &Settings, limit: &Limit, source: A::Address
 
 /// The place of the source with this tag: its own, or else that of the source which has used the fewest tokens.
 #[inline(always)]
-fn place(bucket: Entry<Bucket>, tag: u64, now: u64) -> usize {
+pub fn place<M: Maps>(maps: &M, bucket: u32, tag: u64, now: u64) -> usize {
+    let Some(bucket) = maps.limited(bucket) else { return 0 };
     let mut lowest = u64::MAX;
     for slot in rolled(CELLS_PER_BUCKET) {
         let word = bucket.load(slot);

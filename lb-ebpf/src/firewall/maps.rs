@@ -6,7 +6,7 @@ use lb_common::layout::firewall::{
 use lb_common::layout::limit::Limit;
 use lb_common::layout::{Bucket, Count};
 
-use super::{address, rows};
+use super::{address, limit, open, rows};
 use crate::family::Family;
 use crate::flight::Flight;
 use crate::tables::Entry;
@@ -49,9 +49,19 @@ pub trait Maps: Sized {
     fn limit(&self, place: u32) -> Option<&Limit>;
     /// What limits have let go on.
     fn limited(&self, bucket: u32) -> Option<Entry<Bucket>>;
+    /// How many flows sources have open.
+    fn source_flows(&self, bucket: u32) -> Option<Entry<Bucket>>;
     /// [`super::limit::deciding`] for the packet at hand: the kernel's maps make a function of it that is verified on
     /// its own.
     fn deciding<A: Family>(&self, flight: &mut Flight<A>, half: u32, rows: (u64, u64)) -> u32;
+    /// [`super::limit::place`], likewise.
+    fn source_place(&self, bucket: u32, tag: u64, now: u64) -> usize {
+        limit::place(self, bucket, tag, now)
+    }
+    /// [`super::open::place_in`], likewise.
+    fn open_place(&self, bucket: u32, tag: u64) -> usize {
+        open::place_in(self, bucket, tag)
+    }
     /// This CPU's counter of a rule.
     fn rule_count(&self, number: u32) -> Option<Entry<Count>>;
     /// [`address::short_value`]: the kernel's maps make a function of it that is verified on its own.

@@ -17,6 +17,7 @@ mod close;
 mod judge;
 pub mod limit;
 pub mod maps;
+pub mod open;
 pub(crate) mod outcome;
 pub mod rows;
 mod subject;

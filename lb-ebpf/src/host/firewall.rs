@@ -39,6 +39,7 @@ pub struct HostFirewall {
     pub outcomes: Vec<[u32; PAGE]>,
     pub limits: Vec<Limit>,
     pub limited: Vec<Memory<Bucket>>,
+    pub source_flows: Vec<Memory<Bucket>>,
     pub counts: Vec<Memory<Count>>,
 }
 
@@ -63,6 +64,7 @@ impl Default for HostFirewall {
             outcomes: Vec::new(),
             limits: Vec::new(),
             limited: Vec::new(),
+            source_flows: Vec::new(),
             counts: Vec::new(),
         }
     }
@@ -143,6 +145,10 @@ impl Maps for HostTables {
 
     fn limited(&self, bucket: u32) -> Option<Entry<Bucket>> {
         entry(&self.firewall.limited, bucket)
+    }
+
+    fn source_flows(&self, bucket: u32) -> Option<Entry<Bucket>> {
+        entry(&self.firewall.source_flows, bucket)
     }
 
     fn deciding<A: Family>(&self, flight: &mut Flight<A>, half: u32, rows: (u64, u64)) -> u32 {

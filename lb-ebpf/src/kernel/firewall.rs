@@ -7,7 +7,7 @@ use lb_common::layout::firewall::{
     MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row,
     SERVICE_PAGES,
 };
-use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS};
+use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS, SOURCE_MASKS};
 use lb_common::layout::{Bucket, Count};
 use lb_ebpf::family::Family;
 use lb_ebpf::firewall::Maps;
@@ -58,6 +58,8 @@ static FIREWALL_LIMITS: Array<Limit> = Array::with_max_entries(2 * MAX_LIMITS, M
 #[map]
 static FIREWALL_LIMITED: Array<Bucket> =
     Array::with_max_entries(RULE_BUCKETS + SOURCE_BUCKETS, MMAPABLE);
+#[map]
+static SOURCE_FLOWS: Array<Bucket> = Array::with_max_entries(SOURCE_MASKS + 1, MMAPABLE);
 #[map]
 static RULE_COUNTS: PerCpuArray<Count> = PerCpuArray::with_max_entries(MAX_RULE_COUNTS, 0);
 
@@ -151,6 +153,21 @@ impl<const QUICK: bool> Maps for KernelTables<QUICK> {
     #[inline(always)]
     fn limited(&self, bucket: u32) -> Option<Entry<Bucket>> {
         entry!(FIREWALL_LIMITED, bucket)
+    }
+
+    #[inline(always)]
+    fn source_flows(&self, bucket: u32) -> Option<Entry<Bucket>> {
+        entry!(SOURCE_FLOWS, bucket)
+    }
+
+    #[inline(always)]
+    fn source_place(&self, bucket: u32, tag: u64, now: u64) -> usize {
+        parts::firewall_source_place(u64::from(bucket), tag, now) as usize
+    }
+
+    #[inline(always)]
+    fn open_place(&self, bucket: u32, tag: u64) -> usize {
+        parts::firewall_open_place(u64::from(bucket), tag) as usize
     }
 
     #[inline(always)]

@@ -243,6 +243,11 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     }
 
     #[inline(always)]
+    fn change_open(&self, hash: u64, begins: bool) {
+        parts::firewall_change_open(hash, begins.into());
+    }
+
+    #[inline(always)]
     fn report_full_table(&self, tick: u64) {
         parts::report_full_table(tick);
     }

@@ -7,7 +7,7 @@ use aya_log_ebpf::warn;
 use lb_common::cell::Cell;
 use lb_common::verdict::Verdict;
 use lb_ebpf::family::Family;
-use lb_ebpf::firewall::{address, limit, rows};
+use lb_ebpf::firewall::{address, limit, open, rows};
 use lb_ebpf::flight::Flight;
 use lb_ebpf::parts as shared;
 use lb_ebpf::verifier::{hand_over, needed};
@@ -131,6 +131,28 @@ pub extern "C" fn firewall_deciding(half: u64, family: u64, rows: u64, others: u
         exceeds != 0
     };
     limit::deciding(&SLOW, half as u32 & 1, (rows, others), exceeds).into()
+}
+
+/// See [`lb_ebpf::firewall::limit::place`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_source_place(bucket: u64, tag: u64, now: u64) -> u64 {
+    limit::place(&SLOW, bucket as u32, tag, now) as u64
+}
+
+/// See [`lb_ebpf::firewall::open::place_in`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_open_place(bucket: u64, tag: u64) -> u64 {
+    open::place_in(&SLOW, bucket as u32, tag) as u64
+}
+
+/// See [`lb_ebpf::firewall::open::change`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_change_open(hash: u64, begins: u64) -> u64 {
+    open::change(&SLOW, hash, begins != 0);
+    0
 }
 
 /// See [`lb_ebpf::parts`].

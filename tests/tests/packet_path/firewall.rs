@@ -3,8 +3,9 @@
 use std::cell::Cell as Memory;
 
 use lb_agent::model::firewall::compile::{Compiled, Size};
+use lb_common::layout::Bucket;
 use lb_common::layout::firewall::{Firewall, LinkKey, MAX_RULE_COUNTS, MAX_RULES};
-use lb_common::layout::limit::{RULE_BUCKETS, SOURCE_BUCKETS};
+use lb_common::layout::limit::{RULE_BUCKETS, SOURCE_BUCKETS, SOURCE_MASKS};
 use lb_ebpf::host::HostFirewall;
 
 /// The firewall's maps in plain memory, with the first half in use; `lo` is the interface with this index.
@@ -52,6 +53,15 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
         outcomes: compiled.outcomes.clone(),
         limits: compiled.limits.clone(),
         limited: vec![Memory::default(); limited],
+        source_flows: source_flows(compiled),
         counts: vec![Memory::default(); counters],
     }
+}
+
+/// No flows yet, and how sources are told apart.
+fn source_flows(compiled: &Compiled) -> Vec<Memory<Bucket>> {
+    let [v4, v6_first, v6_last] = compiled.source_masks;
+    let mut buckets = vec![Memory::default(); usize::try_from(SOURCE_MASKS).unwrap()];
+    buckets.push(Memory::new([v4, v6_first, v6_last, 0, 0, 0, 0, 0]));
+    buckets
 }

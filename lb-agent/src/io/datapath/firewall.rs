@@ -16,6 +16,7 @@ use super::backends::wait_for_packets;
 use super::error::{OnMap, Result};
 use super::mapping::Mapping;
 use super::maps::{data, entries};
+use super::open_flows::OpenFlows;
 use super::pins::Pins;
 use crate::io::netlink::links;
 use crate::model::firewall::compile::{Compiled, Size};
@@ -39,6 +40,7 @@ pub struct FirewallMaps {
     asked: Halves,
     outcomes: Halves,
     limits: Halves,
+    open_flows: OpenFlows,
     links: HashMap<MapData, LinkKey, u32>,
     /// Rows by name of the interface, as they were written last.
     named: Vec<(Option<String>, u32)>,
@@ -73,6 +75,7 @@ impl FirewallMaps {
             asked: halves(map::FIREWALL_ASKED, ASKED_WORDS, size_of::<u64>())?,
             outcomes: halves(map::FIREWALL_OUTCOMES, OUTCOME_PAGES, size_of::<[u32; PAGE]>())?,
             limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
+            open_flows: OpenFlows::of(&map(map::SOURCE_FLOWS)?)?,
             links: links.on("open", map::FIREWALL_LINKS)?,
             named: Vec::new(),
         };
@@ -122,12 +125,18 @@ impl FirewallMaps {
         self.asked.write(half, &compiled.asked);
         self.outcomes.write(half, &compiled.outcomes);
         self.limits.write(half, &compiled.limits);
+        self.open_flows.tell_apart(compiled.source_masks);
         self.named.clone_from(&compiled.links);
         self.write_links(half)?;
         let bit = if half == 1 { Firewall::SECOND_HALF } else { 0 };
         self.word().store(compiled.word | bit, Ordering::Release);
         wait_for_packets();
         Ok(())
+    }
+
+    /// How many flows sources have open.
+    pub fn open_flows(&self) -> &OpenFlows {
+        &self.open_flows
     }
 
     /// Follows interfaces that have come, gone or got another index.

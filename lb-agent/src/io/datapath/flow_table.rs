@@ -1,6 +1,7 @@
 //! The flow table, read and swept in the memory that the packet path uses.
 
 use std::mem::take;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +16,7 @@ use super::loads::{changes, set_loads};
 use super::mapping::Mapping;
 use super::maps::{data, open, words};
 use super::moving::Moving;
+use super::open_flows::{Count, OpenFlows};
 use super::pins::Pins;
 use super::program::Other;
 use super::sources::Sources;
@@ -41,6 +43,7 @@ pub struct FlowTable {
     /// A word for each run of buckets.
     pub(super) marks: Mapping,
     loads: Mapping,
+    open_flows: OpenFlows,
     pub(super) settings: Array<MapData, Settings>,
     pub(super) backends: Array<MapData, Backend>,
     pub(super) sources: Sources,
@@ -88,6 +91,7 @@ impl FlowTable {
             old: old.map(half).transpose()?,
             marks: words::<u64>(pins, map::MARKS, MAX_MARKS)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
+            open_flows: OpenFlows::of(&data(pins, map::SOURCE_FLOWS)?)?,
             settings: open(pins, map::SETTINGS)?,
             backends: open(pins, map::BACKENDS)?,
             sources: Sources::open(pins)?,
@@ -103,6 +107,7 @@ impl FlowTable {
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         if round.loads.is_empty() {
             round.loads = changes(self.loads.words());
+            round.open = self.open_flows.begin();
         }
         if self.old.is_some() {
             let moving = Moving::new(&self.cells, self.old.as_ref(), &settings, &self.backends);
@@ -110,13 +115,33 @@ impl FlowTable {
                 return Ok(Swept::Moved);
             }
         }
-        if !round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings) {
+        let from = round.swept_to;
+        let is_last = round.sweep_next(self.cells.cells.words(), AT_A_TIME, tick, &settings);
+        if round.open.is_wanted() {
+            self.count_open(from..round.swept_to, &mut round.open, &settings);
+        }
+        if !is_last {
             return Ok(Swept::Part);
         }
         let before = take(&mut round.loads);
+        // Flows that are still in the old table have not been counted.
+        if self.old.is_none() {
+            self.open_flows.settle(take(&mut round.open));
+        }
         let counts = round.end(self.old.is_some());
         set_loads(self.loads.words(), &before, &counts.open);
         Ok(Swept::All(counts))
+    }
+
+    /// Counts the flows that sources have open in these cells.
+    fn count_open(&self, cells: Range<usize>, count: &mut Count, settings: &Settings) {
+        let words = (0..).zip(self.cells.cells.words()).take(cells.end).skip(cells.start);
+        for (index, word) in words {
+            let cell = Cell(word.load(Ordering::Relaxed));
+            count.add(&settings.hash_key, cell, || {
+                self.cells.details.entry::<Detail>(index).map(Entry::get)
+            });
+        }
     }
 
     /// How many flows match, and at most `limit` of them.

@@ -13,7 +13,7 @@ use lb_common::layout::firewall::{
     SERVICE_PAGES,
 };
 use lb_common::layout::guard::Guard;
-use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS};
+use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS, SOURCE_MASKS};
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, CELLS_PER_BUCKET, Count, Cursor, Detail, FragmentKey,
     FragmentWay, Interface, Listener, ListenerKeyV4, ListenerKeyV6, Load, Settings, Slot, Traffic,
@@ -205,6 +205,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         (map::FIREWALL_OUTCOMES, Shape::array::<[u32; PAGE]>(2 * OUTCOME_PAGES, MMAPABLE)),
         (map::FIREWALL_LIMITS, Shape::array::<Limit>(2 * MAX_LIMITS, MMAPABLE)),
         (map::FIREWALL_LIMITED, Shape::array::<Bucket>(RULE_BUCKETS + SOURCE_BUCKETS, MMAPABLE)),
+        (map::SOURCE_FLOWS, Shape::array::<Bucket>(SOURCE_MASKS + 1, MMAPABLE)),
     ]
 }
 
@@ -285,7 +286,7 @@ mod tests {
         let table = geometry(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 114, 14]);
+        assert_eq!(mib, [288 + 115, 14]);
     }
 
     #[test]

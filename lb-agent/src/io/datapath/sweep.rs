@@ -13,6 +13,8 @@ use lb_common::MAX_BACKENDS;
 use lb_common::cell::{Cell, State};
 use lb_common::layout::Settings;
 
+use super::open_flows::Count as OpenCount;
+
 /// What one go of a sweep led to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Swept {
@@ -71,8 +73,11 @@ pub(super) struct Round {
     pub(super) arriving: Vec<(u32, u64)>,
     /// The changes of the backends' loads when it began.
     pub(super) loads: Vec<u64>,
+    /// How many flows each source has open, where somebody asks.
+    pub(super) open: OpenCount,
     pub(super) tally: Tally,
-    swept_to: usize,
+    /// Cells that have been looked at.
+    pub(super) swept_to: usize,
     expired: u64,
 }
 

@@ -20,7 +20,7 @@ mod set_file;
 pub use elements::Elements;
 pub use evaluate::{TcpPacket, are_in, deciding};
 pub use numbers::{POLICY, RuleNumbers};
-pub use over::{Counted, Over, Per, Rate, Unit};
+pub use over::{Counted, Over, OverRate, Per, Rate, Unit};
 pub use set_file::{BadLines, LONGEST_SET, parse_set, set_text};
 
 /// Most rules that a firewall may have.

@@ -4,7 +4,21 @@ use std::time::Duration;
 
 /// What a rule lets go on before it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Over {
+pub enum Over {
+    /// So many in a time.
+    Rate(OverRate),
+    /// A flow of a source that has fewer open.
+    Flows {
+        /// How many; at least 1.
+        most: u32,
+        /// How sources are told apart.
+        per: Per,
+    },
+}
+
+/// How many may come in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverRate {
     /// How many may come in a time.
     pub rate: Rate,
     /// How many may come at once, after a time without any; at least 1.
@@ -64,9 +78,16 @@ pub struct Per {
     pub prefix_v6: u8,
 }
 
-impl Over {
+impl OverRate {
     /// The time in which all of the burst comes.
     pub fn room(&self) -> Duration {
         self.rate.unit.duration() * self.burst / self.rate.amount.max(1)
+    }
+}
+
+impl Over {
+    /// Whether every packet counts, those of known flows as well.
+    pub fn counts_packets(&self) -> bool {
+        matches!(self, Self::Rate(OverRate { count: Counted::Packets, .. }))
     }
 }

@@ -21,6 +21,7 @@ pub(in crate::model::config) struct Known<'a> {
 /// Checks the firewall against itself and the rest of the file.
 pub(in crate::model::config) fn check(report: &Report, firewall: &Draft, known: &Known<'_>) {
     unique_rules(report, firewall);
+    same_sources(report, firewall);
     let sets: Vec<&str> = firewall.sets.keys().map(String::as_str).collect();
     let rules = firewall.rules.iter();
     let addresses = rules.flat_map(|rule| &rule.addresses).chain(known.allowed.iter().copied());
@@ -59,6 +60,18 @@ fn unique_rules(report: &Report, firewall: &Draft) {
         } else {
             seen.insert(value, span);
         }
+    }
+}
+
+/// A flow is counted once, so all rules tell sources apart by the same bits.
+fn same_sources(report: &Report, firewall: &Draft) {
+    let mut pers = firewall.rules.iter().filter_map(|rule| rule.per.as_ref());
+    let Some(first) = pers.next() else { return };
+    for Located { span, .. } in pers.filter(|per| per.value != first.value) {
+        let message = "rules with `flows` tell sources apart by different prefixes";
+        let fault =
+            Fault::new(message, "write the same `prefix_v4` and `prefix_v6` in all of them");
+        report.add(fault.at(span).and(&first.span, "the first one"));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::config::Word;
 use crate::model::config::problem::{Fault, Report};
 use crate::model::config::reader::{List, Located, Table};
 use crate::model::config::value::{self, Parsed, choice, interface};
-use crate::model::firewall::{Action, IpProtocol, Match, Rule, TcpFlags};
+use crate::model::firewall::{Action, IpProtocol, Match, Over, Per, Rule, TcpFlags};
 
 /// A rule as far as it is valid, and the places of what must fit other tables.
 pub(in crate::model::config) struct Draft {
@@ -20,6 +20,8 @@ pub(in crate::model::config) struct Draft {
     pub(super) addresses: Vec<Located<Match>>,
     pub(super) interface: Option<Located<String>>,
     pub(super) service: Option<Located<String>>,
+    /// How sources are told apart whose open flows count.
+    pub(super) per: Option<Located<Per>>,
     pub(super) rule: Option<Rule>,
 }
 
@@ -32,10 +34,15 @@ pub(super) fn draft(mut table: Table<'_>) -> Draft {
     let interface = table.optional("interface", interface);
     let service = table.optional("service", value::name);
     let transport = transport(&mut table);
-    let over = match table.raw("over") {
+    let place = table.raw("over");
+    let over = match place {
         Some(value) => over::over(&table, value).map(Some),
         None => Some(None),
     };
+    let per = place.zip(over.flatten()).and_then(|(place, over)| match over {
+        Over::Flows { per, .. } => Some(Located { value: per, span: place.span() }),
+        Over::Rate(_) => None,
+    });
     table.finish(&[]);
     let value = |found: &Located<String>| found.value.clone();
     let rule = || {
@@ -57,7 +64,8 @@ pub(super) fn draft(mut table: Table<'_>) -> Draft {
     };
     let rule = rule();
     let addresses = sources.items.into_iter().chain(destinations.items).collect();
-    Draft { name, addresses, interface: interface.flatten(), service: service.flatten(), rule }
+    let (interface, service) = (interface.flatten(), service.flatten());
+    Draft { name, addresses, interface, service, per, rule }
 }
 
 /// What a rule asks of the transport header.

@@ -5,7 +5,7 @@ use lb_common::api;
 use super::{World, problems, valid};
 use crate::model::config::{rule_from_text, rule_to_text};
 use crate::model::firewall::{
-    Action, Counted, IpProtocol, Match, Over, Per, Rate, Rule, Source, TcpFlags, Unit,
+    Action, Counted, IpProtocol, Match, Over, OverRate, Per, Rate, Rule, Source, TcpFlags, Unit,
 };
 
 fn world(more: &str) -> String {
@@ -115,13 +115,16 @@ fn values_of_a_rule_are_checked() {
 
 #[test]
 fn a_limit_has_a_rate_and_may_be_that_of_each_source() {
-    let over = |keys: &str| read(&format!("over = {{ {keys} }}")).over.unwrap();
+    let over = |keys: &str| match read(&format!("over = {{ {keys} }}")).over {
+        Some(Over::Rate(over)) => over,
+        other => panic!("{other:?}"),
+    };
     let rate = |amount, unit| Rate { amount, unit };
     let whole = over("rate = '10/m'");
     assert_eq!((whole.rate, whole.burst, whole.per), (rate(10, Unit::Minute), 1, None));
     assert_eq!(whole.count, Counted::Packets);
     let each = over("rate = '2000/s', burst = 4000, per = 'source', count = 'new_flows'");
-    let expected = Over {
+    let expected = OverRate {
         rate: rate(2_000, Unit::Second),
         burst: 4_000,
         count: Counted::NewFlows,
@@ -140,6 +143,35 @@ fn a_limit_has_a_rate_and_may_be_that_of_each_source() {
     ] {
         says(&rule(&format!("over = {{ {keys} }}")), &words);
     }
+}
+
+#[test]
+fn a_limit_may_be_how_many_flows_each_source_has_open() {
+    let over = |keys: &str| read(&format!("over = {{ {keys} }}")).over.unwrap();
+    let per = Per { prefix_v4: 32, prefix_v6: 64 };
+    assert_eq!(over("flows = 10, per = 'source'"), Over::Flows { most: 10, per });
+    let per = Per { prefix_v4: 24, prefix_v6: 56 };
+    let keys = "flows = 1, per = 'source', prefix_v4 = 24, prefix_v6 = 56";
+    assert_eq!(over(keys), Over::Flows { most: 1, per });
+    for (keys, words) in [
+        ("flows = 10", ["missing key `per`", "`per = \"source\"`"]),
+        ("flows = 0, per = 'source'", ["0 is not within 1 to 16777216", "over ="]),
+        ("flows = 9, per = 'source', rate = '5/s'", ["`rate` what comes in a time", "or `flows`"]),
+        ("flows = 9, per = 'source', burst = 5", ["`burst` what comes in a time", "or `flows`"]),
+    ] {
+        says(&rule(&format!("over = {{ {keys} }}")), &words);
+    }
+    let two = |prefix: u8| {
+        let rule = |name: &str, prefix: u8| {
+            format!(
+                "[[firewall.rule]]\nname = '{name}'\naction = 'drop'\n\
+                 over = {{ flows = 9, per = 'source', prefix_v4 = {prefix} }}\n"
+            )
+        };
+        world(&(rule("a", 24) + &rule("b", prefix)))
+    };
+    assert_eq!(valid(&two(24)).config.firewall.rules.len(), 2);
+    says(&two(32), &["by different prefixes", "the first one", "write the same `prefix_v4`"]);
 }
 
 #[test]

@@ -2,18 +2,19 @@
 
 use lb_common::layout::firewall::{RULE_DROPS, RULE_LIMIT_SHIFT};
 use lb_common::layout::limit::{
-    COUNTS_NEW_FLOWS, COUNTS_NOTHING, COUNTS_PACKETS, Limit, MAX_LIMITS, TIME_SHIFT,
+    COUNTS_NEW_FLOWS, COUNTS_NOTHING, COUNTS_OPEN_FLOWS, COUNTS_PACKETS, Limit, MAX_LIMITS,
+    TIME_SHIFT,
 };
 
 use super::row::Rules;
 use super::{Action, CompileError, Names, Rule, counter};
-use crate::model::firewall::{Counted, Over};
+use crate::model::firewall::{Counted, Over, OverRate, Per};
 
 /// The rule that stands before one which counts packets with certain TCP flags, if `rule` is such a one: a flow begins
 /// with other flags than its later packets have.
 pub(super) fn watch(rule: &Rule) -> Option<Rule> {
     rule.tcp_flags?;
-    let counts_packets = rule.over.is_some_and(|over| over.count == Counted::Packets);
+    let counts_packets = rule.over.as_ref().is_some_and(Over::counts_packets);
     counts_packets.then(|| Rule { tcp_flags: None, ..rule.clone() })
 }
 
@@ -43,7 +44,46 @@ pub(super) fn words(rules: &Rules, names: &Names) -> Result<(Vec<u32>, Vec<Limit
 }
 
 fn limit(over: Over, counter: u32) -> Limit {
-    let Over { rate, burst, count, per } = over;
+    match over {
+        Over::Rate(over) => limit_of_rate(over, counter),
+        Over::Flows { most, per } => Limit {
+            cost: 0,
+            room: most.into(),
+            counter,
+            counts: COUNTS_OPEN_FLOWS,
+            per_source: 1,
+            prefix_v4: per.prefix_v4,
+            prefix_v6: per.prefix_v6,
+        },
+    }
+}
+
+/// The bits by which sources are told apart whose open flows are counted: see `lb_common::layout::limit::SOURCE_MASKS`.
+pub(super) fn source_masks(rules: &Rules) -> Result<[u64; 3], CompileError> {
+    let mut pers = rules.user().filter_map(|rule| match rule.over? {
+        Over::Flows { per, .. } => Some(per),
+        Over::Rate(_) => None,
+    });
+    let Some(first) = pers.next() else { return Ok([0; 3]) };
+    if pers.any(|per| per != first) {
+        return Err(CompileError::Sources);
+    }
+    Ok(masks(first))
+}
+
+fn masks(Per { prefix_v4, prefix_v6 }: Per) -> [u64; 3] {
+    let v4 = u32::MAX << (32 - u32::from(prefix_v4.clamp(1, 32)));
+    let v6 = (u128::MAX << (128 - u32::from(prefix_v6.clamp(1, 128)))).to_be_bytes();
+    let ([first, last], _) = v6.as_chunks::<8>() else { return [0; 3] };
+    [
+        u32::from_ne_bytes(v4.to_be_bytes()).into(),
+        u64::from_ne_bytes(*first),
+        u64::from_ne_bytes(*last),
+    ]
+}
+
+fn limit_of_rate(over: OverRate, counter: u32) -> Limit {
+    let OverRate { rate, burst, count, per } = over;
     // Both are within a few hours.
     let nanoseconds = u64::try_from(rate.unit.duration().as_nanos()).unwrap_or(u64::MAX);
     let amount = u64::from(rate.amount.max(1)) << if per.is_some() { TIME_SHIFT } else { 0 };

@@ -78,6 +78,7 @@ pub struct Compiled {
     pub asked: Vec<u64>,
     pub outcomes: Vec<[u32; PAGE]>,
     pub limits: Vec<Limit>,
+    pub source_masks: [u64; 3],
 }
 
 /// Rules and sets that the maps have no room for.
@@ -96,6 +97,11 @@ pub enum CompileError {
         "more than {MAX_LIMITS} rules with `over`; those that count packets with TCP flags take two"
     )]
     Limits,
+    /// Sources
+    #[error(
+        "rules with `flows` tell sources apart by different prefixes: `prefix_v4` and `prefix_v6` are the same for all"
+    )]
+    Sources,
     /// Classes
     #[error("the prefixes of rules and sets overlap in more than {MAX_CLASSES} ways")]
     Classes,
@@ -126,6 +132,7 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
     let sources = rows.iter().skip(1).step_by(2).take(n_classes);
     let outcomes = outcome::pages(&rules, firewall.policy, names, sources);
     let asked = outcome::asked_ports(&rules);
+    let source_masks = limit::source_masks(&rules)?;
     let (rules, limits) = limit::words(&rules, names)?;
     Ok(Compiled {
         size,
@@ -146,6 +153,7 @@ pub fn compile(firewall: &Firewall, sets: &Sets, names: &Names) -> Result<Compil
         asked,
         outcomes,
         limits,
+        source_masks,
     })
 }
 
@@ -172,6 +180,7 @@ impl Compiled {
             asked: Vec::new(),
             outcomes: Vec::new(),
             limits: Vec::new(),
+            source_masks: [0; 3],
         }
     }
 

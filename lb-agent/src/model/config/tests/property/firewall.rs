@@ -12,7 +12,7 @@ use proptest::sample::select;
 
 use super::{name, word};
 use crate::model::firewall::{
-    Action, Firewall, IpProtocol, Match, Over, Per, Rate, Rule, Source, TcpFlags,
+    Action, Firewall, IpProtocol, Match, Over, OverRate, Per, Rate, Rule, Source, TcpFlags,
 };
 
 /// The sets that there are.
@@ -61,9 +61,14 @@ fn bare() -> Rule {
 fn over() -> impl Strategy<Value = Over> {
     let per =
         (1..=32_u8, 1..=128_u8).prop_map(|(prefix_v4, prefix_v6)| Per { prefix_v4, prefix_v6 });
-    (60..=1_000_000_u32, word(), 1..=60_u32, word(), option::of(per)).prop_map(
-        |(amount, unit, burst, count, per)| Over { rate: Rate { amount, unit }, burst, count, per },
-    )
+    let rate = (60..=1_000_000_u32, word(), 1..=60_u32, word(), option::of(per)).prop_map(
+        |(amount, unit, burst, count, per)| {
+            Over::Rate(OverRate { rate: Rate { amount, unit }, burst, count, per })
+        },
+    );
+    // All rules tell sources apart by the same prefixes.
+    let per = Per { prefix_v4: 24, prefix_v6: 56 };
+    prop_oneof![rate, (1..=16_777_216_u32).prop_map(move |most| Over::Flows { most, per })]
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
