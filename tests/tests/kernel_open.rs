@@ -27,8 +27,8 @@ use packet_path::{PacketPath, cells, pin_to_cpu};
 
 const VIP: SocketAddr = v4([203, 0, 113, 10], 80);
 const BACKEND: SocketAddr = v4([10, 0, 0, 1], 8080);
-const VIP_V6: SocketAddr = v6([0x2001, 0xdb8, 1, 0, 0, 0, 0, 10], 80);
-const BACKEND_V6: SocketAddr = v6([0x2001, 0xdb8, 2, 0, 0, 0, 0, 1], 8080);
+const VIP_V6: SocketAddr = v6(1, 80);
+const BACKEND_V6: SocketAddr = v6(2, 8080);
 const LOOPBACK: u32 = 1;
 const BUCKETS: usize = 4_096;
 const CELLS: u32 = 8;
@@ -36,9 +36,9 @@ const XDP_DROP: u32 = 1;
 /// How many flows a source may have.
 const MOST: u32 = 100;
 
-const fn v6(address: [u16; 8], port: u16) -> SocketAddr {
-    let [a, b, c, d, e, f, g, h] = address;
-    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h)), port)
+/// The tenth host of a subnet.
+const fn v6(subnet: u16, port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, subnet, 0, 0, 0, 0, 10)), port)
 }
 
 fn link() -> Link {

@@ -6,7 +6,7 @@
 //! source with the fewest flows.
 
 use lb_common::layout::limit::{OPEN_BITS, SOURCE_BUCKETS, SOURCE_MASKS};
-use lb_common::layout::{Address, Bucket, CELLS_PER_BUCKET, HashKey};
+use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey};
 
 use super::Maps;
 use crate::World;
@@ -68,13 +68,13 @@ fn hash_in<A: Family, T: Tables>(tables: &T, key: &HashKey, source: A::Address) 
 #[inline(always)]
 pub fn hash<A: Family>(key: &HashKey, masks: [u64; 3], source: A::Address) -> u64 {
     let [a, b, c, d] = A::to_words(source);
-    let halves = |mask: u64| (mask as u32, (mask >> 32) as u32);
-    let masked: Address = if A::NUMBER == 4 {
-        [a & masks[0] as u32, 0, 0, 0]
+    let high = |mask: u64| (mask >> 32) as u32;
+    let mask = if A::NUMBER == 4 {
+        [masks[0] as u32, 0, 0, 0]
     } else {
-        let ((m, n), (o, p)) = (halves(masks[1]), halves(masks[2]));
-        [a & m, b & n, c & o, d & p]
+        [masks[1] as u32, high(masks[1]), masks[2] as u32, high(masks[2])]
     };
+    let masked = [a & mask[0], b & mask[1], c & mask[2], d & mask[3]];
     let source = A::from_words(&masked);
     let name = Tuple::<A> {
         source,

@@ -57,7 +57,9 @@ impl OpenFlows {
         for (place, mask) in header.iter().zip(masks) {
             place.store(mask, Ordering::Relaxed);
         }
-        words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        for word in words {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Begins a count.
