@@ -121,6 +121,13 @@ impl<'p> Director<'p> {
         String::from_utf8(answer.body).context("read the metrics")
     }
 
+    /// Has an agent that does not run any more taken away: programs, pins, addresses.
+    pub fn detach(&self) -> Result<()> {
+        let config = config_file(self.pair, self.number);
+        let mut detach = self.namespace.command(&self.binaries.agent);
+        run(detach.arg("--config").arg(config).arg("detach")).map(drop)
+    }
+
     fn wait_until_ready(&mut self) -> Result<()> {
         let process = &mut self.process;
         let is_ready = || {
@@ -134,11 +141,8 @@ impl<'p> Director<'p> {
 
 impl Drop for Director<'_> {
     fn drop(&mut self) {
-        let config = config_file(self.pair, self.number);
-        let mut detach = self.namespace.command(&self.binaries.agent);
-        detach.arg("--config").arg(config).arg("detach");
         let stopped = self.process.terminate(STOP_WITHIN);
-        if let Err(error) = stopped.and_then(|_| run(&mut detach)) {
+        if let Err(error) = stopped.and_then(|_| self.detach()) {
             eprintln!("stop lb{}: {error:#}", self.number);
         }
     }

@@ -131,7 +131,8 @@ fn neighbours_keep_the_mac_address_when_another_director_takes_over() {
 fn a_director_that_is_released_leaves_the_mac_address_and_no_request_is_lost() {
     let pair = Pair::new(1).unwrap();
     let _webs = serve(&pair);
-    let [lb1, lb2] = both(&pair);
+    let before = arp(&pair.directors[0]);
+    let [mut lb1, lb2] = both(&pair);
     wait_for_answers(&pair);
     let load = Load::start(&pair.client.namespace, &vips()).unwrap();
     load.wait_for_more(100).unwrap();
@@ -148,6 +149,10 @@ fn a_director_that_is_released_leaves_the_mac_address_and_no_request_is_lost() {
     let are_down = || Ok(devices(lb1.namespace).iter().all(|(_, is_up)| !is_up));
     wait_until("the devices of lb1 to be down", WITHIN, are_down).unwrap();
     assert_known(&pair.client, VIPS);
+    // With the agent they go, and what they needed.
+    assert_ne!(arp(lb1.namespace), before);
+    lb1.process.terminate(Duration::from_secs(10)).unwrap();
+    assert_eq!((devices(lb1.namespace), arp(lb1.namespace)), (Vec::new(), before));
 }
 
 #[test]
@@ -222,6 +227,44 @@ fn two_active_directors_hear_each_other_and_the_switch_learns_of_the_winner() {
 }
 
 #[test]
+fn a_link_that_is_lost_moves_the_mac_address_and_its_return_does_not() {
+    let pair = Pair::new(1).unwrap();
+    let _webs = serve(&pair);
+    let [lb1, lb2] = both(&pair);
+    let mut open = connections(&pair);
+    pair.unplug("lb1-front").unwrap();
+    lb1.wait_for("initialize").unwrap();
+    lb2.wait_for("active").unwrap();
+    wait_until_learned(&pair, "backs", "lb2-back", GATEWAYS);
+    pair.plug_in("lb1-front").unwrap();
+    lb1.wait_for("backup").unwrap();
+    assert_eq!((holds(&lb1), holds(&lb2)), ([false; 2], [true; 2]));
+    for connection in &mut open {
+        assert_eq!(connection.get("/").unwrap().backend, "web1");
+    }
+    wait_until_learned(&pair, "fronts", "lb2-front", VIPS);
+    assert_all_known(&pair);
+}
+
+#[test]
+fn a_device_takes_no_route_from_the_link_and_a_filter_that_makes_it_deaf_is_told() {
+    let pair = Pair::new(0).unwrap();
+    let machine = &pair.directors[0];
+    machine.sysctl("ipv6/conf/all/forwarding", "0").unwrap();
+    machine.sysctl("ipv4/conf/all/rp_filter", "1").unwrap();
+    let lb1 = Director::start(&pair, 1, &with_macs(200)).unwrap();
+    lb1.wait_for("active").unwrap();
+    let made = devices(machine);
+    assert_eq!(made.len(), 4);
+    for (name, _) in made {
+        let path = format!("/proc/sys/net/ipv6/conf/{name}/accept_ra");
+        assert_eq!(run(machine.command("cat").arg(path)).unwrap().trim(), "0", "{name}");
+    }
+    let told = || Ok(lb1.process.log().contains("rp_filter is 1: vr4-"));
+    wait_until("the warning", WITHIN, told).unwrap();
+}
+
+#[test]
 fn devices_outlive_a_crash_and_go_with_the_agent() {
     let pair = Pair::new(1).unwrap();
     let _webs = serve(&pair);
@@ -251,6 +294,10 @@ fn devices_outlive_a_crash_and_go_with_the_agent() {
     lb1.ctl_json(&["reload"]).unwrap();
     wait_until("two devices", WITHIN, || Ok(devices(machine).len() == 2)).unwrap();
     wait_for_answers(&pair);
-    lb1.process.terminate(Duration::from_secs(10)).unwrap();
+    // What an agent has left that was killed goes too.
+    lb1.process.kill().unwrap();
+    assert_eq!((devices(machine).len(), holds(&lb1)), (2, [true; 2]));
+    lb1.detach().unwrap();
     assert_eq!((devices(machine), arp(machine)), (Vec::new(), before));
+    assert_eq!(holds(&lb1), [false; 2]);
 }

@@ -143,12 +143,12 @@ fn make(network: &mut Network, router: &Key) -> Result<(), String> {
     let index = add_macvlan(parent.index, &name, router.mac()).map_err(wrong)?;
     network
         .insert(name.clone(), Interface { index, mac, is_running: false, addresses: Vec::new() });
-    deafen(&name)
+    refuse_routes(&name).and(hears(&name))
 }
 
 /// Keeps a router's device from taking addresses and routes that other routers advertise. Where that must not be
 /// written (`ProtectKernelTunables=`), it is told unless nothing would be taken anyway.
-fn deafen(name: &str) -> Result<(), String> {
+fn refuse_routes(name: &str) -> Result<(), String> {
     let setting = format!("ipv6/conf/{name}/accept_ra");
     let is_taken = read(&setting).is_some_and(|accepts| accepts != 0)
         && read(&format!("ipv6/conf/{name}/forwarding")) == Some(0);
@@ -158,12 +158,18 @@ fn deafen(name: &str) -> Result<(), String> {
             "{name} takes what routers advertise in IPv6 ({error}); set net.ipv6.conf.default.accept_ra to 0"
         ));
     }
-    if read("ipv4/conf/all/rp_filter") == Some(1) {
-        return Err(format!(
-            "net.ipv4.conf.all.rp_filter is 1: {name} hears nothing; set it to 0 or 2"
-        ));
-    }
     Ok(())
+}
+
+/// A device has no route to those who ask by it.
+fn hears(name: &str) -> Result<(), String> {
+    match read("ipv4/conf/all/rp_filter") {
+        Some(1) => {
+            let remedy = "set it to 0 or 2";
+            Err(format!("net.ipv4.conf.all.rp_filter is 1: {name} hears nothing; {remedy}"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn arp_of(interface: &str) -> Option<Arp> {
