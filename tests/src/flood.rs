@@ -1,7 +1,8 @@
 //! A flood of SYNs from sources that are not there, sent as live frames: as fast as the machine can, or at a rate.
 //!
 //! The kernel uses the pages of frames again, and who gets them writes into them. So a program made here writes each
-//! frame anew; what it draws by chance stands there twice, once inverted, so that the checksums stay right.
+//! frame anew; what it draws by chance stands there once more, inverted, so that the checksums stay right. All 32 bits
+//! of it tell a connection: hardly any comes twice.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use crate::namespace::Namespace;
 use crate::xdp::{self, Program};
 
 /// The sources: 100.64.0.0/16 (RFC 6598); what is behind 16 bits is drawn.
-const SOURCE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
+pub const SOURCE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 /// Frames of one batch, so that no queue of 256 (`VETH_RING_SIZE` in drivers/net/veth.c) overflows.
 const BATCH: u32 = 64;
-/// Frames between two looks at whether to go on, without a rate and with one.
+/// Frames between two looks at whether to go on.
 const MANY: u32 = 65_536;
-const FEW: u32 = 256;
+/// With a rate, each thread sends so many times a second: to end takes the kernel up to 30 ms, one thread after the other.
+const BURSTS: u32 = 5;
 const WITHIN: Duration = Duration::from_mins(1);
 
 /// Which way the flood goes.
@@ -46,16 +48,14 @@ pub struct Flood {
 }
 
 impl Flood {
-    /// Starts to send from a namespace, with so many threads, each at most so many frames a second.
-    pub fn start(
-        from: &Namespace,
-        way: Way,
-        (threads, rate): (usize, Option<u32>),
-    ) -> Result<Self> {
+    /// Starts to send from a namespace, with so many threads, each at most so many frames a second: in bursts, of which
+    /// those of one thread come between those of the others.
+    pub fn start(from: &Namespace, way: Way, (threads, rate): (u32, Option<u32>)) -> Result<Self> {
         let frame = syn(way)?;
         let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let thread = |_| {
+        let thread = |number: u32| {
             let (frame, shared) = (frame.clone(), (Arc::clone(&stop), Arc::clone(&sent)));
+            let rate = rate.map(|rate| (rate, Duration::from_secs(1) * number / BURSTS / threads));
             from.spawn(move || send(&frame, way.interface, rate, &shared))
         };
         let threads = (0..threads).map(thread).collect::<Result<_>>()?;
@@ -89,7 +89,7 @@ impl Drop for Flood {
 fn send(
     frame: &[u8],
     interface: u32,
-    rate: Option<u32>,
+    rate: Option<(u32, Duration)>,
     (stop, sent): &(Arc<AtomicBool>, Arc<AtomicU64>),
 ) -> Result<()> {
     let mut loaded = xdp::load(Program::of(&writer(frame)))?;
@@ -100,7 +100,10 @@ fn send(
     let end = u32::try_from(frame.len())?;
     let context: Vec<u8> =
         [0, end, 0, interface, 0, 0].into_iter().flat_map(u32::to_ne_bytes).collect();
-    let repeat = if rate.is_some() { FEW } else { MANY };
+    let (repeat, delay) = rate.map_or((MANY, Duration::ZERO), |(rate, delay)| {
+        ((rate / BURSTS).next_multiple_of(BATCH), delay)
+    });
+    pause(delay);
     let (began, mut of_thread) = (now(), 0.0);
     while !stop.load(Ordering::Relaxed) {
         program
@@ -114,7 +117,7 @@ fn send(
             .context("send live frames")?;
         sent.fetch_add(repeat.into(), Ordering::Relaxed);
         of_thread += f64::from(repeat);
-        if let Some(rate) = rate {
+        if let Some((rate, _)) = rate {
             let due = Duration::from_secs_f64(of_thread / f64::from(rate));
             pause(due.saturating_sub(began.elapsed()));
         }
@@ -162,9 +165,9 @@ fn writer(frame: &[u8]) -> Vec<u64> {
         0x0000_0000_0000_05bf, // r5 = r0
         0x0000_ffff_0000_05a7, // r5 ^= 0xffff
         store(IDENTIFICATION, 5),
-        store(SOURCE_PORT, 5),
+        store(SEQUENCE, 5),
         0x0000_0010_0000_0077, // r0 >>= 16
-        store(SEQUENCE, 0),
+        store(SOURCE_PORT, 0),
         0x0000_ffff_0000_00a7, // r0 ^= 0xffff
         store(SEQUENCE + 2, 0),
     ]);

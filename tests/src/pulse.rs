@@ -1,8 +1,5 @@
-//! A request every millisecond, each over a connection of its own, whatever becomes of those before it: for how long
-//! a client finds nobody.
-//!
-//! A request counts as answered if it is answered before TCP would send anything again, so that what is measured is
-//! the service and not the patience of TCP.
+//! Requests at a steady pace, each over a connection of its own, whatever becomes of those before it: for how long a
+//! client finds nobody, or how many find somebody.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,17 +16,30 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::clock::{now, wait_until};
 use crate::namespace::Namespace;
 
-const EVERY: Duration = Duration::from_millis(1);
-/// Less than the 200 ms after which TCP sends data again.
-const PATIENCE: Duration = Duration::from_millis(190);
 const MORE_WITHIN: Duration = Duration::from_mins(1);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: vip\r\nConnection: close\r\n\r\n";
+
+/// From one request to the next, and after which time one counts as not answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From one to the next.
+    pub every: Duration,
+    /// For how long one waits.
+    pub patience: Duration,
+}
+
+/// A request every millisecond, which has to be answered before TCP sends anything again (200 ms), so that what is
+/// measured is the service and not the patience of TCP.
+pub const BEFORE_TCP_ASKS_AGAIN: Pace =
+    Pace { every: Duration::from_millis(1), patience: Duration::from_millis(190) };
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beat {
     /// When it began.
     pub at: Instant,
+    /// Until it was answered, or given up.
+    pub took: Duration,
     /// Whether it was answered in time.
     pub is_answered: bool,
 }
@@ -49,10 +59,10 @@ struct Shared {
 
 impl Pulse {
     /// Starts to ask `address` from a namespace.
-    pub fn start(namespace: &Namespace, address: SocketAddr) -> Result<Self> {
+    pub fn start(namespace: &Namespace, address: SocketAddr, pace: Pace) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
-        let thread = namespace.spawn(move || beat(address, &of_thread))?;
+        let thread = namespace.spawn(move || beat(address, pace, &of_thread))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -63,9 +73,14 @@ impl Pulse {
         wait_until(&format!("{n} more answers in time"), MORE_WITHIN, || Ok(answered() >= goal))
     }
 
+    /// Sends no more requests; those that were sent go on.
+    pub fn ask_no_more(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Stops, and tells what became of the requests, in the order of their start.
     pub fn stop(mut self) -> Result<Vec<Beat>> {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.ask_no_more();
         let thread = self.thread.take().context("it is stopped once")?;
         let mut beats = thread.join().map_err(|_| anyhow!("the pulse has panicked"))???;
         beats.sort_by_key(|beat| beat.at);
@@ -75,7 +90,7 @@ impl Pulse {
 
 impl Drop for Pulse {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        self.ask_no_more();
     }
 }
 
@@ -97,10 +112,10 @@ pub fn longest_silence(beats: &[Beat]) -> Duration {
     longest.max(last.unwrap_or_default())
 }
 
-fn beat(address: SocketAddr, shared: &Arc<Shared>) -> Result<Vec<Beat>> {
+fn beat(address: SocketAddr, pace: Pace, shared: &Arc<Shared>) -> Result<Vec<Beat>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut ticks = interval(EVERY);
+        let mut ticks = interval(pace.every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut requests = JoinSet::new();
         let mut beats = Vec::new();
@@ -109,9 +124,10 @@ fn beat(address: SocketAddr, shared: &Arc<Shared>) -> Result<Vec<Beat>> {
             let shared = Arc::clone(shared);
             requests.spawn(async move {
                 let at = now();
-                let is_answered = timeout(PATIENCE, ask(address)).await.is_ok_and(|it| it.is_ok());
+                let answer = timeout(pace.patience, ask(address)).await;
+                let is_answered = answer.is_ok_and(|it| it.is_ok());
                 shared.answered.fetch_add(usize::from(is_answered), Ordering::Relaxed);
-                Beat { at, is_answered }
+                Beat { at, took: now() - at, is_answered }
             });
             while let Some(ended) = requests.try_join_next() {
                 beats.push(ended?);
@@ -136,10 +152,13 @@ async fn ask(address: SocketAddr) -> Result<()> {
 mod tests {
     use super::*;
 
+    const EVERY: Duration = Duration::from_millis(1);
+
     fn silence(answered: &[bool]) -> Duration {
         let start = now();
         let beat = |(n, is_answered): (u32, &bool)| Beat {
             at: start + EVERY * n,
+            took: EVERY,
             is_answered: *is_answered,
         };
         longest_silence(&(0..).zip(answered).map(beat).collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! The benchmark of packets, on the real kernel. How long a packet took is not looked at.
+//! The benchmarks, shortly, on the real kernel. How long anything took is not looked at.
 #![cfg(feature = "root")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -8,16 +8,43 @@ use lb_tests::binaries::Binaries;
 use lb_tests::command::run;
 use serde_json::Value;
 
-fn rows(case: &str) -> Vec<Value> {
+/// What `cargo xtask bench` prints for scripts.
+fn rows(words: &[&str]) -> Vec<Value> {
     let mut command = Command::new(Binaries::of_this_profile().unwrap().xtask);
-    command.args(["bench", "packet", "--quick", "--json", "--case", case]);
-    // It fails unless the program met exactly the flows and the packets that the case is about.
+    command.args(["bench", "--quick", "--json"]).args(words);
+    // It fails unless packets, connections and requests ended as the case says.
     serde_json::from_str(&run(&mut command).unwrap()).unwrap()
+}
+
+/// The same in a single round, with the binaries of this profile.
+fn short(words: &[&str]) -> Vec<Value> {
+    let agent = Binaries::of_this_profile().unwrap().agent;
+    let folder = agent.parent().unwrap().to_str().unwrap();
+    rows(&[words, &["--rounds", "1", "--binaries", folder]].concat())
+}
+
+/// The only row of a case, of which all keys are there, beside another system; both were measured.
+fn measured<'r>(rows: &'r [Value], case: &str, floor: &str) -> &'r Value {
+    let is_it = |row: &&Value| {
+        row["case"] == case && row.pointer("/floor/name").is_some_and(|name| name == floor)
+    };
+    let found: Vec<_> = rows.iter().filter(is_it).collect();
+    assert_eq!(found.len(), 1, "{case} beside {floor} in {rows:#?}");
+    let row = found.first().unwrap();
+    for key in ["/bench", "/family", "/unit"] {
+        assert!(row.pointer(key).is_some_and(Value::is_string), "{key} of {row}");
+    }
+    assert!(row["flows"].is_u64(), "{row}");
+    for key in ["/value", "/floor/value", "/ratio", "/spread/median"] {
+        let value = row.pointer(key).and_then(Value::as_f64);
+        assert!(value.is_some_and(|value| value > 0.0), "{key} of {row}");
+    }
+    row
 }
 
 #[test]
 fn a_known_flow_is_measured_for_both_families_beside_its_floors() {
-    let rows = rows("nat known 131072");
+    let rows = rows(&["packet", "--case", "nat known 131072"]);
     let of = |family: &str, floor: &str| {
         rows.iter()
             .find(|row| row["family"] == family && row["floor"]["name"] == floor)
@@ -37,7 +64,56 @@ fn a_known_flow_is_measured_for_both_families_beside_its_floors() {
 
 #[test]
 fn every_other_packet_ends_in_the_verdict_of_its_case() {
-    let cases: Vec<_> = rows("IPv6 nat c").iter().map(|row| row["case"].clone()).collect();
+    let rows_of = |case: &str| rows(&["packet", "--case", case]);
+    let cases: Vec<_> = rows_of("IPv6 nat c").iter().map(|row| row["case"].clone()).collect();
     assert_eq!(cases, ["nat closed port"]);
-    assert_eq!(rows("IPv4 nat new 0").len(), 1);
+    assert_eq!(rows_of("IPv4 nat new 0").len(), 1);
+}
+
+#[test]
+fn packets_cross_a_wire_through_every_contender() {
+    let rows = short(&["wire", "--case", "nat 1024"]);
+    assert_eq!(rows.len(), 2 * 3, "{rows:#?}");
+    for family in ["IPv4", "IPv6"] {
+        let of_family: Vec<_> =
+            rows.iter().filter(|row| row["family"] == family).cloned().collect();
+        for floor in ["XDP_TX", "XDP_DROP", "nftables DNAT"] {
+            let row = measured(&of_family, "nat", floor);
+            assert_eq!((&row["bench"], &row["unit"]), (&"wire".into(), &"kpps".into()));
+            assert_eq!(row["flows"], 1_024);
+        }
+    }
+}
+
+#[test]
+fn requests_are_answered_through_every_balancer() {
+    let rows = short(&["http", "--case", "new"]);
+    for metric in ["requests", "p50", "p99"] {
+        for system in ["Sluice", "HAProxy", "nginx stream", "nftables DNAT"] {
+            let case = format!("new connections, {system} {metric}");
+            let row = measured(&rows, &case, "no balancer");
+            assert_eq!((&row["bench"], &row["flows"]), (&"http".into(), &64.into()));
+        }
+    }
+    measured(&rows, "new connections, Sluice own CPU", "HAProxy");
+    // What bypasses the kernel's own forwarding may cost less than nothing over that.
+    let costs = rows.iter().filter(|row| row["unit"] == "us/request");
+    assert!(
+        costs.clone().count() == 7 && costs.clone().all(|row| row["value"].is_f64()),
+        "{rows:#?}"
+    );
+}
+
+#[test]
+fn clients_of_every_system_are_counted_during_a_flood() {
+    let rows = short(&["firewall", "--case", "flood=100000"]);
+    for system in ["HAProxy", "nftables synproxy"] {
+        for metric in
+            ["own port served", "own port p99", "shared port p99", "SYNs sent", "SYNs arrived"]
+        {
+            let row = measured(&rows, &format!("flood=100000 {metric}"), system);
+            assert_eq!((&row["bench"], &row["family"]), (&"firewall".into(), &"IPv4".into()));
+        }
+    }
+    assert_eq!(rows.len(), 2 * 6, "{rows:#?}");
 }

@@ -8,6 +8,7 @@ mod phases;
 mod report;
 mod stage;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -120,10 +121,14 @@ pub(crate) fn build() -> Result<Binaries> {
     run_command(
         cargo()?.args(["build", "--locked", "--release"]).args(packages).stdout(std::io::stderr()),
     )?;
-    let release = target_folder()?.join("release");
+    binaries_in(&target_folder()?.join("release"))
+}
+
+/// Those in a folder, with this program.
+pub(crate) fn binaries_in(folder: &Path) -> Result<Binaries> {
     Ok(Binaries {
-        agent: release.join("lb-agent"),
-        ctl: release.join("lb-ctl"),
+        agent: folder.join("lb-agent"),
+        ctl: folder.join("lb-ctl"),
         xtask: std::env::current_exe().context("find the running binary")?,
     })
 }

@@ -1,5 +1,6 @@
 //! Debian packages that the demo and the tests need.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -24,7 +25,7 @@ const FOR_TESTS: &[(&str, &str)] = &[
     ("adduser", "adduser"),
 ];
 
-/// What the benchmarks of HTTP need besides.
+/// What the benchmarks of HTTP and of floods need besides, which tests run too.
 const FOR_THE_BENCH: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
@@ -40,7 +41,7 @@ pub(crate) fn ensure_for_demo() -> Result<()> {
 
 /// Installs what the tests need, where it is missing.
 pub(crate) fn ensure_for_tests() -> Result<()> {
-    ensure(&[FOR_THE_DEMO, FOR_TESTS].concat())
+    ensure(&[FOR_THE_DEMO, FOR_TESTS, FOR_THE_BENCH].concat())
 }
 
 /// What failovers are compared with.
@@ -57,19 +58,17 @@ pub(crate) fn ensure_for_bench() -> Result<()> {
 }
 
 fn ensure(programs: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|(program, _)| !is_installed(program))
-        .map(|(_, name)| *name)
-        .collect();
+    let missing = programs.iter().filter(|(program, _)| !is_installed(program));
+    let missing: BTreeSet<_> = missing.map(|(_, name)| *name).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let command = format!("apt-get install {}", missing.join(" "));
+    let names = missing.iter().copied().collect::<Vec<_>>().join(" ");
+    let command = format!("apt-get install {names}");
     if !nix::unistd::geteuid().is_root() || !is_installed("apt-get") {
         bail!("these packages are missing; install them with: {command}");
     }
-    eprintln!("installing packages: {}", missing.join(" "));
+    eprintln!("installing packages: {names}");
     // Lists that are out of date or partly unreachable may still do.
     if let Err(error) = run(apt().args(["update", "--quiet=2"])) {
         eprintln!("{error:#}");

@@ -51,6 +51,7 @@ fn start_flood(world: &World) -> Flood {
     let macs = [next_hop, own.clone()].map(|link| link.mac.unwrap());
     let way = Way { interface: own.index, macs, target: TARGET };
     let threads = std::thread::available_parallelism().unwrap().get();
+    let threads = u32::try_from(threads).unwrap();
     Flood::start(&world.client.namespace, way, (threads, None)).unwrap()
 }
 

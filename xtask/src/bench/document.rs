@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use lb_tests::command::run;
 
-use super::failover;
 use super::row::Row;
 use super::show;
+use super::{failover, firewall};
 use crate::cargo::root;
 
 /// Puts results in place of older ones of the same benchmarks.
@@ -20,8 +20,7 @@ pub(crate) fn write(rows: &[Row], sha256: &str, quick: bool) -> Result<()> {
     let head = if quick { format!("{head}; `--quick`") } else { head };
     for bench in benches(rows) {
         let of_bench: Vec<_> = rows.iter().filter(|row| row.bench == bench).cloned().collect();
-        let shown = failover::table(&of_bench).unwrap_or_else(|| table(&of_bench));
-        let section = format!("{head}.\n\n{shown}");
+        let section = format!("{head}.\n\n{}", tables(of_bench));
         page = replaced(&page, bench, &section)
             .with_context(|| format!("find the marks of {bench} in docs/benchmarks.md"))?;
     }
@@ -62,13 +61,24 @@ fn version(release: &str) -> String {
     numbers.join(".")
 }
 
+/// What takes another form than a line for each comparison has a table of its own.
+fn tables(rows: Vec<Row>) -> String {
+    if let Some(table) = failover::table(&rows) {
+        return table;
+    }
+    let (floods, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(firewall::is_of_a_flood);
+    let others = (!others.is_empty()).then(|| table(&others));
+    let floods = (!floods.is_empty()).then(|| firewall::table_of_floods(&floods));
+    others.into_iter().chain(floods).collect::<Vec<_>>().join("\n")
+}
+
 fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "| case | family | flows | median | half of the rounds | beside | its median | ratio |\n\
          |---|---|--:|--:|--:|---|--:|--:|\n",
     );
     for Row { case, family, flows, value, unit, floor, ratio, spread, .. } in rows {
-        let number = show::number;
+        let number = |value| show::number(value, unit);
         let spread = format!("{} to {}", number(spread.low), number(spread.high));
         let (name, of_floor) =
             floor.as_ref().map_or(("", String::new()), |it| (&it.name, number(it.value)));

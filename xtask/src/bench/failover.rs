@@ -15,7 +15,7 @@ use super::Arguments;
 use super::row::Row;
 use super::show::number;
 use crate::failover::{Directors, Fault, System, Trial, attempt, pair};
-use crate::{demo, packages};
+use crate::packages;
 
 /// Connections that are open at each failover.
 const N_OPEN: usize = 50;
@@ -58,12 +58,14 @@ struct Blackout {
 /// Measures all cases that are asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     packages::ensure_for_failovers()?;
-    let binaries = demo::build()?;
+    let binaries = arguments.binaries()?;
     let mut rows = Vec::new();
     for (advert, rounds) in ADVERTS {
         let faults = Fault::ALL.into_iter().filter(|fault| arguments.wants(&case(*fault, advert)));
         let faults: Vec<_> = faults.collect();
-        let rounds = if arguments.quick { QUICK_ROUNDS } else { rounds };
+        let usual = if arguments.quick { QUICK_ROUNDS } else { rounds };
+        let rounds =
+            arguments.rounds.map_or(usual, |rounds| usize::try_from(rounds).unwrap_or(usual));
         if !faults.is_empty() {
             rows.extend(measure(arguments, &binaries, advert, &faults, rounds)?);
         }
@@ -173,9 +175,9 @@ pub(crate) fn table(rows: &[Row]) -> Option<String> {
             it.fault,
             it.advert_ms,
             it.system,
-            number(median),
-            number(min),
-            number(max),
+            number(median, "ms"),
+            number(min, "ms"),
+            number(max, "ms"),
             it.broken_connections,
             it.open_connections,
             it.failed_requests,

@@ -3,6 +3,7 @@
 //! Machines differ, and so do their hours: what counts are ratios. Contenders take turns in rounds, and a
 //! median of rounds is shown with its spread.
 
+mod budget;
 mod director;
 mod document;
 mod failover;
@@ -16,16 +17,24 @@ mod show;
 mod statistics;
 mod wire;
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use lb_agent::io::datapath::OBJECT;
+use lb_agent::io::netlink::{Link, links};
+use lb_tests::binaries::Binaries;
+use lb_tests::clock::now;
+use lb_tests::link::End;
 use lb_tests::stale;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
+use budget::Budget;
 use row::Row;
+
+use crate::{demo, packages};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,7 +45,7 @@ enum Bench {
     Wire,
     /// HTTP requests a second, their time and their CPU
     Http,
-    /// What a packet costs more where rules and sets judge it, over none
+    /// What a packet costs more where rules and sets judge it, and who is served during a SYN flood
     Firewall,
     /// Time without service when a director fails: half an hour and more, so only if it is named
     Failover,
@@ -45,13 +54,40 @@ enum Bench {
 impl Bench {
     const IF_NONE_IS_NAMED: [Self; 4] = [Self::Packet, Self::Wire, Self::Http, Self::Firewall];
 
-    fn run(self, arguments: &Arguments) -> Result<Vec<Row>> {
+    fn run(self, arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
         match self {
-            Self::Packet => packet::run(arguments),
-            Self::Wire => wire::run(arguments),
-            Self::Http => http::run(arguments),
-            Self::Firewall => firewall::run(arguments),
+            Self::Packet => packet::run(arguments, budget),
+            Self::Wire => wire::run(arguments, budget),
+            Self::Http => http::run(arguments, budget),
+            Self::Firewall => firewall::run(arguments, budget),
             Self::Failover => failover::run(arguments),
+        }
+    }
+
+    /// Installs and builds what it needs, which takes none of its time.
+    fn prepare(self, arguments: &Arguments) -> Result<()> {
+        let needs_agent = match self {
+            // Failovers prepare themselves.
+            Self::Packet | Self::Wire | Self::Failover => false,
+            Self::Http => http::is_asked_for(arguments),
+            Self::Firewall => firewall::needs_agent(arguments),
+        };
+        if needs_agent {
+            packages::ensure_for_bench()?;
+            arguments.binaries()?;
+        }
+        Ok(())
+    }
+
+    /// Its part of the time that `--quick` has.
+    fn weight(self) -> u32 {
+        match self {
+            Self::Packet => 4,
+            Self::Wire => 1,
+            Self::Http => 2,
+            Self::Firewall => 6,
+            // It takes its time.
+            Self::Failover => 0,
         }
     }
 }
@@ -68,6 +104,12 @@ pub(crate) struct Arguments {
     /// Fewer rounds, and not the largest number of flows: five minutes at most, without building
     #[arg(long)]
     quick: bool,
+    /// Measure each case in so many rounds; 15 are usual, and fewer of those that take longer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Measure the lb-agent in this folder, with the lb-ctl beside it, instead of building a release
+    #[arg(long, value_name = "FOLDER")]
+    binaries: Option<PathBuf>,
     /// Print one JSON list for scripts
     #[arg(long)]
     json: bool,
@@ -80,6 +122,14 @@ impl Arguments {
     /// Whether a case is asked for.
     fn wants(&self, name: &str) -> bool {
         self.case.as_ref().is_none_or(|part| name.contains(part))
+    }
+
+    /// The project's own binaries.
+    fn binaries(&self) -> Result<Binaries> {
+        match &self.binaries {
+            Some(folder) => demo::binaries_in(folder),
+            None => demo::build(),
+        }
     }
 
     /// Says on standard error what goes on; results go to standard output.
@@ -102,10 +152,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     eprintln!("the shipped packet path, sha256 {sha256}");
     let named = &arguments.benches;
     let benches = if named.is_empty() { &Bench::IF_NONE_IS_NAMED[..] } else { named };
+    benches.iter().try_for_each(|bench| bench.prepare(arguments))?;
+    let began = now();
     let mut rows = Vec::new();
-    for bench in benches {
-        rows.extend(bench.run(arguments)?);
+    for (budget, bench) in
+        Budget::of(arguments).divide("bench", benches.to_vec(), |bench| bench.weight())
+    {
+        rows.extend(bench.run(arguments, budget.strictly())?);
     }
+    eprintln!("measured in {} s", began.elapsed().as_secs());
     if rows.is_empty() {
         bail!("no case has {:?} in its name", arguments.case.as_deref().unwrap_or_default());
     }
@@ -124,6 +179,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn sha256() -> Result<String> {
     let output = lb_tests::command::run_with_bytes(&mut Command::new("sha256sum"), OBJECT)?;
     Ok(output.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// An end of a wire as the kernel lists it.
+fn link(end: End<'_>) -> Result<Link> {
+    let links = end.namespace.enter(links)?.context("list interfaces")?;
+    links.into_iter().find(|link| link.name == end.interface).context("find an interface")
+}
+
+/// Its MAC address.
+fn mac(end: End<'_>) -> Result<[u8; 6]> {
+    link(end)?.mac.context("find a MAC address")
 }
 
 /// Where measurements run: the last CPU, for the first one has the most to do beside.

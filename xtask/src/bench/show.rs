@@ -29,8 +29,8 @@ pub(crate) fn table(rows: &[Row]) -> String {
 
 fn line(row: &Row, widest: usize, most: f64) -> String {
     let Row { case, family, flows, value, unit, spread, .. } = row;
-    let value = format!("{} {unit}", number(*value));
-    let spread = format!("{}..{}", number(spread.low), number(spread.high));
+    let value = format!("{} {unit}", number(*value, unit));
+    let spread = format!("{}..{}", number(spread.low, unit), number(spread.high, unit));
     let start = format!("  {family:<6}{case:<widest$}{flows:>9}{value:>17}");
     let bar = bar(row.value, most);
     format!("{start}  {spread:<13}{bar:<26}{}", beside(row))
@@ -39,12 +39,12 @@ fn line(row: &Row, widest: usize, most: f64) -> String {
 fn beside(row: &Row) -> String {
     let Some(floor) = &row.floor else { return String::new() };
     let ratio = row.ratio.map(|ratio| format!("{ratio:.2} of ")).unwrap_or_default();
-    format!("{ratio}{} ({})", floor.name, number(floor.value))
+    format!("{ratio}{} ({})", floor.name, number(floor.value, row.unit))
 }
 
-/// Three digits are enough.
-pub(crate) fn number(value: f64) -> String {
-    if value.abs() < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+/// Three digits are enough, but of per cents what is missing to a hundred counts too.
+pub(crate) fn number(value: f64, unit: &str) -> String {
+    if value.abs() < 10.0 || unit == "%" { format!("{value:.2}") } else { format!("{value:.0}") }
 }
 
 fn bar(value: f64, most: f64) -> String {

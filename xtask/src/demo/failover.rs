@@ -168,7 +168,11 @@ mod tests {
     fn a_picture_shows_the_answers_before_the_fault_the_silence_and_those_after_it() {
         let start = now();
         let at = |ms: u32| start + Duration::from_millis(1) * ms;
-        let beat = |ms: u32| Beat { at: at(ms), is_answered: !(120..150).contains(&ms) };
+        let beat = |ms: u32| Beat {
+            at: at(ms),
+            took: Duration::ZERO,
+            is_answered: !(120..150).contains(&ms),
+        };
         let beats: Vec<_> = (0..200).map(beat).collect();
         let (picture, width) = picture(&beats, at(120), Duration::from_millis(30));
         assert_eq!(picture, "████████████|   █████");

@@ -15,7 +15,7 @@ use lb_tests::clock::now;
 use lb_tests::held::Held;
 use lb_tests::load::{Load, failures};
 use lb_tests::pair::{Pair, vips};
-use lb_tests::pulse::{Beat, Pulse, longest_silence};
+use lb_tests::pulse::{BEFORE_TCP_ASKS_AGAIN, Beat, Pulse, longest_silence};
 
 pub(crate) use directors::Directors;
 
@@ -92,7 +92,7 @@ pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize
     let client = &directors.pair().client.namespace;
     let held = Held::open(client, vip(), n_open)?;
     let load = Load::start(client, &[vip()])?;
-    let pulse = Pulse::start(client, vip())?;
+    let pulse = Pulse::start(client, vip(), BEFORE_TCP_ASKS_AGAIN)?;
     pulse
         .wait_for_more(REQUESTS_AROUND)
         .with_context(|| format!("before: {}", directors.said()))?;

@@ -23,6 +23,9 @@ const RULES: [u16; 4] = [1, 10, 100, 1_000];
 const CLIENTS: usize = 1_000;
 const SET: &str = "set";
 
+/// What configurations have room for at least.
+const FEWEST: u32 = 1_024;
+
 /// Rules, and packets that they judge.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
@@ -51,19 +54,19 @@ fn wants(arguments: &Arguments, name: &str) -> bool {
     ["hit", "miss"].iter().any(|end| arguments.wants(&format!("{name} {end}")))
 }
 
-/// A set that is dropped, for each number of prefixes and each kind; made one by one, for they are large.
-pub(super) fn of_prefixes(arguments: &Arguments) -> impl Iterator<Item = Group> {
+/// The sets of each number of prefixes and each kind that are asked for.
+pub(super) fn sizes(arguments: &Arguments) -> Vec<(Kind, u32)> {
     let all = Kind::ALL.into_iter().flat_map(|kind| PREFIXES.map(|count| (kind, count)));
-    let wanted: Vec<_> = all.filter(|(kind, n)| wants(arguments, &name(*kind, *n))).collect();
-    let arguments = arguments.clone();
-    wanted.into_iter().map(move |(kind, count)| prefixes(&arguments, kind, count))
+    // Where there are none, it does not matter how long they are.
+    let differs = |(kind, n): &(Kind, u32)| (*kind, *n) != (Kind::Mixed, 0);
+    all.filter(differs).filter(|(kind, n)| wants(arguments, &name(*kind, *n))).collect()
 }
 
 fn name(kind: Kind, count: u32) -> String {
     format!("prefixes={count} {}", kind.name())
 }
 
-/// A set of so many prefixes.
+/// A set of so many prefixes that is dropped; made one by one, for they are large.
 pub(super) fn prefixes(arguments: &Arguments, kind: Kind, count: u32) -> Group {
     let random = &mut Random::new(u64::from(count));
     let prefixes = kind.prefixes(random, usize::try_from(count).unwrap_or_default());
@@ -128,7 +131,7 @@ fn group(family: Family, rules: Vec<Rule>, prefixes: Vec<IpNet>, cases: Vec<Case
     let firewall = Firewall {
         rules,
         sets: BTreeMap::from([(SET.to_owned(), Source::Listed(Vec::new()))]),
-        max_prefixes: u32::try_from(elements.len()).unwrap_or(u32::MAX),
+        max_prefixes: u32::try_from(elements.len()).unwrap_or(u32::MAX).max(FEWEST),
         ..Firewall::default()
     };
     Group { firewall, sets: Sets::from([(SET.to_owned(), elements)]), prefixes, family, cases }

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lb_agent::io::netlink::links;
 use lb_common::bench::Feed;
 use lb_common::verdict::Verdict;
 use lb_tests::command::{run, run_with_input};
@@ -13,12 +12,13 @@ use lb_tests::link::{End, join};
 use lb_tests::namespace::Namespace;
 use lb_tests::stale;
 
+use super::super::budget::Budget;
 use super::super::director::{Director, NIC};
 use super::super::feed::spread;
 use super::super::harness::Harness;
 use super::super::row::Row;
 use super::super::wire::cpu::Meter;
-use super::super::{cpu, stay_on_one_cpu};
+use super::super::{cpu, link, mac, stay_on_one_cpu};
 use super::cases::{Case, Group, SOURCES};
 
 const PACKETS: u32 = 400_000;
@@ -59,10 +59,10 @@ impl Wire {
         Ok(Self { director, ours, nft, client, harness, meter: Meter::of_cpu(cpu()?)? })
     }
 
-    pub(super) fn case(&mut self, case: &Case, rounds: u32) -> Result<Row> {
+    pub(super) fn case(&mut self, case: &Case, budget: Budget) -> Result<Row> {
         self.harness.come_from(&case.sources)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
+        for _ in budget.rounds(15, 5) {
             ours.push(self.rate(case, true)?);
             theirs.push(self.rate(case, false)?);
         }
@@ -110,12 +110,8 @@ fn place(name: &str, client: &Namespace, port: &str) -> Result<Place> {
     let namespace = Namespace::create(&format!("{name}-{port}"))?;
     let client_end = End { namespace: client, interface: port };
     join(client_end, End { namespace: &namespace, interface: NIC })?;
-    let link = |namespace: &Namespace, name: &str| {
-        let links = namespace.enter(links)?.context("list interfaces")?;
-        links.into_iter().find(|link| link.name == name).context("find an interface")
-    };
-    let mac = link(&namespace, NIC)?.mac.context("find its MAC address")?;
-    let interface = link(client, port)?.index;
+    let mac = mac(End { namespace: &namespace, interface: NIC })?;
+    let interface = link(client_end)?.index;
     Ok(Place { namespace, mac, interface })
 }
 

@@ -6,6 +6,7 @@ use lb_common::bench::Feed;
 use lb_tests::namespace::Namespace;
 use lb_tests::stale;
 
+use super::super::budget::Budget;
 use super::super::director::{Director, NIC};
 use super::super::feed::spread;
 use super::super::harness::Harness;
@@ -43,7 +44,6 @@ pub(super) struct Bench {
     ours: Place,
     empty: Place,
     harness: Harness,
-    rounds: u32,
     packets: u32,
     next: u32,
 }
@@ -65,22 +65,21 @@ impl Bench {
         let n_prefixes = u32::try_from(group.prefixes.len())?;
         let mut harness = Harness::load_to_spread(group.family, n_prefixes, SOURCES)?;
         harness.learn(group.family, &group.prefixes)?;
-        let (rounds, packets) = if quick { (5, QUICK_PACKETS) } else { (15, PACKETS) };
-        Ok(Self { ours, empty, harness, rounds, packets, next: 0 })
+        let packets = if quick { QUICK_PACKETS } else { PACKETS };
+        Ok(Self { ours, empty, harness, packets, next: 0 })
     }
 
     /// What a case comes to, over a packet path without rules.
-    pub(super) fn case(&mut self, case: &Case, has_trie: bool) -> Result<Row> {
+    pub(super) fn case(&mut self, case: &Case, has_trie: bool, budget: Budget) -> Result<Row> {
         self.harness.come_from(&case.sources)?;
         let mut turns = Turns::default();
-        // The first round only warms the caches.
-        for round in 0..=self.rounds {
+        // This one only warms the caches.
+        self.turn(case, has_trie)?;
+        for _ in budget.rounds(15, 5) {
             let mut turn = self.turn(case, has_trie)?;
-            if round > 0 {
-                turns.ours.append(&mut turn.ours);
-                turns.empty.append(&mut turn.empty);
-                turns.trie.append(&mut turn.trie);
-            }
+            turns.ours.append(&mut turn.ours);
+            turns.empty.append(&mut turn.empty);
+            turns.trie.append(&mut turn.trie);
         }
         let over = over(&turns.ours, &turns.empty);
         let place = (case.family.name(), 0);

@@ -34,10 +34,12 @@ pub(crate) enum Contender {
     Nginx,
     /// The kernel's DNAT.
     Nftables,
+    /// The same behind the kernel's SYN proxy.
+    Synproxy,
 }
 
 impl Contender {
-    /// All; nothing first.
+    /// All that HTTP is measured through; nothing first.
     pub(crate) const ALL: [Self; 5] =
         [Self::Direct, Self::Sluice, Self::Haproxy, Self::Nginx, Self::Nftables];
 
@@ -49,6 +51,26 @@ impl Contender {
             Self::Haproxy => "HAProxy",
             Self::Nginx => "nginx stream",
             Self::Nftables => "nftables DNAT",
+            Self::Synproxy => "nftables synproxy",
+        }
+    }
+}
+
+/// Where clients are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// In front of the director.
+    InFront,
+    /// The last host of the backends' network is one too, which backends must not answer directly.
+    OnBothSides,
+}
+
+impl Clients {
+    /// The hosts that serve.
+    fn servers(self, world: &World) -> &[Host] {
+        match (self, world.backends.split_last()) {
+            (Self::OnBothSides, Some((_, servers))) => servers,
+            (Self::InFront | Self::OnBothSides, _) => &world.backends,
         }
     }
 }
@@ -59,32 +81,36 @@ pub(crate) struct Running<'w> {
     world: &'w World,
     /// They end with this value.
     processes: Vec<Process>,
-    _agent: Option<Agent<'w>>,
+    agent: Option<Agent<'w>>,
 }
 
 impl<'w> Running<'w> {
     /// Starts the backends and the balancer, and waits until requests are answered.
     pub(crate) fn start(
-        contender: Contender,
+        (contender, clients): (Contender, Clients),
         world: &'w World,
         binaries: &Binaries,
     ) -> Result<Self> {
         let mut processes = Vec::new();
-        for host in &world.backends {
+        let servers = clients.servers(world);
+        for host in servers {
             processes.push(nginx(world, &host.namespace, &host.name, WEB_SERVER)?);
         }
         let mut agent = None;
         match contender {
             Contender::Direct => {}
-            Contender::Sluice => agent = Some(Agent::start(world, binaries, &service(world))?),
-            Contender::Haproxy => processes.push(haproxy(world)?),
+            Contender::Sluice => {
+                agent = Some(Agent::start(world, binaries, &service(servers, clients))?);
+            }
+            Contender::Haproxy => processes.push(haproxy(world, servers)?),
             Contender::Nginx => {
                 own_the_vip(world)?;
-                processes.push(nginx(world, &world.director, "balancer", &stream(world))?);
+                processes.push(nginx(world, &world.director, "balancer", &stream(servers))?);
             }
-            Contender::Nftables => translate(world)?,
+            Contender::Nftables => translate(world, servers)?,
+            Contender::Synproxy => prove(world, servers)?,
         }
-        let running = Self { contender, world, processes, _agent: agent };
+        let running = Self { contender, world, processes, agent };
         running.wait()?;
         Ok(running)
     }
@@ -117,6 +143,11 @@ impl<'w> Running<'w> {
         self.socket().to_string()
     }
 
+    /// Waits until it can answer SYNs with cookies.
+    pub(crate) fn wait_for_cookies(&self) -> Result<()> {
+        self.agent.as_ref().map_or(Ok(()), Agent::wait_for_cookies)
+    }
+
     /// CPU time of the processes in the director's namespace, and of the XDP program.
     pub(crate) fn own_time(&self) -> Result<Duration> {
         let pids = run(Command::new("ip").args(["netns", "pids", self.world.director.name()]))?;
@@ -133,19 +164,25 @@ fn run_time(program: &Path) -> Result<Duration> {
     Ok(ProgramInfo::from_pin(program).context("look at the program")?.run_time())
 }
 
-fn at_backends(world: &World, line: impl Fn(&Host) -> String) -> String {
-    world.backends.iter().map(line).collect()
+fn of_each(servers: &[Host], line: impl Fn(&Host) -> String) -> String {
+    servers.iter().map(line).collect()
 }
 
-fn service(world: &World) -> Settings {
-    let backends = at_backends(world, |Host { name, v4, .. }| {
+fn service(servers: &[Host], clients: Clients) -> Settings {
+    let backends = of_each(servers, |Host { name, v4, .. }| {
         format!("[[service.backend]]\nname = \"{name}\"\naddress = \"{v4}:{PORT}\"\n")
     });
+    let (forward, datapath) = match clients {
+        Clients::InFront => ("nat", ""),
+        Clients::OnBothSides => {
+            ("full-nat", "full_nat = { sources = [\"192.0.2.1\"], ports = \"20000-29999\" }\n")
+        }
+    };
     let tables = format!(
-        "[[service]]\nname = \"shop\"\nlisten = [\"{VIP_V4}:{PORT}\"]\n\
+        "[[service]]\nname = \"shop\"\nlisten = [\"{VIP_V4}:{PORT}\"]\nforward = \"{forward}\"\n\
          health_check = {{ type = \"tcp\", interval = \"2s\" }}\n{backends}"
     );
-    Settings { tables, ..Settings::default() }
+    Settings { tables, datapath: datapath.to_owned() }
 }
 
 /// Proxies listen on the VIP, so the director must have it.
@@ -153,9 +190,9 @@ fn own_the_vip(world: &World) -> Result<()> {
     world.director.ip(&format!("address add {VIP_V4}/32 dev front"))
 }
 
-fn haproxy(world: &World) -> Result<Process> {
+fn haproxy(world: &World, servers: &[Host]) -> Result<Process> {
     own_the_vip(world)?;
-    let servers = at_backends(world, |Host { name, v4, .. }| {
+    let servers = of_each(servers, |Host { name, v4, .. }| {
         format!(" server {name} {v4}:{PORT} check inter 2s\n")
     });
     let config = format!(
@@ -174,8 +211,8 @@ const WEB_SERVER: &str = "http {
  server { listen 80 reuseport; location / { return 200 \"hello\\n\"; } }
 }";
 
-fn stream(world: &World) -> String {
-    let servers = at_backends(world, |host| format!("server {}:{PORT}; ", host.v4));
+fn stream(servers: &[Host]) -> String {
+    let servers = of_each(servers, |host| format!("server {}:{PORT}; ", host.v4));
     format!(
         "stream {{\n upstream shop {{ {servers} }}\n \
          server {{ listen {VIP_V4}:{PORT} reuseport; proxy_pass shop; }}\n}}"
@@ -197,16 +234,43 @@ fn nginx(world: &World, namespace: &Namespace, name: &str, block: &str) -> Resul
     Process::start(name, command.arg("-c").arg(file), world.folder())
 }
 
-fn translate(world: &World) -> Result<()> {
-    let servers = world.backends.iter().enumerate();
+fn translate(world: &World, servers: &[Host]) -> Result<()> {
+    let chain = "chain prerouting { type nat hook prerouting priority dstnat;";
+    rule(world, &format!("{chain}\n{}\n}}", translation(servers)))
+}
+
+/// As nft(8) has it, `synproxy` statement. The SYN proxy opens the connection to the backend itself, so that it is an
+/// own one of the director, which is translated on its way out.
+fn prove(world: &World, servers: &[Host]) -> Result<()> {
+    own_the_vip(world)?;
+    world.director.sysctl("netfilter/nf_conntrack_tcp_loose", "0")?;
+    let to_vip = format!("ip daddr {VIP_V4} tcp dport {PORT}");
+    let translation = translation(servers);
+    rule(
+        world,
+        &format!(
+            "chain raw {{ type filter hook prerouting priority raw;\n\
+             {to_vip} tcp flags & (fin | syn | rst | ack) == syn notrack\n}}\n\
+             chain input {{ type filter hook input priority filter;\n\
+             {to_vip} ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm\n\
+             {to_vip} ct state invalid drop\n}}\n\
+             chain output {{ type nat hook output priority -100;\n{translation}\n}}\n\
+             chain postrouting {{ type nat hook postrouting priority srcnat;\n\
+             ip saddr 192.0.2.0/24 ct status dnat masquerade\n}}"
+        ),
+    )
+}
+
+fn translation(servers: &[Host]) -> String {
+    let servers = servers.iter().enumerate();
     let map: Vec<_> = servers.map(|(number, host)| format!("{number} : {}", host.v4)).collect();
-    let rules = format!(
-        "table ip bench {{\nchain prerouting {{ type nat hook prerouting priority dstnat;\n\
-         ip daddr {VIP_V4} tcp dport {PORT} dnat to numgen inc mod {} map {{ {} }}\n}}\n}}\n",
-        map.len(),
-        map.join(", ")
-    );
-    run_with_input(world.director.command("nft").args(["-f", "-"]), &rules)?;
+    let (n, map) = (map.len(), map.join(", "));
+    format!("ip daddr {VIP_V4} tcp dport {PORT} dnat to numgen inc mod {n} map {{ {map} }}")
+}
+
+fn rule(world: &World, chains: &str) -> Result<()> {
+    let table = format!("table ip bench {{\n{chains}\n}}\n");
+    run_with_input(world.director.command("nft").args(["-f", "-"]), &table)?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! Every contender has a world of its own, laid out alike; those whose turn it is not are idle.
 
 mod compare;
-mod contender;
+pub(crate) mod contender;
 mod cpu;
 mod wrk;
 
@@ -15,40 +15,46 @@ use aya::sys::{Stats, enable_stats};
 use lb_tests::world::{Arms, World};
 
 use super::Arguments;
+use super::budget::Budget;
 use super::row::Row;
-use crate::{demo, packages};
 use compare::{Sample, compare};
-use contender::{Contender, Running};
+use contender::{Clients, Contender, Running};
 use wrk::{Connections, load};
 
+/// Whether any case is asked for.
+pub(crate) fn is_asked_for(arguments: &Arguments) -> bool {
+    !cases(arguments).is_empty()
+}
+
+fn cases(arguments: &Arguments) -> Vec<Connections> {
+    let is_asked_for = |case: &Connections| arguments.wants(&format!("IPv4 {}", case.name()));
+    Connections::ALL.into_iter().filter(is_asked_for).collect()
+}
+
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
-    let cases = Connections::ALL
-        .into_iter()
-        .filter(|case| arguments.wants(&format!("IPv4 {}", case.name())));
-    let cases: Vec<_> = cases.collect();
+pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+    let cases = cases(arguments);
     if cases.is_empty() {
         return Ok(Vec::new());
     }
-    packages::ensure_for_bench()?;
-    let binaries = demo::build()?;
+    let binaries = arguments.binaries()?;
     arguments.say("http: five worlds with a client, a director and two backends each");
     let world = |_| World::new(Arms::Two, 2);
     let worlds = Contender::ALL.iter().map(world).collect::<Result<Vec<_>>>()?;
     let all = Contender::ALL.into_iter().zip(&worlds);
     let running = all
-        .map(|(contender, world)| Running::start(contender, world, &binaries))
+        .map(|(contender, world)| Running::start((contender, Clients::InFront), world, &binaries))
         .collect::<Result<Vec<_>>>()?;
     let _stats = enable_stats(Stats::RunTime).context("have programs timed")?;
-    let (rounds, seconds) = if arguments.quick { (3, 2) } else { (7, 4) };
+    let time = Duration::from_secs(if arguments.quick { 2 } else { 4 });
     let mut rows = Vec::new();
-    for connections in cases {
+    for (budget, connections) in budget.divide("http", cases, |_| 1) {
         arguments.say(&format!("http: {}", connections.name()));
         let mut samples: Vec<_> =
             Contender::ALL.into_iter().map(|contender| (contender, Vec::new())).collect();
-        for _ in 0..rounds {
+        for _ in budget.rounds(7, 3) {
             for (running, (_, samples)) in running.iter().zip(&mut samples) {
-                samples.push(measure(running, connections, Duration::from_secs(seconds))?);
+                samples.push(measure(running, connections, time)?);
             }
         }
         rows.extend(compare(connections, &samples));

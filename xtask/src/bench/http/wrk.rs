@@ -53,7 +53,7 @@ pub(crate) fn load(
 ) -> Result<Report> {
     let mut command = client.command("wrk");
     command.args(["--threads", "2", "--latency", "--connections", &CONNECTIONS.to_string()]);
-    command.args(["--duration", &format!("{}s", time.as_secs())]);
+    command.args(["--duration", &format!("{}s", time.as_secs()), "--timeout", "10s"]);
     if connections == Connections::New {
         command.args(["--header", "Connection: close"]);
     }

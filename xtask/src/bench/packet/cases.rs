@@ -148,6 +148,11 @@ impl Case {
         self.kind.of(mode.name)
     }
 
+    /// Its part of the time: who waits for ticks waits long.
+    pub(crate) fn weight(self) -> u32 {
+        if self.kind == Kind::FirstOfTick { 5 } else { 1 }
+    }
+
     /// Whether it tells more of a mode than was measured with the first one.
     fn differs_by_mode(self) -> bool {
         match self.kind {
@@ -202,6 +207,14 @@ pub(crate) struct Group {
     pub(crate) max_flows: u32,
     /// What is measured.
     pub(crate) cases: Vec<Case>,
+}
+
+impl Group {
+    /// Its part of the time.
+    pub(crate) fn weight(&self) -> u32 {
+        // To prepare a group takes as long as a case.
+        self.cases.iter().fold(1, |weight, case| weight + case.weight())
+    }
 }
 
 impl fmt::Display for Group {

@@ -8,6 +8,7 @@ use lb_agent::io::clock::tick;
 use lb_common::bench::Feed;
 use lb_tests::clock::wait_until;
 
+use super::super::budget::Budget;
 use super::super::director::Director;
 use super::super::feed::Family;
 use super::super::harness::{Harness, Ran};
@@ -31,23 +32,25 @@ struct Bench<'g> {
     ours: ProgramFd,
     nothing: ProgramFd,
     next_new: u32,
-    rounds: u32,
     packets: u32,
 }
 
 /// Measures the cases of a group, in the namespace `name` with its interface.
-pub(crate) fn measure(name: &str, group: &Group, quick: bool) -> Result<Vec<Row>> {
+pub(crate) fn measure(
+    name: &str,
+    group: &Group,
+    (is_quick, budget): (bool, Budget),
+) -> Result<Vec<Row>> {
     let director = Director::start(name, group.mode.name, group.max_flows)?;
     let harness = Harness::load(&[(group.family, 2 * group.max_flows)])?;
     let ours = director.program()?;
     let nothing = harness.program_fd("floor_nothing")?;
-    let (rounds, packets) = if quick { (5, QUICK_PACKETS) } else { (7, PACKETS) };
-    let mut bench =
-        Bench { group, director, harness, ours, nothing, next_new: FIRST_NEW, rounds, packets };
+    let packets = if is_quick { QUICK_PACKETS } else { PACKETS };
+    let mut bench = Bench { group, director, harness, ours, nothing, next_new: FIRST_NEW, packets };
     bench.open_connections()?;
     let mut rows = Vec::new();
-    for case in &group.cases {
-        rows.extend(bench.case(*case)?);
+    for (budget, case) in budget.divide("packet", group.cases.clone(), |case| case.weight()) {
+        rows.extend(bench.case(case, budget)?);
     }
     Ok(rows)
 }
@@ -92,7 +95,7 @@ impl Bench<'_> {
     }
 
     /// A row for each floor.
-    fn case(&mut self, case: Case) -> Result<Vec<Row>> {
+    fn case(&mut self, case: Case, budget: Budget) -> Result<Vec<Row>> {
         if case.kind == Kind::NewWhereFull {
             self.fill_table()?;
         }
@@ -101,7 +104,7 @@ impl Bench<'_> {
             floors.iter().map(|floor| self.floor(*floor)).collect::<Result<_>>()?;
         let mut ours = Vec::new();
         let mut others = vec![Vec::new(); floors.len()];
-        for round in 1..=self.rounds {
+        for round in budget.rounds(7, 5) {
             let (feed, packets) = self.next_feed(case, round);
             let nothing = self.nothing.try_clone()?;
             let nothing = self.run(case, &nothing, feed, packets)?;

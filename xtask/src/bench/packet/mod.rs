@@ -9,6 +9,7 @@ use lb_tests::namespace::Namespace;
 use lb_tests::stale;
 
 use super::Arguments;
+use super::budget::Budget;
 use super::director::NIC;
 use super::feed::Family;
 use super::row::{Floor, Row};
@@ -16,12 +17,13 @@ use cases::{Group, IPIP, Kind, NAT, groups};
 use measure::measure;
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
     ensure_mounted()?;
     let mut rows = Vec::new();
-    for group in groups(arguments) {
+    let groups = groups(arguments);
+    for (budget, group) in budget.divide("packet", groups, Group::weight) {
         arguments.say(&group.to_string());
-        rows.extend(measure_in_a_namespace(arguments, &group)?);
+        rows.extend(measure_in_a_namespace(arguments.quick, &group, budget)?);
     }
     let known = first_of_each(&rows);
     let compared = known.iter().flat_map(|row| [beside_v4(row, &known), beside_ipip(row, &known)]);
@@ -64,13 +66,13 @@ fn beside<'r>(row: &Row, mut others: impl Iterator<Item = &'r Row>, name: &str) 
     Some(Row { floor, ratio: Some(row.value / other.value), ..row.clone() })
 }
 
-fn measure_in_a_namespace(arguments: &Arguments, group: &Group) -> Result<Vec<Row>> {
+fn measure_in_a_namespace(is_quick: bool, group: &Group, budget: Budget) -> Result<Vec<Row>> {
     let namespace = Namespace::create(&stale::unique_name())?;
     namespace.ip(&format!(
         "link add {NIC} type veth peer name peer\nlink set {NIC} up\nlink set peer up"
     ))?;
     namespace.enter(|| {
         super::stay_on_one_cpu()?;
-        measure(namespace.name(), group, arguments.quick)
+        measure(namespace.name(), group, (is_quick, budget))
     })?
 }

@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use lb_tests::stale;
 
 use super::Arguments;
+use super::budget::Budget;
 use super::feed::{Family, Flags, feed};
 use super::harness::Harness;
 use super::row::Row;
@@ -19,7 +20,7 @@ const FLOWS: [u32; 2] = [1 << 10, 1 << 17];
 const PACKETS: u32 = 400_000;
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
     let cases: Vec<_> = Family::ALL
         .into_iter()
         .flat_map(|family| FLOWS.map(|flows| (family, flows)))
@@ -34,18 +35,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
     for family in Family::ALL {
         topology.open_connections(family, most)?;
     }
-    let rounds = if arguments.quick { 5 } else { 15 };
     let mut rows = Vec::new();
-    for (family, flows) in cases {
-        rows.extend(measure(&mut topology, family, flows, rounds)?);
+    for (budget, (family, flows)) in budget.divide("wire", cases, |_| 1) {
+        rows.extend(measure(&mut topology, family, flows, budget)?);
     }
     Ok(rows)
 }
 
 /// A row for each contender that Sluice is compared with.
-fn measure(topology: &mut Topology, family: Family, flows: u32, rounds: u32) -> Result<Vec<Row>> {
+fn measure(
+    topology: &mut Topology,
+    family: Family,
+    flows: u32,
+    budget: Budget,
+) -> Result<Vec<Row>> {
     let mut rates = Contender::ALL.map(|_| Vec::new());
-    for round in 1..=rounds {
+    for round in budget.rounds(15, 5) {
         for (contender, rates) in Contender::ALL.into_iter().zip(&mut rates) {
             rates.push(rate(topology, contender, (family, flows), round)?);
         }

@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use lb_agent::io::netlink::links;
 use lb_common::bench::Feed;
 use lb_tests::bpf_fs::ensure_mounted;
 use lb_tests::command::run_with_input;
@@ -14,7 +13,7 @@ use lb_tests::namespace::Namespace;
 use super::super::director::{Director, NEIGHBOUR, NIC, backends};
 use super::super::feed::{FIRST_SERVICE, Family, SERVICES};
 use super::super::harness::Harness;
-use super::super::{cpu, stay_on_one_cpu};
+use super::super::{cpu, link, mac, stay_on_one_cpu};
 use super::cpu::Meter;
 
 /// What turns the packets round.
@@ -152,12 +151,7 @@ fn wire(
         Contender::Drop => harness.attach("sink", nic)?,
         Contender::Nftables => translate(&namespace)?,
     }
-    let link = |namespace: &Namespace, name: &str| {
-        let links = namespace.enter(links)?.context("list interfaces")?;
-        links.into_iter().find(|link| link.name == name).context("find an interface")
-    };
-    let mac = link(&namespace, NIC)?.mac.context("find its MAC address")?;
-    let client_interface = link(client, port)?.index;
+    let (mac, client_interface) = (mac(nic)?, link(client_end)?.index);
     Ok(Place { contender, namespace, mac, client_interface })
 }
 
