@@ -66,14 +66,17 @@ impl Bench {
 
     /// Installs and builds what it needs, which takes none of its time.
     fn prepare(self, arguments: &Arguments) -> Result<()> {
-        let needs_agent = match self {
+        let (needs_programs, needs_agent) = match self {
             // Failovers prepare themselves.
-            Self::Packet | Self::Wire | Self::Failover => false,
-            Self::Http => http::is_asked_for(arguments),
-            Self::Firewall => firewall::needs_agent(arguments),
+            Self::Packet | Self::Failover => (false, false),
+            Self::Wire => (true, false),
+            Self::Http => (true, http::is_asked_for(arguments)),
+            Self::Firewall => (true, firewall::needs_agent(arguments)),
         };
-        if needs_agent {
+        if needs_programs {
             packages::ensure_for_bench()?;
+        }
+        if needs_agent {
             arguments.binaries()?;
         }
         Ok(())
