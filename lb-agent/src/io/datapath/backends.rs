@@ -7,6 +7,7 @@
 //! such waits, which take some 10 ms each; a whole batch waits once.
 
 use std::collections::BTreeMap;
+use std::sync::Once;
 
 use lb_common::layout::Backend;
 use lb_common::map;
@@ -79,15 +80,21 @@ impl Steps {
 ///
 /// XDP programs run as readers of RCU, and this command waits for all of those (`membarrier_cmd` in
 /// kernel/sched/membarrier.c). The kernel refuses it with `nohz_full`; then the order of the steps is all
-/// there is, and only a packet that a system call overtakes could see two of them.
+/// there is, and only a packet that a system call overtakes could see two of them. That is told once.
 pub(super) fn wait_for_packets() {
+    static TOLD: Once = Once::new();
     let (no_flags, no_cpu) = (0, 0);
     // SAFETY: the call takes three numbers and touches no memory of this process.
     let result = unsafe {
         libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, no_flags, no_cpu)
     };
     if result != 0 {
-        tracing::debug!("the kernel does not wait for packets under way");
+        TOLD.call_once(|| {
+            tracing::warn!(
+                "the kernel does not wait for packets under way, as with nohz_full: one that a change overtakes may \
+                 be judged or sent by parts of both states"
+            );
+        });
     }
 }
 

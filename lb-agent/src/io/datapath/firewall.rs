@@ -105,6 +105,12 @@ impl FirewallMaps {
 
     /// Has packets judged by these rules from now on. When it returns none is judged by the others any more.
     pub fn write(&mut self, compiled: &Compiled) -> Result<()> {
+        // Not before: all rules have these counts in common.
+        self.put(compiled).map(|()| self.open_flows.tell_apart(compiled.head.source_masks))
+    }
+
+    /// The same, while open flows are still counted as the rules of other maps want it.
+    pub(super) fn put(&mut self, compiled: &Compiled) -> Result<()> {
         let both = self.both();
         let mut known = both.known();
         if known.used == Some(compiled.id) {
@@ -112,14 +118,12 @@ impl FirewallMaps {
         }
         both.fill_idle(&mut known, compiled)?;
         let half = both.idle_half();
-        self.open_flows.tell_apart(compiled.head.source_masks);
         self.named.clone_from(&compiled.head.links);
         self.write_links(half)?;
         let bit = if half == 1 { Firewall::SECOND_HALF } else { 0 };
         both.word().store(compiled.head.word | bit, Ordering::Release);
         known.idle = known.used.replace(compiled.id);
-        let is_patch = |content: &Arc<Content>| matches!(**content, Content::Patch { .. });
-        known.last = compiled.content().filter(is_patch);
+        known.last = compiled.content().filter(|it| matches!(**it, Content::Patch { .. }));
         wait_for_packets();
         Ok(())
     }

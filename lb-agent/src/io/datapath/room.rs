@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lb_common::map;
 
+use super::backends::wait_for_packets;
 use super::error::{DatapathError, Result};
 use super::firewall::{Both, FirewallMaps};
 use super::pins::{Pins, remove, rename};
@@ -45,7 +46,7 @@ impl Room {
         let next = pins.next_firewall();
         let verified = Verified::load(OBJECT, &next, None, geometry)?;
         let mut maps = FirewallMaps::open(&next, geometry.firewall)?;
-        maps.write(rules)?;
+        maps.put(rules)?;
         Ok(Self { rules: rules.id, maps, verified, geometry })
     }
 }
@@ -122,6 +123,7 @@ impl Datapath {
         let made = || Room::make(&self.pins, geometry, rules);
         let Room { maps, verified, .. } = room.map_or_else(made, Ok)?;
         self.run(verified)?;
+        wait_for_packets();
         self.maps.firewall = maps;
         self.geometry = geometry;
         let next = self.pins.next_firewall();
