@@ -107,7 +107,7 @@ verdicts! {
     28 FlowTableFull "flow_table_full" Dropped "No place in the flow table for a new flow; raise max_flows or lower the timeouts.";
     29 ReplyConflict "reply_conflict" Dropped "The client's address and port already talk to every backend tried through another VIP, or another flow was given the flow's source of full NAT, so replies could not be told apart.";
     30 ErrorWithoutFlow "error_without_flow" Dropped "An ICMP error to a VIP about a flow that is not known.";
-    31 TooBig "too_big" Dropped "A packet was longer than the way to its backend takes, and its sender was not told: too many were just now.";
+    31 TooBig "too_big" Dropped "A packet was longer than the way to its backend takes, and its sender was not told: too many were just now, or it is a later fragment or an ICMP error.";
     32 SourcesUsedUp "sources_used_up" Dropped "Full NAT found no free source port for a new flow; add sources or ports.";
     33 FirewallDrop "firewall_drop" Dropped "A rule of the firewall said so; `lb-ctl firewall counters` tells which.";
     34 FirewallPolicy "firewall_policy" Dropped "No rule of the firewall matched, and its policy is to drop.";

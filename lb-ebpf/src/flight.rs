@@ -68,6 +68,8 @@ pub struct Flight<A: Family> {
     pub is_over: u32,
     /// Whether the rules want to see each packet of its client.
     pub watch: Watch,
+    /// 1 where it is about to open a flow that its source has not open yet.
+    pub opens_flow: u32,
     /// 1 where its transport header is not all there.
     pub is_truncated: u32,
     /// 1 where its IP header is known.

@@ -20,6 +20,7 @@ use crate::packet::{Frame, Packet};
 use crate::relay;
 use crate::send::way_to;
 use crate::tables::Tables;
+use crate::too_big::is_too_big;
 use crate::transport::{TCP_CHECK, udp_checksum};
 
 /// Length of an ICMP header, the quoted packet follows.
@@ -186,9 +187,13 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
         return Some(Verdict::TtlExceeded);
     }
     flight.hash = hash;
-    way_to(flight, backend);
+    let room = way_to(flight, backend);
     if flight.hop.interface == 0 {
         return Some(Verdict::NoNextHop);
+    }
+    // RFC 4443 section 2.4: no error is sent about an error.
+    if is_too_big(flight, backend.mtu, room) {
+        return Some(Verdict::TooBig);
     }
     // A backend that has the VIP gets the error as it is.
     if !backend.is_nat() {

@@ -80,6 +80,10 @@ pub(crate) fn note<A: Family, F: Frame>(
     }
     let mtu = u32::from_be(header.u32_at::<4>()) & 0xffff;
     A::parse(packet, ip.payload + HEADER, true, &mut quote.ip).ok()?;
+    // An error goes to whoever sent what it quotes.
+    if !A::same(ip.destination, quote.ip.source) {
+        return None;
+    }
     let start = match quote.ip.protocol {
         UDP => {
             let udp = packet.window::<{ UdpHdr::LEN }>(quote.ip.payload)?;

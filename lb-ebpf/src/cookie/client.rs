@@ -158,7 +158,7 @@ fn answer<A: Family, F: Frame, T: Tables>(
 /// The packet is the client's first after its SYN, or a question about our window: some then send a number that is
 /// one lower (RFC 9293 section 3.8.6.1).
 #[inline(never)]
-fn find_cookie<A: Family, F: Frame, T: Tables>(
+pub(crate) fn find_cookie<A: Family, F: Frame, T: Tables>(
     packet: &Packet<F>,
     world: &World<'_, T>,
     flight: &mut Flight<A>,

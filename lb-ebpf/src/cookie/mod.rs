@@ -34,6 +34,8 @@ pub mod segment;
 mod siphash;
 pub mod translation;
 
+pub(crate) use client::find_cookie;
+
 /// By how many bits we shift the windows that clients are told. The backend may use another shift, but larger
 /// windows than 65,535 times 2^7 bytes need that much at least.
 const OUR_SCALE: u8 = 7;

@@ -26,8 +26,13 @@ pub(crate) fn close<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Fli
     let found = flight.found;
     let flows = flight.flows(world.tables, world.settings);
     flows.remove(&found);
-    if !partner.is_none() && partner.cell.backend() == found.cell.backend() {
+    let is_pair = !partner.is_none() && partner.cell.backend() == found.cell.backend();
+    if is_pair {
         flows.remove(&partner);
+    }
+    // Of a reply whose client's cell is gone nothing is known to have ended.
+    if is_reply && !is_pair {
+        return;
     }
     let of_client = if is_reply { &partner } else { &found };
     let client = if is_reply { &flight.peer } else { &flight.ip.source };

@@ -67,7 +67,8 @@ pub fn exceeds<A: Family, T: Tables>(tables: &T, flight: &mut Flight<A>, place: 
     let counts = match limit.counts {
         // A reply is not what its client sent.
         COUNTS_PACKETS => flight.next != Next::TO_CLIENT,
-        COUNTS_NEW_FLOWS | COUNTS_OPEN_FLOWS => is_first(flight),
+        COUNTS_NEW_FLOWS => is_first(flight),
+        COUNTS_OPEN_FLOWS => flight.opens_flow != 0,
         _ => false,
     };
     let is_over = counts

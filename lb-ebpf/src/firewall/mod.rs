@@ -65,6 +65,7 @@ pub(crate) fn stop<A: Family, F: Frame, T: Tables>(
     if is_done && known.kind() != Kind::Passed {
         return Some(known);
     }
+    flight.opens_flow = open::opens(packet, world, flight).into();
     match asked(packet, world, flight) {
         Asked::Rules => {}
         Asked::Nobody => return None,
@@ -99,7 +100,8 @@ fn asked<A: Family, F: Frame, T: Tables>(
     flight: &mut Flight<A>,
 ) -> Asked {
     let is_of_flow = matches!(flight.next, Next::TO_BACKEND | Next::TO_CLIENT);
-    if is_of_flow && flight.found.cell.generation() == world.settings.generation {
+    let is_accepted = flight.found.cell.generation() == world.settings.generation;
+    if is_of_flow && is_accepted && flight.opens_flow == 0 {
         return Asked::Nobody;
     }
     // What the rules said of the first fragment of a packet holds for the others.

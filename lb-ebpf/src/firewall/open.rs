@@ -5,15 +5,18 @@
 //! has a word that is found as that of a token bucket is; if all that could be its own are in use, it takes that of the
 //! source with the fewest flows.
 
+use lb_common::cell::State;
 use lb_common::layout::limit::{OPEN_BITS, SOURCE_BUCKETS, SOURCE_MASKS};
 use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey};
 
 use super::Maps;
-use crate::World;
 use crate::family::Family;
+use crate::flight::{Flight, Next};
 use crate::flow::Tuple;
+use crate::packet::{Frame, Packet};
 use crate::tables::{Entry, Tables};
 use crate::verifier::rolled;
+use crate::{World, cookie};
 
 /// How often a word is tried to be changed; other CPUs may be quicker each time.
 const ATTEMPTS: usize = 4;
@@ -26,6 +29,29 @@ const FLOWS: u64 = (1 << OPEN_BITS) - 1;
 pub(crate) fn note<A: Family, T: Tables>(world: &World<'_, T>, source: &A::Address, begins: bool) {
     if let Some(hash) = hash_in::<A, T>(world.tables, &world.settings.hash_key, *source) {
         world.tables.change_open(hash, begins);
+    }
+}
+
+/// Whether the packet is about to open a flow that its source has not open yet. A SYN that a cookie answers counts too:
+/// its client would take the answer for a connection.
+#[inline(always)]
+pub(super) fn opens<A: Family, F: Frame, T: Tables>(
+    packet: &Packet<F>,
+    world: &World<'_, T>,
+    flight: &mut Flight<A>,
+) -> bool {
+    let state = flight.found.cell.state();
+    match flight.next {
+        Next::TO_ANY_BACKEND => {
+            matches!(state, None | Some(State::Closing)) && !flight.transport.closes()
+        }
+        // The client takes its port again.
+        Next::TO_BACKEND => {
+            state == Some(State::Closing)
+                && flight.asks_cookies != 0
+                && cookie::find_cookie(packet, world, flight)
+        }
+        _ => false,
     }
 }
 

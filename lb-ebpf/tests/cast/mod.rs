@@ -3,6 +3,7 @@
 
 mod build;
 pub mod error;
+pub mod firewall;
 pub mod packet;
 pub mod ways;
 

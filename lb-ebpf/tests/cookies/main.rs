@@ -14,6 +14,7 @@ mod cast;
 
 mod handshake;
 mod invalid;
+mod limited;
 mod repeated;
 mod scene;
 mod translated;

@@ -176,6 +176,23 @@ fn an_error_about_a_tunnel_to_elsewhere_or_of_nobody_s_flow_is_the_host_s() {
 }
 
 #[test]
+fn an_error_to_another_address_than_the_tunnel_s_source_is_the_host_s() {
+    for cast in FAMILIES {
+        for forward in TUNNELS {
+            let world = World::by(cast, 6, forward);
+            let packet = opening(6, cast.client, cast.vip).payload(&[0x4d; 60]);
+            let message = too_long(forward, 1_400);
+            let error = error_about(&world, forward, &packet, message, |it| it.ip_bytes().len());
+            let own = FAMILIES[usize::from(outer_header(forward) == 40)].director;
+            let error = error.to(crate::cast::ways::alone(own));
+            let sent = world.back(&error);
+            assert_eq!((sent.verdict, sent.exit), (Verdict::NotOurs, Exit::Pass));
+            assert_frame(&sent.bytes, &error);
+        }
+    }
+}
+
+#[test]
 fn an_error_to_a_vip_that_quotes_a_tunnel_is_dropped_like_any_other_there() {
     for cast in FAMILIES {
         for forward in TUNNELS {

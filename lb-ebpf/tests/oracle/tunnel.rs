@@ -11,6 +11,7 @@ use crate::cast::ways::{Entropy, TUNNELS, encapsulated, entropy};
 use crate::cast::{
     BACK, Cast, FAMILIES, PROTOCOLS, TCP, UDP, World, answer, assert_frame, opening,
 };
+use crate::too_big::overhead;
 
 /// First packets of a flow, in every dress.
 fn packets(cast: &Cast, protocol: u8) -> Vec<Packet> {
@@ -112,6 +113,28 @@ fn an_error_about_a_reply_goes_through_the_flow_s_tunnel_untouched() {
                     let with = entropy(&opened.bytes, forward);
                     assert_frame(&sent.bytes, &encapsulated(&packet, forward, 0, with));
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_that_is_too_long_for_the_tunnel_is_dropped_as_that() {
+    for cast in FAMILIES {
+        for protocol in PROTOCOLS {
+            for forward in TUNNELS {
+                let mut world = World::by(cast, protocol, forward);
+                world.front(&opening(protocol, cast.client, cast.vip));
+                let reply = answer(protocol, cast.vip, cast.client).payload(&[0x3c; 1_000]);
+                let length = reply.ip_bytes().len();
+                let packet = error(cast.router, cast.vip.ip(), kinds(&cast)[1], &reply, length);
+                let most = u16::try_from(packet.ip_bytes().len() + overhead(forward)).unwrap();
+                world.narrow(most);
+                assert_eq!(world.front(&packet).verdict, Verdict::ErrorToBackend);
+                world.narrow(most - 1);
+                let sent = world.front(&packet);
+                assert_eq!((sent.verdict, sent.exit), (Verdict::TooBig, Exit::Drop));
+                assert_frame(&sent.bytes, &packet);
             }
         }
     }

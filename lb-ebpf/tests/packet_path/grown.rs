@@ -11,7 +11,7 @@ use crate::cast::ways::{
 use crate::cast::{BACK, Cast, FAMILIES, FRONT, PROTOCOLS, TCP, World, answer, opening};
 use crate::truncation::{dressed, send, set_ip_length};
 
-const MTU: u16 = 200;
+const MTU: u16 = 300;
 
 /// A packet, the side that it comes from, and what becomes of it.
 type Sample = (Packet, u32, Verdict);
@@ -19,7 +19,7 @@ type Sample = (Packet, u32, Verdict);
 /// What a client sends.
 fn of_client(cast: &Cast, protocol: u8) -> Vec<Sample> {
     let packet = opening(protocol, cast.client, cast.vip).payload(&[0x77; 30]);
-    let long = packet.clone().payload(&[0x77; 180]);
+    let long = packet.clone().payload(&[0x77; 280]);
     let later = Packet { body: Body::Other(protocol, vec![0x42; 41]), ..packet.clone() };
     let reply = answer(protocol, cast.vip, cast.client).payload(&[0x77; 30]);
     let length = reply.ip_bytes().len();

@@ -24,6 +24,7 @@ mod grown;
 mod hash;
 mod limits;
 mod one_cell;
+mod open_flows;
 mod properties;
 mod quick;
 mod rotation;

@@ -7,7 +7,7 @@ use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
 
-use super::{connects, ctl, ctl_ends, is_served, met_by, with};
+use super::{connects, ctl, ctl_ends, is_served, met_by, wait_until_served, with};
 
 const DROP_CLIENTS: &str = "firewall rule add no-clients --action drop \
                             --source 198.51.100.0/24,2001:db8:1::/64 --service shop";
@@ -73,22 +73,30 @@ fn serve_all(open: &mut [Connection]) {
 
 #[test]
 fn a_source_may_have_so_many_connections_open_and_another_when_one_has_ended() {
-    let world = World::new(Arms::Two, 2).unwrap();
-    let stage = Stage::shop(&world).unwrap();
-    ctl(&stage, "firewall rule add few --action drop --service shop --flows 10 --prefix-v4 24");
-    let listed = ctl(&stage, "firewall rule list");
+    for syn_cookies in ["auto", "always"] {
+        let world = World::new(Arms::Two, 2).unwrap();
+        let settings = with(&world, &format!("[firewall]\nsyn_cookies = '{syn_cookies}'"));
+        let stage = Stage::set(&world, &settings).unwrap();
+        stage.agent.wait_for_cookies().unwrap();
+        lets_ten_be_open(&stage);
+    }
+}
+
+fn lets_ten_be_open(stage: &Stage<'_>) {
+    ctl(stage, "firewall rule add few --action drop --service shop --flows 10 --prefix-v4 24");
+    let listed = ctl(stage, "firewall rule list");
     assert!(listed.contains("over 10 flows per source"), "{listed}");
     for vip in vips(PORT) {
         let mut open: Vec<_> = (0..10).map(|_| stage.connect(vip).unwrap()).collect();
         serve_all(&mut open);
-        assert!(!connects(&stage, vip), "the eleventh");
+        assert!(!connects(stage, vip), "the eleventh");
         open.pop();
-        wait_until("another one", TIMEOUT, || Ok(connects(&stage, vip))).unwrap();
+        wait_until("another one", TIMEOUT, || Ok(connects(stage, vip))).unwrap();
         serve_all(&mut open);
     }
-    assert!(met_by(&stage, "few") >= 2);
-    ctl(&stage, "firewall rule delete few");
-    assert!(is_served(&stage));
+    assert!(met_by(stage, "few") >= 2);
+    ctl(stage, "firewall rule delete few");
+    wait_until_served(stage, true);
 }
 
 #[test]

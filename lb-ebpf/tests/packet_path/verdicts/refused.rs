@@ -1,38 +1,13 @@
 //! What the firewall refuses.
 
-use lb_common::layout::firewall::{
-    Firewall, MAX_RULES, PAGE, RULE_DROPS, RULE_WORDS, Row, SERVICE_PAGES, service,
-};
+use lb_common::layout::firewall::{Firewall, PAGE, SERVICE_PAGES, service};
 use lb_common::verdict::Verdict;
 use lb_ebpf::host::HostFirewall;
 
 use super::{assert_verdict, front, ping};
+use crate::cast::firewall::{FIRST_RULE, NO_RULE, dropping, firewall};
 use crate::cast::packet::{packet, tcp};
 use crate::cast::{BACK, FAMILIES, PROTOCOLS, TCP, UDP, World, answer, opening};
-
-const NO_RULE: Row = Row { used: 0, rules: [0; RULE_WORDS] };
-const FIRST_RULE: Row = Row {
-    used: 1,
-    rules: {
-        let mut rules = [0; RULE_WORDS];
-        rules[0] = 1;
-        rules
-    },
-};
-
-/// A firewall with one rule, which matches every packet or none.
-fn firewall(flags: u64, row: &Row, rule: u32) -> HostFirewall {
-    let mut rules = [0; MAX_RULES];
-    rules[0] = rule;
-    let mut firewall =
-        HostFirewall { rows: vec![*row], rules: vec![rules], ..HostFirewall::default() };
-    firewall.firewall.word = Firewall::ON | flags;
-    firewall
-}
-
-fn dropping() -> HostFirewall {
-    firewall(0, &FIRST_RULE, RULE_DROPS)
-}
 
 #[test]
 fn firewall_drop_and_firewall_policy() {
