@@ -7,7 +7,7 @@ use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
 
-use super::{connects, ctl, ctl_ends, is_served, met_by, with};
+use super::{connects, ctl, ctl_ends, is_served, met_by, wait_until_served, with};
 
 const DROP_CLIENTS: &str = "firewall rule add no-clients --action drop \
                             --source 198.51.100.0/24,2001:db8:1::/64 --service shop";
@@ -96,7 +96,7 @@ fn lets_ten_be_open(stage: &Stage<'_>) {
     }
     assert!(met_by(stage, "few") >= 2);
     ctl(stage, "firewall rule delete few");
-    assert!(is_served(stage));
+    wait_until_served(stage, true);
 }
 
 #[test]
