@@ -29,7 +29,7 @@ pub enum Message {
     Resized(Result<Box<Prepared>, String>),
     /// The program for SYN cookies is there, or why not.
     CookiesLoaded(Result<CookiesLoaded, String>),
-    /// The rules of what runs were compiled.
+    /// The rules of what runs were compiled, or could not be.
     Compiled(Box<MadeRules>),
     /// The file of a set was read again.
     SetRead(ReadSet),

@@ -146,6 +146,8 @@ pub enum Event {
         /// What was made.
         compiled: Result<Arc<Compiled>, CompileError>,
     },
+    /// A firewall that was to be compiled could not be made, for a reason that says nothing of it.
+    NotCompiled,
     /// A write has failed, and this is what the maps hold now.
     Installed(Box<Tables>),
     /// The deadline has come.
@@ -157,8 +159,8 @@ pub enum Event {
 pub enum Effect {
     /// Carry out writes, in order.
     Write(Vec<Write>),
-    /// Compile a firewall beside everything else; an [`Event::Compiled`] follows. Instead of the reply to a request: it
-    /// is to be made again then.
+    /// Compile a firewall beside everything else; an [`Event::Compiled`] or [`Event::NotCompiled`] follows. Instead
+    /// of the reply to a request: it is to be made again then.
     Compile(Box<Order>),
     /// Start one probe now; its end is part of an [`Event::Probes`].
     Probe {
@@ -186,6 +188,13 @@ pub enum Effect {
         set: String,
         /// Without the changes made one by one.
         elements: Elements,
+    },
+    /// What the file of a set holds now was refused, and the set stays as it was.
+    SetRefused {
+        /// The set.
+        set: String,
+        /// Why.
+        reason: String,
     },
     /// Set these counters of rules to zero.
     ClearRuleCounts(Vec<u32>),

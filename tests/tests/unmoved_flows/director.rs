@@ -93,6 +93,7 @@ impl Director {
                 | Effect::SaveRuleNumbers(_)
                 | Effect::ClearRuleCounts(_)
                 | Effect::Notice(_)
+                | Effect::SetRefused { .. }
                 | Effect::Warning(_) => {}
             }
         }

@@ -20,14 +20,18 @@ use crate::model::firewall::compile::{CompileError, Compiled, Order, Recipe};
 /// How long a change may take before anybody is told of it.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Rules that were made beside the loop.
+/// What has come of making rules beside the loop.
 pub struct MadeRules {
+    rules: Result<Rules, String>,
+    /// Whether maps of another size were to be made.
+    makes_room: bool,
+}
+
+struct Rules {
     recipe: Box<Recipe>,
     compiled: Result<Arc<Compiled>, CompileError>,
     /// Whether the kernel can be given them; `None`: that was not tried.
     ready: Option<Result<RulesReady, String>>,
-    /// Whether maps of another size were to be made.
-    makes_room: bool,
 }
 
 impl std::fmt::Debug for MadeRules {
@@ -37,14 +41,25 @@ impl std::fmt::Debug for MadeRules {
 }
 
 impl MadeRules {
+    async fn make(order: Order, next: Option<NextRules>) -> Self {
+        let makes_room = next.as_ref().is_some_and(NextRules::makes_room);
+        Self::beside(makes_room, move || Rules::make(order, next.as_ref())).await
+    }
+
+    async fn beside(makes_room: bool, make: impl FnOnce() -> Rules + Send + 'static) -> Self {
+        let rules = spawn_blocking(make).await.map_err(|error| format!("make the rules: {error}"));
+        Self { rules, makes_room }
+    }
+}
+
+impl Rules {
     fn make(order: Order, next: Option<&NextRules>) -> Self {
         let difference = next.and_then(|next| next.difference(&order));
         let compiled = difference.map_or_else(|| order.recipe.compile(), Ok);
         let rules = compiled.as_ref().ok();
         let ready = next.zip(rules).map(|(next, rules)| next.prepare(rules));
         let ready = ready.map(|ready| ready.map_err(|error| with_causes(&error)));
-        let makes_room = next.is_some_and(NextRules::makes_room);
-        Self { recipe: Box::new(order.recipe), compiled, ready, makes_room }
+        Self { recipe: Box::new(order.recipe), compiled, ready }
     }
 }
 
@@ -81,12 +96,12 @@ impl Runtime {
         let size = order.recipe.size();
         let next = (!dry_run).then(|| self.datapath.next_rules(size)).transpose();
         let next = next.map_err(|error| Failure::new(StatusCode::CONFLICT, with_causes(&error)))?;
-        let making = spawn_blocking(move || MadeRules::make(order, next.as_ref()));
-        let MadeRules { recipe, compiled, ready, makes_room } =
-            self.meanwhile(making).await.map_err(Failure::internal)?;
-        self.note_ready(ready, makes_room).map_err(|reason| {
+        let made = self.meanwhile(MadeRules::make(order, next)).await;
+        let not_made = |reason: String| {
             Failure::internal(format!("nothing is changed, the rules stay as they were: {reason}"))
-        })?;
+        };
+        let Rules { recipe, compiled, ready } = self.ended(made).map_err(not_made)?;
+        self.note_ready(ready).map_err(not_made)?;
         self.happened(Event::Compiled { recipe, compiled }).await;
         Ok(())
     }
@@ -96,31 +111,39 @@ impl Runtime {
         // Where there is none, the write tells why.
         let next = self.datapath.next_rules(order.recipe.size()).ok();
         let messages = self.messages.clone();
-        spawn_blocking(move || {
-            let made = Box::new(MadeRules::make(order, next.as_ref()));
+        tokio::spawn(async move {
+            let made = Box::new(MadeRules::make(order, next).await);
             // It fails when the agent is stopping, and then nobody wants to know.
-            drop(messages.blocking_send(Message::Compiled(made)));
+            drop(messages.send(Message::Compiled(made)).await);
         });
     }
 
-    /// The rules of what runs were made.
+    /// The rules of what runs were made, or could not be.
     pub(super) async fn rules_compiled(&mut self, made: MadeRules) {
-        let MadeRules { recipe, compiled, ready, makes_room } = made;
-        if let Err(reason) = self.note_ready(ready, makes_room) {
-            tracing::warn!("the rules are made ready once more: {reason}");
+        match self.ended(made) {
+            Ok(Rules { recipe, compiled, ready }) => {
+                if let Err(reason) = self.note_ready(ready) {
+                    tracing::warn!("the rules are made ready once more: {reason}");
+                }
+                self.happened(Event::Compiled { recipe, compiled }).await;
+            }
+            Err(reason) => {
+                self.happened(Event::NotCompiled).await;
+                self.write_again(reason);
+            }
         }
-        self.happened(Event::Compiled { recipe, compiled }).await;
         spawn_blocking(memory::give_back);
     }
 
-    fn note_ready(
-        &mut self,
-        ready: Option<Result<RulesReady, String>>,
-        makes_room: bool,
-    ) -> Result<(), String> {
-        if makes_room {
+    /// Nobody makes them any more.
+    fn ended(&mut self, made: MadeRules) -> Result<Rules, String> {
+        if made.makes_room {
             self.datapath.room_ended();
         }
+        made.rules
+    }
+
+    fn note_ready(&mut self, ready: Option<Result<RulesReady, String>>) -> Result<(), String> {
         ready.map_or(Ok(()), |ready| ready.map(|ready| self.datapath.rules_ready(ready)))
     }
 
@@ -130,5 +153,19 @@ impl Runtime {
         (takes > SOON).then(|| {
             format!("a change has been under way for {} s; others wait for it", takes.as_secs())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_told_of_with_the_room_that_it_was_to_make() {
+        let made = MadeRules::beside(true, || unreachable!("a mistake in making them")).await;
+        assert!(made.makes_room);
+        let reason = made.rules.err().unwrap();
+        assert!(reason.starts_with("make the rules: "), "{reason}");
+        assert!(reason.contains("a mistake in making them"), "{reason}");
     }
 }

@@ -140,6 +140,7 @@ impl Runtime {
                 Effect::SaveOverlay(overlay) => self.save(&overlay),
                 Effect::ClearRuleCounts(numbers) => self.clear_rule_counts(&numbers),
                 Effect::SaveRuleNumbers(numbers) => self.save_rule_numbers(&numbers),
+                Effect::SetRefused { set, reason } => self.set_files.refuse(&set, &reason),
                 Effect::SaveSet { set, elements } => self.save_set(set, elements).await,
                 Effect::Reply { request: _, result } => reply = Some(result),
                 Effect::Notice(notice) => tracing::info!("{notice}"),
@@ -171,6 +172,11 @@ impl Runtime {
 
     fn note_write(&mut self, written: Result<(), DatapathError>) {
         self.faults.note(WRITE, written.map_err(|error| with_causes(&error)));
+    }
+
+    /// Has everything be planned and written once more, at the next sweep.
+    pub(super) fn write_again(&mut self, reason: String) {
+        self.faults.note(WRITE, Err(reason));
     }
 
     fn start_probe(&self, target: Target, check: HealthCheck) {

@@ -46,8 +46,12 @@ struct Known {
     read: Option<Stamp>,
     /// The state at the last look.
     seen: Option<Stamp>,
+    /// It is to be read whether it has changed or not.
+    is_wanted: bool,
     /// Why it was refused.
     problem: Option<String>,
+    /// Whether that was for want of room: another change may make some.
+    wants_room: bool,
     is_being_read: bool,
 }
 
@@ -99,15 +103,34 @@ impl SetFiles {
     fn note(&mut self, read: &ReadSet) {
         let problem = read.elements.as_ref().err().cloned();
         let (path, stamp) = (read.path.clone(), read.stamp);
-        let known = Known { path, read: stamp, seen: stamp, problem, is_being_read: false };
+        let known = Known { path, read: stamp, seen: stamp, problem, ..Known::default() };
         self.0.insert(read.set.clone(), known);
     }
 
     /// What was read of a set's file was not taken.
     fn read_again(&mut self, set: &str) {
         if let Some(known) = self.0.get_mut(set) {
-            known.read = None;
+            known.is_wanted = true;
         }
+    }
+
+    /// Something else than what their files hold now may be in force.
+    pub(super) fn read_all_again(&mut self) {
+        self.0.values_mut().for_each(|known| known.is_wanted = true);
+    }
+
+    /// What a file holds was refused for want of room.
+    pub(super) fn refuse(&mut self, set: &str, reason: &str) {
+        if let Some(known) = self.0.get_mut(set) {
+            known.problem = Some(format!("{}: {reason}", known.path.display()));
+            known.wants_room = true;
+        }
+    }
+
+    /// There may be room now for what was refused.
+    pub(super) fn try_refused_again(&mut self) {
+        let refused = self.0.values_mut().filter(|known| known.wants_room);
+        refused.for_each(|known| known.is_wanted = true);
     }
 
     /// Why the file of a set was refused, if it was.
@@ -126,7 +149,8 @@ impl SetFiles {
             let known = before.remove(set).filter(|known| known.path == path);
             let mut known = known.unwrap_or(Known { path: path.to_owned(), ..Known::default() });
             let now = stamp(path);
-            if now != known.read && now == known.seen && !known.is_being_read {
+            let is_due = known.is_wanted || now != known.read;
+            if is_due && now == known.seen && !known.is_being_read {
                 known.is_being_read = true;
                 changed.push((set.to_owned(), path.to_owned()));
             }
@@ -223,15 +247,17 @@ impl Runtime {
         }
         drop(files);
         self.set_files.note(&read);
-        self.faults.note(FILES, self.set_files.problems());
         if let ReadSet { set, elements: Ok(elements), .. } = read {
             let decided = self.decide(Event::SetRead { set: set.clone(), elements }, false).await;
             if decided.is_err() {
                 self.set_files.read_again(&set);
+            } else if self.set_files.problem(&set).is_none() {
+                self.set_files.try_refused_again();
             }
             self.faults.note(FOLLOW, decided.map(drop).map_err(|failure| failure.problem.error));
             self.announce();
         }
+        self.faults.note(FILES, self.set_files.problems());
     }
 
     /// The files of the sets of a configuration that is to be loaded.

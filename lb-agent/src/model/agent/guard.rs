@@ -110,6 +110,11 @@ impl Guard {
         self.asked = None;
     }
 
+    /// What was asked for does not come: whoever needs it asks again.
+    pub(super) fn give_up(&mut self) {
+        self.asked = None;
+    }
+
     /// Lets go of what was made and not used.
     pub(super) fn forget(&mut self) {
         self.next = None;

@@ -95,7 +95,7 @@ impl Agent {
             Ok((effects, _)) => effects,
             Err(Held::Waits(recipe)) => vec![self.compile_first(*recipe)],
             Err(Held::Refused(refusal)) => {
-                vec![Effect::Warning(format!("set {set} stays as it was: {refusal}"))]
+                vec![Effect::SetRefused { set: set.to_owned(), reason: refusal.to_string() }]
             }
         }
     }

@@ -130,6 +130,10 @@ impl Agent {
                 self.guard.keep(*recipe, compiled);
                 self.settle(now)
             }
+            Event::NotCompiled => {
+                self.guard.give_up();
+                Vec::new()
+            }
             Event::Installed(tables) => {
                 self.installed = *tables;
                 self.settle(now)

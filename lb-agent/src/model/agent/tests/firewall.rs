@@ -77,6 +77,38 @@ fn a_change_waits_for_its_rules_and_all_else_goes_on_meanwhile() {
 }
 
 #[test]
+fn rules_that_could_not_be_made_are_asked_for_again() {
+    let mut world = world();
+    let before = world.kernel.firewall.clone();
+    let host = ["198.51.100.1".parse().unwrap()];
+    world.begin_event(Event::Host(host.into()));
+    assert!(world.compiling.take().is_some());
+    let installed = Event::Installed(Box::new(world.kernel.clone()));
+    world.begin_event(installed.clone());
+    assert!(world.compiling.is_none(), "they are being made");
+    world.begin_event(Event::NotCompiled);
+    assert_eq!((&world.kernel.firewall, world.compiling.is_none()), (&before, true));
+    world.event(installed);
+    assert_ne!(world.kernel.firewall, before);
+}
+
+#[test]
+fn a_file_that_there_is_no_room_for_is_refused_and_told_of() {
+    let mut world = world();
+    let mut file = guarded();
+    file.firewall.max_prefixes = 1024;
+    let read = elements(&["10.0.0.0/8"]);
+    world.load_with(file, [("bad".to_owned(), read.clone())].into()).unwrap();
+    let before = world.kernel.firewall.clone();
+    let many = (0..5_000_u32).map(|n| format!("{}.{}.1.1/32", 11 + n / 256, n % 256));
+    let elements = many.map(|text| text.parse().unwrap()).collect();
+    world.event(Event::SetRead { set: "bad".into(), elements });
+    assert!(world.kernel.firewall == before && world.agent.sets()["bad"] == read);
+    let told = world.warnings.last().unwrap();
+    assert!(told.starts_with("set bad: ") && told.contains("max_prefixes"), "{told}");
+}
+
+#[test]
 fn a_file_that_changes_changes_the_set_and_is_kept() {
     let mut world = world();
     let before = world.kernel.firewall.clone();

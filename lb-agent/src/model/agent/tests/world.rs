@@ -249,6 +249,9 @@ impl World {
                     self.vrrp.push((routers.len(), dead_services));
                 }
                 Effect::SaveOverlay(overlay) => self.saved = overlay,
+                Effect::SetRefused { set, reason } => {
+                    self.warnings.push(format!("set {set}: {reason}"));
+                }
                 Effect::ClearRuleCounts(numbers) => self.cleared.extend(numbers),
                 Effect::SaveRuleNumbers(numbers) => self.numbers = numbers,
                 Effect::SaveSet { set, elements } => drop(self.stock.insert(set, elements)),
