@@ -36,6 +36,10 @@ fn reaches(stage: &Stage<'_>, port: u16) -> bool {
     v4
 }
 
+fn is_waiting(stage: &Stage<'_>) -> bool {
+    ctl(stage, "status").contains("waits for `lb-ctl config confirm`")
+}
+
 #[test]
 fn a_closed_firewall_leaves_ssh_the_services_and_the_probes() {
     let world = World::new(Arms::Two, 2).unwrap();
@@ -66,7 +70,7 @@ fn what_is_not_confirmed_is_taken_back() {
     assert!(said.contains("firewall.policy accept -> drop"), "{said}");
     assert!(said.contains("config confirm"), "{said}");
     assert!(!is_served(&stage));
-    assert!(ctl(&stage, "status").contains("waits for `lb-ctl config confirm`"));
+    assert!(is_waiting(&stage));
     let said = ctl_ends(&stage, &format!("config apply {draft}"), 1);
     assert!(said.contains("waits for its confirmation"), "{said}");
     wait_until_served(&stage, true);
@@ -77,6 +81,49 @@ fn what_is_not_confirmed_is_taken_back() {
 }
 
 #[test]
+fn what_cannot_be_written_is_taken_back_all_the_same_as_soon_as_it_can() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let stage = Stage::shop(&world).unwrap();
+    let before = std::fs::read_to_string(config_file(&world)).unwrap();
+    let draft = world.folder().join("draft.toml");
+    std::fs::write(&draft, with(&world, "[firewall]\npolicy = 'drop'").file(&world)).unwrap();
+    // What the agent writes beside the file takes its place then.
+    let name = config_file(&world).file_name().unwrap().to_str().unwrap().to_owned();
+    let in_the_way = config_file(&world).with_file_name(format!(".{name}.new"));
+    std::fs::create_dir(&in_the_way).unwrap();
+    let said = ctl_ends(&stage, &format!("config apply {} --confirm 2s", draft.display()), 1);
+    assert!(said.contains("running, but not in the file"), "{said}");
+    wait_until_served(&stage, true);
+    let is_tried = || Ok(ctl(&stage, "status").contains("put back what ran before: write "));
+    wait_until("the agent to tell that it tries again", TIMEOUT, is_tried).unwrap();
+    std::fs::remove_dir(&in_the_way).unwrap();
+    wait_until("it to have worked", TIMEOUT, || Ok(!is_waiting(&stage))).unwrap();
+    assert!(!ctl(&stage, "status").contains("put back"));
+    assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), before);
+    ctl(&stage, "firewall rule add other --action drop --source 10.0.0.0/8");
+    assert!(is_served(&stage));
+}
+
+#[test]
+fn a_file_of_a_set_that_changed_meanwhile_is_read_again_when_what_ran_before_is_back() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let stage = super::sets::stage(&world, super::sets::STRANGERS);
+    let file = std::fs::read_to_string(config_file(&world)).unwrap();
+    let closed = file.replacen("[firewall.set", "[firewall]\npolicy = 'drop'\n[firewall.set", 1);
+    let draft = world.folder().join("draft.toml");
+    std::fs::write(&draft, closed).unwrap();
+    ctl(&stage, &format!("config apply {} --confirm 6s", draft.display()));
+    super::sets::write(&world, "198.51.100.0/24\n2001:db8:1::/64\n10.0.0.0/8\n");
+    let elements = || Ok(super::sets::row(&stage)["elements"] == 3);
+    wait_until("the file to be read", TIMEOUT, elements).unwrap();
+    wait_until("what ran before to be back", TIMEOUT, || Ok(!is_waiting(&stage))).unwrap();
+    assert!(ctl(&stage, "config show").contains("[firewall.set"));
+    assert!(!ctl(&stage, "config show").contains("policy = 'drop'"));
+    wait_until("the file to be read again", TIMEOUT, elements).unwrap();
+    assert!(!is_served(&stage));
+}
+
+#[test]
 fn what_is_confirmed_stays() {
     let world = World::new(Arms::Two, 1).unwrap();
     let mut stage = Stage::shop(&world).unwrap();
@@ -84,7 +131,13 @@ fn what_is_confirmed_stays() {
     let closed = with(&world, CLOSED).file(&world);
     std::fs::write(&draft, &closed).unwrap();
     ctl(&stage, &format!("config apply {} --confirm 1h", draft.display()));
+    let change = "firewall rule add other --action drop --source 10.0.0.0/8";
+    let said = ctl_ends(&stage, change, 1);
+    assert!(said.contains("waits for its confirmation"), "{said}");
+    assert!(said.contains("lb-ctl config confirm"), "{said}");
+    ctl(&stage, &format!("{change} --dry-run"));
     ctl(&stage, "config confirm");
+    ctl(&stage, change);
     stage.agent.process.kill().unwrap();
     stage.agent.restart().unwrap();
     assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), closed);

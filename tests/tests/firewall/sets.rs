@@ -10,10 +10,10 @@ use lb_tests::world::{Arms, World};
 use super::{ctl, ctl_ends, is_served, wait_until_served, with};
 
 const CLIENTS: &str = "198.51.100.0/24\n2001:db8:1::/64 # the client\n";
-const STRANGERS: &str = "10.0.0.0/8\n2001:db8:9::/48\n";
+pub(super) const STRANGERS: &str = "10.0.0.0/8\n2001:db8:9::/48\n";
 
 /// A stage whose set `bad`, which is dropped, is read from a file with this text.
-fn stage<'w>(world: &'w World, text: &str) -> Stage<'w> {
+pub(super) fn stage<'w>(world: &'w World, text: &str) -> Stage<'w> {
     write(world, text);
     let settings = with(
         world,
@@ -26,13 +26,13 @@ fn stage<'w>(world: &'w World, text: &str) -> Stage<'w> {
 }
 
 /// Puts a file in the place of the set's, as careful writers do.
-fn write(world: &World, text: &str) {
+pub(super) fn write(world: &World, text: &str) {
     let (beside, file) = (world.folder().join("bad.new"), world.folder().join("bad.txt"));
     std::fs::write(&beside, text).unwrap();
     std::fs::rename(beside, file).unwrap();
 }
 
-fn row(stage: &Stage<'_>) -> serde_json::Value {
+pub(super) fn row(stage: &Stage<'_>) -> serde_json::Value {
     stage.agent.ctl_json(&["set", "list"]).unwrap()[0].clone()
 }
 
@@ -90,6 +90,45 @@ fn a_wrong_file_is_named_with_its_lines_and_the_old_set_stays() {
     write(&world, STRANGERS);
     wait_until_served(&stage, true);
     assert!(row(&stage)["problem"].is_null());
+}
+
+#[test]
+fn a_file_that_there_is_no_room_for_is_told_of_until_there_is() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    write(&world, STRANGERS);
+    let tables = format!(
+        "[firewall]\nmax_prefixes = 1024\n[firewall.set.bad]\nfile = '{}'\n[firewall.set.more]\nelements = []\n\
+         [[firewall.rule]]\nname = 'bad'\naction = 'drop'\nsource = ['@bad', '@more']",
+        world.folder().join("bad.txt").display()
+    );
+    let stage = Stage::set(&world, &with(&world, &tables)).unwrap();
+    let more = world.folder().join("more.txt");
+    std::fs::write(&more, lines(900, 20)).unwrap();
+    ctl(&stage, &format!("set load more {}", more.display()));
+    write(&world, &format!("{CLIENTS}{}", lines(900, 30)));
+    wait_until("the problem to be told", TIMEOUT, || Ok(row(&stage)["problem"].is_string()))
+        .unwrap();
+    let problem = row(&stage)["problem"].as_str().unwrap().to_owned();
+    assert!(
+        problem.contains("bad.txt: ") && problem.contains("`[firewall] max_prefixes`"),
+        "{problem}"
+    );
+    assert!(ctl(&stage, "status").contains("max_prefixes"));
+    let is_stale = "lb_firewall_set_stale{set=\"bad\"} 1";
+    assert!(stage.agent.metrics().unwrap().contains(is_stale));
+    assert!(is_served(&stage));
+    // Another change makes room.
+    std::fs::write(&more, lines(10, 20)).unwrap();
+    ctl(&stage, &format!("set load more {}", more.display()));
+    wait_until_served(&stage, false);
+    wait_until("no problem to be left", TIMEOUT, || Ok(row(&stage)["problem"].is_null())).unwrap();
+    assert!(!stage.agent.metrics().unwrap().contains(is_stale));
+}
+
+/// So many prefixes that have nothing in common, none of them the client's.
+fn lines(count: u32, first: u32) -> String {
+    let line = |n: u32| format!("{}.{}.1.1\n", first + n / 256, n % 256);
+    (0..count).map(line).collect::<Vec<_>>().concat()
 }
 
 #[test]

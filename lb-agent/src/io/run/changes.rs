@@ -81,13 +81,34 @@ impl Runtime {
         config: ConfigText,
         mode: Mode,
     ) -> Result<Applied, Failure> {
+        let applied = self.run_config(&config, mode).await?;
+        if mode.dry_run {
+            return Ok(applied);
+        }
+        self.forget_before();
+        self.keep_config(&config, applied)
+    }
+
+    /// Takes a configuration: an error means that nothing is changed.
+    pub(super) async fn run_config(
+        &mut self,
+        config: &ConfigText,
+        mode: Mode,
+    ) -> Result<Applied, Failure> {
         let checked = self.source.check(&config.name, &config.text).map_err(Failure::invalid)?;
         let applied = self.load(config.text.clone(), checked, mode).await;
-        if mode.dry_run {
-            return applied;
+        if !mode.dry_run {
+            self.reloads.count(applied.is_ok());
         }
-        self.reloads.count(applied.is_ok());
-        let applied = applied?;
+        applied
+    }
+
+    /// Writes a configuration that runs into the file.
+    pub(super) fn keep_config(
+        &self,
+        config: &ConfigText,
+        applied: Applied,
+    ) -> Result<Applied, Failure> {
         store::replace(self.source.path(), config.text.as_bytes()).map_err(|error| {
             let error = with_causes(&error);
             Failure::internal(format!("the configuration is running, but not in the file: {error}"))
@@ -97,9 +118,15 @@ impl Runtime {
 
     /// Changes a backend, a rule or a set.
     pub(super) async fn change(&mut self, change: Change, mode: Mode) -> Result<Applied, Failure> {
+        if !mode.dry_run {
+            self.must_be_confirmed()?;
+        }
         let terms = mode.terms();
         let change = |request| Event::Change { change, terms, request };
         let applied = self.requested(change, mode.dry_run).await?;
+        if !mode.dry_run {
+            self.set_files.try_refused_again();
+        }
         self.confirm(applied)
     }
 

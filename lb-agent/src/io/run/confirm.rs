@@ -12,6 +12,7 @@ use hyper::StatusCode;
 use lb_common::api::{Applied, ConfigText};
 use serde::{Deserialize, Serialize};
 
+use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::causes::with_causes;
 use crate::io::clock;
@@ -20,6 +21,10 @@ use crate::io::store::{self, StoreError};
 use crate::model::agent::{Event, Laid};
 use crate::model::overlay::Overlay;
 use crate::model::overlay::sets::Stock;
+
+const ROLL_BACK: Act = Act::needed("put back what ran before");
+/// Time until that is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What ran before, as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,14 +77,14 @@ impl Runtime {
         store::save(&kept, &before).map_err(|error| {
             Failure::internal(format!("nothing is changed: {}", with_causes(&error)))
         })?;
-        let applied = self.take_config(config, mode).await;
-        if applied.is_ok() {
-            let ends_at = clock::now() + patience;
-            self.unconfirmed = Some(Unconfirmed { before, stock, ends_at });
-        } else {
+        let ran = self.run_config(&config, mode).await;
+        let Ok(applied) = ran else {
             self.forget_before();
-        }
-        applied
+            return ran;
+        };
+        let ends_at = clock::now() + patience;
+        self.unconfirmed = Some(Unconfirmed { before, stock, ends_at });
+        self.keep_config(&config, applied)
     }
 
     /// What runs is what is wanted.
@@ -88,6 +93,7 @@ impl Runtime {
             let error = "no configuration waits for its confirmation";
             return Err(Failure::new(StatusCode::CONFLICT, error));
         }
+        self.faults.note(ROLL_BACK, Ok(()));
         self.forget_before();
         tracing::info!("the configuration is confirmed");
         Ok(())
@@ -104,33 +110,31 @@ impl Runtime {
             .with_help("confirm it with `lb-ctl config confirm`, or let its time pass"))
     }
 
-    /// The time is over: what ran before comes back.
+    /// The time is over: what ran before comes back, be it later.
     pub(super) async fn roll_back(&mut self) {
-        let Some(Unconfirmed { before, stock, .. }) = self.unconfirmed.take() else { return };
-        tracing::warn!("the configuration was not confirmed: the one before comes back");
-        let Before { text, overlay } = before;
-        if let Err(failure) = self.put_back(text, overlay, stock).await {
-            tracing::error!(
-                "the configuration before does not come back: {}",
-                failure.problem.error
-            );
-            return;
+        let Some(Unconfirmed { before, stock, .. }) = &self.unconfirmed else { return };
+        let (before, stock) = (before.clone(), stock.clone());
+        let put_back = self.put_back(before, stock).await;
+        if put_back.is_ok() {
+            tracing::warn!("the configuration was not confirmed: the one before is back");
+            self.unconfirmed = None;
+            self.forget_before();
+        } else if let Some(unconfirmed) = &mut self.unconfirmed {
+            unconfirmed.ends_at = clock::now() + AGAIN;
         }
-        self.forget_before();
+        self.faults.note(ROLL_BACK, put_back.map_err(|failure| failure.problem.error));
     }
 
-    async fn put_back(
-        &mut self,
-        text: String,
-        overlay: Overlay,
-        stock: Stock,
-    ) -> Result<(), Failure> {
+    async fn put_back(&mut self, before: Before, stock: Stock) -> Result<(), Failure> {
+        let Before { text, overlay } = before;
         let checked = self.source.check(&self.source.name(), &text).map_err(Failure::invalid)?;
         let config = Box::new(checked.config);
         let overlay = Laid::Put(Box::new(overlay));
         let terms = Mode::default().terms();
         let load = |request| Event::Load { config, read: stock, overlay, terms, request };
         self.requested(load, false).await?;
+        // Their files may have changed since.
+        self.set_files.read_all_again();
         store::replace(self.source.path(), text.as_bytes())
             .map_err(|error| Failure::internal(with_causes(&error)))?;
         self.source.taken(text);
@@ -138,10 +142,14 @@ impl Runtime {
         Ok(())
     }
 
-    fn forget_before(&mut self) {
+    /// What runs is what the next agent is to run as well.
+    pub(super) fn forget_before(&self) {
         let kept = path(&self.agent.config().agent.state_dir);
-        if let Err(error) = fs::remove_file(&kept) {
-            tracing::error!("remove {}: {error}", kept.display());
+        match fs::remove_file(&kept) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::error!("remove {}: {error}", kept.display());
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
