@@ -100,7 +100,7 @@ fn a_file_that_there_is_no_room_for_is_refused_and_told_of() {
     let read = elements(&["10.0.0.0/8"]);
     world.load_with(file, [("bad".to_owned(), read.clone())].into()).unwrap();
     let before = world.kernel.firewall.clone();
-    let many = (0..5_000_u32).map(|n| format!("{}.{}.1.1", 11 + n / 256, n % 256));
+    let many = (0..5_000_u32).map(|n| format!("{}.{}.1.1/32", 11 + n / 256, n % 256));
     let elements = many.map(|text| text.parse().unwrap()).collect();
     world.event(Event::SetRead { set: "bad".into(), elements });
     assert!(world.kernel.firewall == before && world.agent.sets()["bad"] == read);
