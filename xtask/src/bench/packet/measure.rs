@@ -18,8 +18,8 @@ use super::cases::{Case, Floor, Group, Kind, LRU_INSERT};
 /// Numbers of flows from which new ones are taken; established ones have less.
 const FIRST_NEW: u32 = 1 << 23;
 
-/// Packets of a run: at least these, and as many as there are flows. Of new flows fewer, so that the table stays
-/// half empty.
+/// Packets of a run: as many as there are flows, but so many at the most, that all flows are fed and these measured in
+/// one tick. Of new flows fewer, so that the table stays half empty.
 const PACKETS: u32 = 1_000_000;
 const QUICK_PACKETS: u32 = 300_000;
 const NEW_PACKETS: u32 = 25_000;
@@ -131,7 +131,7 @@ impl Bench<'_> {
             Kind::FirstOfTick => (feed, case.flows),
             Kind::Known | Kind::NotOurs | Kind::Closed => {
                 let feed = Feed { random_mask: case.flows - 1, random: round, ..feed };
-                (feed, self.packets.max(case.flows))
+                (feed, self.packets.max(case.flows.min(PACKETS)))
             }
         }
     }
