@@ -12,6 +12,8 @@ use lb_tests::pair::Pair;
 use serde::Serialize;
 
 use super::Arguments;
+use super::budget::Budget;
+use super::results::Results;
 use super::row::Row;
 use super::show::number;
 use crate::failover::{Directors, Fault, System, Trial, attempt, pair};
@@ -56,21 +58,29 @@ struct Blackout {
 }
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     packages::ensure_for_failovers()?;
     let binaries = arguments.binaries()?;
-    let mut rows = Vec::new();
-    for (advert, rounds) in ADVERTS {
-        let faults = Fault::ALL.into_iter().filter(|fault| arguments.wants(&case(*fault, advert)));
-        let faults: Vec<_> = faults.collect();
-        let usual = if arguments.quick { QUICK_ROUNDS } else { rounds };
-        let rounds =
-            arguments.rounds.map_or(usual, |rounds| usize::try_from(rounds).unwrap_or(usual));
-        if !faults.is_empty() {
-            rows.extend(measure(arguments, &binaries, advert, &faults, rounds)?);
-        }
-    }
-    Ok(rows)
+    let named = |case: (Duration, usize)| (format!("adverts of {} ms", case.0.as_millis()), case);
+    let adverts = ADVERTS.map(named).to_vec();
+    results.of_each(
+        budget,
+        adverts,
+        |_| 1,
+        |results, _, (advert, rounds)| {
+            let faults =
+                Fault::ALL.into_iter().filter(|fault| arguments.wants(&case(*fault, advert)));
+            let faults: Vec<_> = faults.collect();
+            let usual = if arguments.quick { QUICK_ROUNDS } else { rounds };
+            let rounds =
+                arguments.rounds.map_or(usual, |rounds| usize::try_from(rounds).unwrap_or(usual));
+            if !faults.is_empty() {
+                results.rows.extend(measure(arguments, &binaries, advert, &faults, rounds)?);
+            }
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 fn case(fault: Fault, advert: Duration) -> String {
