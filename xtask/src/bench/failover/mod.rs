@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::Arguments;
 use super::budget::Budget;
+use super::results::Results;
 use super::row::Row;
 use super::show::number;
 use crate::failover::{Beside, Directors, Fault, Setup, System, Trial, attempt, pair};
@@ -76,16 +77,17 @@ struct Group {
 }
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     let binaries = arguments.binaries()?;
-    let mut rows = Vec::new();
-    for (budget, part) in budget.divide("failover", parts(arguments), Part::weight) {
-        rows.extend(match part {
-            Part::Faults(group) => measure(arguments, &binaries, &group, budget)?,
-            Part::Join => vec![join::run(arguments, &binaries, budget)?],
-        });
-    }
-    Ok(rows)
+    let parts = parts(arguments).into_iter().map(|part| (part.name(), part)).collect();
+    results.of_each(budget, parts, Part::weight, |results, budget, part| match part {
+        Part::Faults(group) => measure(arguments, &binaries, &group, budget, results),
+        Part::Join => {
+            results.rows.push(join::run(arguments, &binaries, budget)?);
+            Ok(())
+        }
+    });
+    Ok(())
 }
 
 /// Builds what the cases need that are asked for.
@@ -112,6 +114,13 @@ fn parts(arguments: &Arguments) -> Vec<Part> {
 }
 
 impl Part {
+    fn name(&self) -> String {
+        match self {
+            Self::Faults(group) => format!("adverts of {} ms", group.advert.as_millis()),
+            Self::Join => join::CASE.to_owned(),
+        }
+    }
+
     fn weight(&self) -> u32 {
         match self {
             Self::Faults(group) => u32::try_from(group.faults.len()).unwrap_or(u32::MAX),
@@ -139,7 +148,8 @@ fn measure(
     binaries: &Binaries,
     group: &Group,
     budget: Budget,
-) -> Result<Vec<Row>> {
+    results: &mut Results,
+) -> Result<()> {
     let Group { advert, has_preferred, ref faults } = *group;
     let before =
         if faults.contains(&Fault::Upgrade) { binaries.before()? } else { binaries.clone() };
@@ -148,21 +158,28 @@ fn measure(
     let start =
         |(pair, system)| Directors::start(pair, &versions, Setup { system, advert, has_preferred });
     let mut systems: Vec<_> = pairs.iter().zip(SYSTEMS).map(start).collect::<Result<_>>()?;
-    let mut rows = Vec::new();
-    for (budget, fault) in budget.divide("failover", faults.clone(), |_| 1) {
-        arguments.say(&format!("failover: {}", case(fault, advert)));
-        let mut trials = SYSTEMS.map(|system| (system, Vec::new()));
-        for _ in budget.rounds(ROUNDS, QUICK_ROUNDS) {
-            for (directors, (system, trials)) in systems.iter_mut().zip(&mut trials) {
-                let trial = attempt(directors, fault, N_OPEN)?;
-                arguments.say(&told(*system, &trial));
-                trials.push(trial);
-                directors.recover(fault)?;
+    let faults = faults.iter().map(|fault| (case(*fault, advert), *fault)).collect();
+    results.of_each(
+        budget,
+        faults,
+        |_| 1,
+        |results, budget, fault| {
+            arguments.say(&format!("failover: {}", case(fault, advert)));
+            let mut trials = SYSTEMS.map(|system| (system, Vec::new()));
+            for _ in budget.rounds(ROUNDS, QUICK_ROUNDS) {
+                for (directors, (system, trials)) in systems.iter_mut().zip(&mut trials) {
+                    budget.step()?;
+                    let trial = attempt(directors, fault, N_OPEN)?;
+                    arguments.say(&told(*system, &trial));
+                    trials.push(trial);
+                    directors.recover(fault)?;
+                }
             }
-        }
-        rows.extend(compare(fault, advert, &trials));
-    }
-    Ok(rows)
+            results.rows.extend(compare(fault, advert, &trials));
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 fn told(system: System, trial: &Trial) -> String {
