@@ -93,7 +93,7 @@ fn in_the_other_ways_a_flood_goes_by_hash_and_open_connections_stay() {
         let clients = (0..400).map(|number| cast.client_number(number));
         let known = clients.filter(|client| syn(*client).verdict == Verdict::ToBackend);
         let kept: Vec<_> = known.map(|client| (client, ack(client).exit)).collect();
-        let n_unremembered = (1_000..4_000)
+        let n_unremembered = (1_000..9_000)
             .map(|number| cast.client_number(number))
             .filter(|client| {
                 let sent = syn(*client);
