@@ -194,12 +194,18 @@ fn open_and_use(stage: &Stage<'_>) -> Peers {
         };
         // What ends this ends the clients too: their part of the channel is gone.
         let (clients, go): (Vec<_>, Vec<_>) = (0..THREADS).map(ask_from).unzip();
-        go.iter().for_each(|_| told.recv_timeout(2 * PATIENCE).unwrap().unwrap());
+        for _ in &go {
+            told.recv_timeout(2 * PATIENCE).unwrap().unwrap();
+        }
         println!("{ALL} connections opened in {:?}", now() - begun);
         look(stage);
         // All at once, for a server's thread takes its connections in turn, whoever has opened them.
-        go.iter().for_each(|go| go.send(()).unwrap());
-        clients.into_iter().for_each(|client| client.join().unwrap().unwrap());
+        for go in &go {
+            go.send(()).unwrap();
+        }
+        for client in clients {
+            client.join().unwrap().unwrap();
+        }
         println!("and used by {:?}", now() - begun);
         let mut peers = Peers::new();
         for (ip, ports) in servers.into_iter().flat_map(|server| server.join().unwrap().unwrap()) {

@@ -149,7 +149,9 @@ fn apportioned(weights: &[u64], sum: u64, length: u64) -> Vec<u64> {
     }
     let heavy = turns.iter_mut().zip(weights).filter(|(turns, _)| **turns == 0);
     let mut heavy: Vec<_> = heavy.collect();
-    heavy.iter_mut().for_each(|(turns, weight)| **turns = *weight * left / of);
+    for (turns, weight) in &mut heavy {
+        **turns = *weight * left / of;
+    }
     let rest = left - heavy.iter().map(|(turns, _)| **turns).sum::<u64>();
     heavy.sort_by_key(|(_, weight)| Reverse(*weight * left % of));
     for (turns, _) in heavy.into_iter().take(usize::try_from(rest).unwrap_or(0)) {
