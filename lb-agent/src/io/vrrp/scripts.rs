@@ -105,7 +105,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some(id) = self.0 {
             // It may be gone by now.
-            drop(killpg(Pid::from_raw(id), Signal::SIGKILL));
+            killpg(Pid::from_raw(id), Signal::SIGKILL).ok();
         }
     }
 }
