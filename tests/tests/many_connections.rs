@@ -91,9 +91,10 @@ fn connect(from: SocketAddrV4) -> Result<(TcpStream, [u8; 6])> {
     let socket = socket()?;
     socket.bind(&SocketAddr::from(from).into()).with_context(|| format!("bind {from}"))?;
     socket.connect(&vips(PORT)[0].into()).with_context(|| format!("connect from {from}"))?;
-    let [a, b, c, d] = from.ip().octets();
-    let [e, f] = from.port().to_be_bytes();
-    Ok((socket.into(), [a, b, c, d, e, f]))
+    let mut question = [0; 6];
+    question[..4].copy_from_slice(&from.ip().octets());
+    question[4..].copy_from_slice(&from.port().to_be_bytes());
+    Ok((socket.into(), question))
 }
 
 /// What a server answers.

@@ -118,7 +118,7 @@ fn kind(over: Over) -> &'static str {
 pub fn limit(random: &mut Random, rules: &mut [Rule]) {
     // All rules that ask about open flows tell sources apart alike.
     let of_flows = per(random);
-    for _ in 0..1 + random.below(MOST) {
+    for _ in 0..=random.below(MOST) {
         // Those that come first are asked most.
         let number = random.below(rules.len().min(MOST));
         let rule = &mut rules[number];

@@ -9,6 +9,7 @@
 #![expect(unreachable_pub, reason = "modules that several tests share")]
 
 mod director;
+#[expect(dead_code, reason = "another test uses the rest")]
 #[path = "../packet_path/frames.rs"]
 mod frames;
 #[expect(dead_code, reason = "another test uses the rest")]

@@ -80,10 +80,10 @@ fn tables(rows: Vec<Row>) -> String {
     let (floods, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(firewall::is_of_a_flood);
     let (failovers, others): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|row| row.failover.is_some());
-    let all: [(fn(&[Row]) -> String, _); 3] =
-        [(table, others), (firewall::table_of_floods, floods), (failover::table, failovers)];
-    let tables = all.into_iter().filter(|(_, rows)| !rows.is_empty());
-    tables.map(|(table, rows)| table(&rows)).collect::<Vec<_>>().join("\n")
+    let others = (!others.is_empty()).then(|| table(&others));
+    let floods = (!floods.is_empty()).then(|| firewall::table_of_floods(&floods));
+    let failovers = (!failovers.is_empty()).then(|| failover::table(&failovers));
+    others.into_iter().chain(floods).chain(failovers).collect::<Vec<_>>().join("\n")
 }
 
 fn table(rows: &[Row]) -> String {

@@ -66,9 +66,9 @@ mod tests {
 
     fn heard(inbox: &mut Receiver<Message>) -> Vec<String> {
         let messages = std::iter::from_fn(|| inbox.try_recv().ok());
-        let words = messages.map(|message| match message {
-            Message::Vrrp(Told::Warning(word)) => word,
-            other => panic!("{other:?}"),
+        let words = messages.map(|message| {
+            let Message::Vrrp(Told::Warning(word)) = message else { panic!("{message:?}") };
+            word
         });
         words.collect()
     }

@@ -8,6 +8,7 @@ use lb_tests::binaries::Binaries;
 use lb_tests::clock::{now, wait_for, wait_until};
 use lb_tests::link::End;
 use lb_tests::pair::{Director, Pair, VIP_V4};
+use serde_json::Value;
 
 use super::super::budget::Budget;
 use super::super::feed::{Family, Flags, feed};
@@ -64,7 +65,11 @@ fn open_connections(director: &Director<'_>) -> Result<()> {
 
 fn n_flows(director: &Director<'_>) -> Result<u64> {
     let listed = director.ctl_json(&["conn", "list"])?;
-    listed["total"].as_u64().context("count the flows")
+    listed.pointer("/total").and_then(Value::as_u64).context("count the flows")
+}
+
+fn says(status: &Value, what: &str) -> bool {
+    status.pointer(what) == Some(&Value::Bool(true))
 }
 
 /// From the first word of the other director until the one that joins knows all its flows.
@@ -77,10 +82,10 @@ fn join(pair: &Pair, first: &Director<'_>, binaries: &Binaries) -> Result<Durati
     let joined = wait_for("the directors to hear each other", WITHIN, || {
         let asked_at = now();
         let status = second.ctl_json(&["sync", "status"])?;
-        Ok((status["peers"][0]["heard"]["connected"] == true).then_some(asked_at))
+        Ok(says(&status, "/peers/0/heard/connected").then_some(asked_at))
     })?;
     wait_until("the one that joins to be in step", WITHIN, || {
-        Ok(second.ctl_json(&["sync", "status"])?["is_in_step"] == true)
+        Ok(says(&second.ctl_json(&["sync", "status"])?, "/is_in_step"))
     })?;
     let time = now() - joined;
     let (told, heard) = (n_flows(first)?, n_flows(&second)?);

@@ -36,9 +36,13 @@ fn a_service_whose_backends_are_all_down_is_dead_although_it_panics() {
         let servers = tracking.services[0].backends[0].address.clone();
         let mut world = World::begin(tracking);
         world.run(seconds(10));
-        servers.iter().for_each(|server| world.kill(*server));
+        for server in &servers {
+            world.kill(*server);
+        }
         world.run(seconds(30));
-        servers.iter().for_each(|server| world.revive(*server));
+        for server in &servers {
+            world.revive(*server);
+        }
         world.run(seconds(30));
         let alive = || (1, BTreeSet::new());
         assert_eq!(world.vrrp, [alive(), (1, dead.clone()), alive()], "{panic_threshold:?}");

@@ -151,7 +151,7 @@ fn what_comes_due_while_a_director_reads_what_has_come_is_decided_the_next_time(
     one.note(effects);
     assert_eq!((one.state(), one.did().as_str()), (State::Backup, ""));
     // It was stopped before: what it hears then is as old as that at most, and is waited for from the end.
-    let later = awake + Duration::from_secs(60);
+    let later = awake + Duration::from_mins(1);
     let effects = one.routers.catch_up(awake, later, vec![advert()]);
     one.note(effects);
     one.now = later;
