@@ -6,6 +6,7 @@ mod firewall;
 mod handover;
 mod maps;
 mod parts;
+mod tick;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_redirect;

@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use lb_common::MAX_BACKENDS;
 use lb_common::cell::{Cell, State, TAG_BITS, before};
-use lb_common::layout::{Address, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Detail, Settings};
+use lb_common::layout::{
+    Address, BACKEND_UP, Backend, Bucket, CELLS_PER_BUCKET, Detail, Forward, Settings,
+};
 use lb_ebpf::detail::detail_hash;
 use lb_ebpf::flow::{NOWHERE, survey_of};
 use lb_ebpf::host::hash_key;
@@ -128,7 +130,7 @@ impl Pair {
         Self { settings, backend, new, old }
     }
 
-    /// Puts flows into the old table, in each direction in turn; returns their hashes.
+    /// Puts flows into the old table, in each direction in turn where replies pass; returns their hashes.
     fn fill(&self, n_flows: u32) -> Vec<u64> {
         (0..n_flows).filter_map(|number| self.add(&self.old, number)).collect()
     }
@@ -136,8 +138,10 @@ impl Pair {
     fn add(&self, table: &Table, number: u32) -> Option<u64> {
         let mut detail = Detail::new_zeroed();
         let client: Address = [number, 0, 0, 0];
-        (detail.client, detail.source, detail.family) = (client, client, 4);
-        let is_reply = number % 2 == 1;
+        let is_hidden = self.backend.forward == Forward::FullNat.number();
+        let source = if is_hidden { [!number, 0, 0, 0] } else { client };
+        (detail.client, detail.source, detail.family) = (client, source, 4);
+        let is_reply = self.backend.is_nat() && number % 2 == 1;
         let hash = detail_hash(&self.settings.hash_key, &detail, &self.backend, is_reply).unwrap();
         let bucket = hash as u32 & table.mask();
         let free = |slot: &usize| table.bucket(bucket).unwrap().load(*slot) == 0;
@@ -177,9 +181,16 @@ impl Pair {
 
 #[test]
 fn flows_that_all_threads_move_at_once_are_moved_once_each_and_found_all_the_time() {
-    for (old, new, is_before) in [(512, 4_096, false), (4_096, 512, false), (1_024, 1_024, true)] {
+    for (old, new, is_before, forward) in [
+        (512, 4_096, false, Forward::Nat),
+        (512, 4_096, false, Forward::FullNat),
+        (512, 4_096, false, Forward::Dsr),
+        (4_096, 512, false, Forward::Nat),
+        (1_024, 1_024, true, Forward::FullNat),
+    ] {
         let mut pair = Pair::new(old, new);
         pair.old.is_before = is_before;
+        pair.backend.forward = forward.number();
         let hashes = pair.fill(2_000);
         std::thread::scope(|scope| {
             for thread in 0..3 {

@@ -17,9 +17,10 @@ use crate::http_client::Connection;
 use crate::http_server::{checksum, pattern};
 use crate::link::End;
 use crate::load::TIMEOUT;
+use crate::pair::{self, Pair};
 use crate::process::Process;
 use crate::web::{PORT, Web};
-use crate::world::{Host, VIP_V4, VIP_V6, World, vips};
+use crate::world::{Host, World, vips};
 
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -29,12 +30,32 @@ pub const LARGE: usize = 1_000_000;
 /// What the director's own addresses are on the backends' side.
 pub const DIRECTORS: [&str; 4] = ["--from", "192.0.2.1", "--from", "2001:db8:2::1"];
 
+/// Where backends are: where their logs and pins go, and the VIPs that they serve.
+#[derive(Clone, Debug)]
+pub struct Place {
+    folder: PathBuf,
+    links: PathBuf,
+    vips: [SocketAddr; 2],
+}
+
+impl From<&World> for Place {
+    fn from(world: &World) -> Self {
+        Self { folder: world.folder().into(), links: world.link_path(), vips: vips(PORT) }
+    }
+}
+
+impl From<&Pair> for Place {
+    fn from(pair: &Pair) -> Self {
+        Self { folder: pair.folder().into(), links: pair.link_path(), vips: pair::vips() }
+    }
+}
+
 /// A backend that decapsulates.
 #[derive(Debug)]
 pub struct Backend<'w> {
     /// `lb-agent decap`.
     pub process: Process,
-    world: &'w World,
+    place: Place,
     host: &'w Host,
 }
 
@@ -48,16 +69,17 @@ impl<'w> Backend<'w> {
 
     /// The same on any host.
     pub fn start_on(
-        world: &'w World,
+        place: impl Into<Place>,
         host: &'w Host,
         binaries: &Binaries,
         more: &[&str],
     ) -> Result<Self> {
-        let path = world.folder().join("decap-notify");
+        let place = place.into();
+        let path = place.folder.join("decap-notify");
         std::fs::remove_file(&path).or_else(absent).context("remove the socket of before")?;
         let manager = UnixDatagram::bind(&path).context("listen as the service manager")?;
         manager.set_nonblocking(true).context("listen without waiting")?;
-        let mut process = spawn(world, host, binaries, more)?;
+        let mut process = spawn(place.clone(), host, binaries, more)?;
         let mut message = [0; 256];
         let is_ready = || {
             ensure!(process.is_running()?, "it has ended:\n{}", process.log());
@@ -65,12 +87,12 @@ impl<'w> Backend<'w> {
             Ok(message.get(..length).is_some_and(|heard| heard.starts_with(b"READY=1")))
         };
         wait_until("lb-agent decap to be ready", WITHIN, is_ready)?;
-        Ok(Self { process, world, host })
+        Ok(Self { process, place, host })
     }
 
     /// A web server at the VIPs.
     pub fn serve(&self, binaries: &Binaries) -> Result<Web> {
-        Web::start_on(self.world, self.host, binaries, &vips(PORT))
+        Web::start_in(&self.place.folder, self.host, binaries, &self.place.vips)
     }
 
     /// Asks for the counters, and waits until this line of them is logged.
@@ -84,8 +106,8 @@ impl<'w> Backend<'w> {
 }
 
 /// Where the programs of a backend are pinned.
-pub fn pin_path(world: &World, host: &Host) -> PathBuf {
-    world.link_path().join(format!("decap-{}", host.name))
+pub fn pin_path(place: impl Into<Place>, host: &Host) -> PathBuf {
+    place.into().links.join(format!("decap-{}", host.name))
 }
 
 fn absent(error: io::Error) -> io::Result<()> {
@@ -93,17 +115,26 @@ fn absent(error: io::Error) -> io::Result<()> {
 }
 
 /// Starts `lb-agent decap` on a host for both VIPs, with a log of its own; it may refuse to run.
-pub fn spawn(world: &World, host: &Host, binaries: &Binaries, more: &[&str]) -> Result<Process> {
+pub fn spawn(
+    place: impl Into<Place>,
+    host: &Host,
+    binaries: &Binaries,
+    more: &[&str],
+) -> Result<Process> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    let place = place.into();
     let name = format!("lb-decap-{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let mut command = host.namespace.command(&binaries.agent);
     command.args(["decap", "--interface", "eth0", "--address"]);
-    command.args(["--vip", &VIP_V4.to_string(), "--vip", &VIP_V6.to_string()]);
-    command.arg("--pin-path").arg(pin_path(world, host));
-    command.arg("--state-dir").arg(world.folder().join(format!("decap-{}", host.name)));
+    for vip in place.vips {
+        command.args(["--vip", &vip.ip().to_string()]);
+    }
+    command.arg("--state-dir").arg(place.folder.join(format!("decap-{}", host.name)));
     command.args(more).env("RUST_LOG", "info").env("NO_COLOR", "1");
-    command.env("NOTIFY_SOCKET", world.folder().join("decap-notify"));
-    Process::start(&name, &mut command, world.folder())
+    command.env("NOTIFY_SOCKET", place.folder.join("decap-notify"));
+    let folder = place.folder.clone();
+    command.arg("--pin-path").arg(pin_path(place, host));
+    Process::start(&name, &mut command, &folder)
 }
 
 /// A connection of the client.

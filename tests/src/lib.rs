@@ -31,6 +31,7 @@ pub mod stale;
 pub mod tunnel;
 pub mod udp_echo;
 pub mod wall_clock;
+pub mod way;
 pub mod web;
 pub mod world;
 pub mod xdp;

@@ -33,6 +33,9 @@ pub const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0x100);
 
 const GATEWAYS: &str = "route add default via 192.0.2.1\nroute add default via 2001:db8:2::1";
 
+/// The routing table of answers that do not go by a director.
+const ANSWERS: u8 = 100;
+
 /// Both VIPs with the port of the service.
 pub fn vips() -> [SocketAddr; 2] {
     [SocketAddr::new(VIP_V4.into(), PORT), SocketAddr::new(VIP_V6.into(), PORT)]
@@ -47,6 +50,8 @@ pub struct Pair {
     pub directors: [Namespace; 2],
     /// The backends: `web1`, `web2` and so on.
     pub backends: Vec<Host>,
+    /// Flows that each director has room for.
+    pub max_flows: u32,
     name: String,
     switch: Namespace,
     folder: PathBuf,
@@ -65,6 +70,7 @@ impl Pair {
             client: Host::create(&name, "client", client.0, client.1)?,
             directors: [director(1)?, director(2)?],
             backends: (1..=n_backends).map(|n| backend(&name, n)).collect::<Result<_>>()?,
+            max_flows: 65_536,
             switch: Namespace::create(&format!("{name}-switch"))?,
             folder: Path::new(stale::FOLDERS).join(&name),
             name,
@@ -81,7 +87,8 @@ impl Pair {
         &self.folder
     }
 
-    fn link_path(&self) -> PathBuf {
+    /// Where links of programs are pinned that are not the agents'.
+    pub fn link_path(&self) -> PathBuf {
         Path::new(BPF_FS).join(format!("{}-links", self.name))
     }
 
@@ -113,6 +120,31 @@ impl Pair {
             format!("link set lb{number}-{side} {master}\n")
         };
         self.switch.ip(&["front", "back"].map(line).concat())
+    }
+
+    /// Lets answers from the VIPs go to the client directly, by a second interface of each backend; its other ones go by
+    /// the gateway as before.
+    pub fn answer_directly(&self) -> Result<()> {
+        for host in &self.backends {
+            let port = format!("{}-front", host.name);
+            self.plug(&host.namespace, "eth1", &port)?;
+            for (key, value) in [("arp_ignore", "1"), ("arp_announce", "2"), ("rp_filter", "0")] {
+                host.namespace.sysctl(&format!("ipv4/conf/all/{key}"), value)?;
+            }
+            let [.., last] = host.v4.octets();
+            // Without an address of its own the interface would ask for neighbours in the name of the VIP.
+            host.namespace.ip(&format!(
+                "address add 198.51.100.{last}/32 dev eth1\n\
+                 route add 198.51.100.0/24 dev eth1 table {ANSWERS}\n\
+                 route add 2001:db8:1::/64 dev eth1 table {ANSWERS}"
+            ))?;
+            for (family, vip) in [("-4", VIP_V4.to_string()), ("-6", VIP_V6.to_string())] {
+                let mut rule = host.namespace.command("ip");
+                rule.args([family, "rule", "add", "from", &vip, "lookup", &ANSWERS.to_string()]);
+                run(&mut rule)?;
+            }
+        }
+        Ok(())
     }
 
     fn wire(&self) -> Result<()> {

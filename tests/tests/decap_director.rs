@@ -63,7 +63,9 @@ fn a_director_s_tunnels_of_every_kind_end_at_the_backend() {
         ("ipip", format!("[{v4:?}, {v6:?}]"), ["proto IPIP (4)", "next-header IPv6 (41)"]),
         ("gue", format!("[{v4:?}, {v6:?}]"), ["192.0.2.11.6080", "2001:db8:2::11.6080"]),
         ("ipip", format!("{v6:?}"), ["next-header IPIP (4)", "next-header IPv6 (41)"]),
+        ("ipip", format!("{v4:?}"), ["proto IPIP (4)", "proto IPv6 (41)"]),
         ("gue", format!("{v4:?}"), ["192.0.2.11.6080", "192.0.2.11.6080"]),
+        ("gue", format!("{v6:?}"), ["2001:db8:2::11.6080", "2001:db8:2::11.6080"]),
     ] {
         println!("{way} to {addresses}");
         serve(&world, &binaries, &settings(way, &addresses), seen);

@@ -63,11 +63,23 @@ fn a_known_flow_is_measured_for_both_families_beside_its_floors() {
 }
 
 #[test]
-fn every_other_packet_ends_in_the_verdict_of_its_case() {
-    let rows_of = |case: &str| rows(&["packet", "--case", case]);
-    let cases: Vec<_> = rows_of("IPv6 nat c").iter().map(|row| row["case"].clone()).collect();
-    assert_eq!(cases, ["nat closed port"]);
-    assert_eq!(rows_of("IPv4 nat new 0").len(), 1);
+fn packets_of_every_mode_and_kind_end_in_the_verdict_of_their_case() {
+    for (case, name, floor) in [
+        ("IPv4 ipip new 0", "ipip new", "LRU insert"),
+        ("IPv6 gue closed port 1", "gue closed port", "drop"),
+        ("IPv4 dsr not ours 1", "dsr not ours", "parse, send back"),
+        ("IPv6 full-nat known 131072", "full-nat known", "LRU hash, NAT"),
+        ("IPv4 nat known, first of a tick", "nat known, first of a tick", "LRU hash, NAT"),
+        ("IPv6 nat new, table full", "nat new, table full", "LRU insert"),
+    ] {
+        let rows = rows(&["packet", "--rounds", "1", "--case", case]);
+        let is_it = |row: &Value| row["case"] == name && row["floor"]["name"] == floor;
+        assert!(rows.iter().any(is_it), "{case}: {rows:#?}");
+        assert!(
+            rows.iter().all(|row| row["case"] == name && row["bench"] == "packet"),
+            "{rows:#?}"
+        );
+    }
 }
 
 #[test]

@@ -12,7 +12,6 @@
 mod packet_path;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Barrier;
 use std::time::Instant;
 
 use lb_agent::model::firewall::compile::{Names, Size, compile};
@@ -25,6 +24,7 @@ use lb_ebpf::host::{CLOSED, HostTables, NextHop};
 use lb_tests::clock::now;
 
 use packet_path::frames::{ACK, Ends, Link, SYN, tcp_frame, v4};
+use packet_path::shop::on_two_cpus;
 use packet_path::{PacketPath, counted, pin_to_cpu};
 
 const VIP: SocketAddr = v4([203, 0, 113, 10], 80);
@@ -85,10 +85,8 @@ fn exact(went_on: u64, since: Instant, what: &str) {
     assert!((went_on - wanted).abs() <= wanted / 20.0, "{what}: {went_on} of {wanted}");
 }
 
-/// What sources of one prefix each have sent of which went on.
-fn send_from(path: &PacketPath, cpu: u8, start: &Barrier) -> [u64; 5] {
-    pin_to_cpu(cpu.into());
-    start.wait();
+/// Of what sources of one prefix each send, how much goes on.
+fn send_from(path: &PacketPath, cpu: u8, flags: u8) -> [u64; 5] {
     let mut went_on = [0; 5];
     for round in 0..6_000_u16 {
         let [high, low] = round.to_be_bytes();
@@ -110,38 +108,53 @@ fn send_from(path: &PacketPath, cpu: u8, start: &Barrier) -> [u64; 5] {
             };
             let ends =
                 Ends { source: SocketAddr::new(source, 5_000), destination: (to, 53).into() };
-            let ran = path.run(&tcp_frame(&link(), ends, ACK, &[]), LOOPBACK);
+            let ran = path.run(&tcp_frame(&link(), ends, flags, &[]), LOOPBACK);
             *went_on += u64::from(ran.action == XDP_PASS);
         }
     }
     went_on
 }
 
-#[test]
-fn each_source_has_a_limit_of_its_own_over_all_cpus() {
-    let per = Some(Per { prefix_v4: 24, prefix_v6: 64 });
+/// The same, all of them on both CPUs at once, to a director with such a limit.
+fn limited(count: Counted, per: Option<Per>) -> (PacketPath, Instant, [u64; 5]) {
     let always = Match::Prefix("10.9.0.0/16".parse().unwrap());
     let path = director(vec![
-        Rule { dports: vec![53..=53], ..rule("limit", Some(over(Counted::Packets, per))) },
+        Rule { dports: vec![53..=53], ..rule("limit", Some(over(count, per))) },
         Rule { sources: vec![always], ..rule("after", None) },
     ]);
-    let start = Barrier::new(2);
+    let flags = match count {
+        Counted::Packets => ACK,
+        Counted::NewFlows => SYN,
+    };
     let began = now();
-    let by_cpu: Vec<[u64; 5]> = std::thread::scope(|scope| {
-        let (path, start) = (&path, &start);
-        let threads = [0, 1].map(|cpu| scope.spawn(move || send_from(path, cpu, start)));
-        threads.map(|thread| thread.join().unwrap()).into()
-    });
-    let of = |source: usize| by_cpu.iter().map(|went_on| went_on[source]).sum::<u64>();
-    for source in 0..4 {
-        exact(of(source), began, &format!("source {source}"));
+    let [mut went_on, of_other] = on_two_cpus(|cpu| send_from(&path, cpu, flags));
+    went_on.iter_mut().zip(of_other).for_each(|(sum, more)| *sum += more);
+    (path, began, went_on)
+}
+
+#[test]
+fn each_source_has_a_limit_of_its_own_over_all_cpus() {
+    for count in [Counted::Packets, Counted::NewFlows] {
+        let per = Some(Per { prefix_v4: 24, prefix_v6: 64 });
+        let (path, began, went_on) = limited(count, per);
+        for (source, went_on) in went_on[..4].iter().enumerate() {
+            exact(*went_on, began, &format!("{count:?} of source {source}"));
+        }
+        assert_eq!(went_on[4], 2 * 60, "one that is below its limit is never above it");
+        let below = Ends { source: v4([10, 9, 1, 1], 5_000), destination: v4([192, 0, 2, 9], 53) };
+        for _ in 0..10 {
+            path.run(&tcp_frame(&link(), below, ACK, &[]), LOOPBACK);
+        }
+        assert_eq!(counted(&path.rule_counts, 2).packets, 10, "the next rule decides");
     }
-    assert_eq!(of(4), 2 * 60, "one that is below its limit is never above it");
-    let below = Ends { source: v4([10, 9, 1, 1], 5_000), destination: v4([192, 0, 2, 9], 53) };
-    for _ in 0..10 {
-        path.run(&tcp_frame(&link(), below, ACK, &[]), LOOPBACK);
+}
+
+#[test]
+fn a_rule_has_one_limit_for_all_sources_over_all_cpus() {
+    for count in [Counted::Packets, Counted::NewFlows] {
+        let (_, began, went_on) = limited(count, None);
+        exact(went_on.iter().sum(), began, &format!("{count:?}"));
     }
-    assert_eq!(counted(&path.rule_counts, 2).packets, 10, "the next rule decides");
 }
 
 /// A connection through a service, as far as that it is established.
@@ -188,20 +201,12 @@ fn new_flows_count_and_not_what_follows() {
         dports: vec![80..=80],
         ..rule("new", Some(over(Counted::NewFlows, None)))
     }]);
-    let start = Barrier::new(2);
     let began = now();
-    std::thread::scope(|scope| {
-        for cpu in [0, 1_u8] {
-            let (path, start) = (&path, &start);
-            scope.spawn(move || {
-                pin_to_cpu(cpu.into());
-                start.wait();
-                for port in 1..=30_000 {
-                    let source = v4([198, 51, 100, cpu], port);
-                    let ends = Ends { source, destination: VIP };
-                    path.run(&tcp_frame(&link(), ends, SYN, &[]), LOOPBACK);
-                }
-            });
+    on_two_cpus(|cpu| {
+        for port in 1..=30_000 {
+            let source = v4([198, 51, 100, cpu], port);
+            let ends = Ends { source, destination: VIP };
+            path.run(&tcp_frame(&link(), ends, SYN, &[]), LOOPBACK);
         }
     });
     let count = |verdict: Verdict| path.verdict(verdict.number()).packets;

@@ -116,12 +116,21 @@ fn tell(arguments: &Arguments, story: Story) -> Result<Report> {
 
 /// Builds the release that is shown and measured.
 pub(crate) fn build() -> Result<Binaries> {
-    let packages = ["--package", "lb-agent", "--package", "lb-ctl"];
-    // Standard output belongs to the report.
-    run_command(
-        cargo()?.args(["build", "--locked", "--release"]).args(packages).stdout(std::io::stderr()),
-    )?;
+    build_release(&["--package", "lb-agent", "--package", "lb-ctl"])?;
     binaries_in(&target_folder()?.join("release"))
+}
+
+/// Builds the same agent of another version, see [`Binaries::before`].
+pub(crate) fn build_before() -> Result<()> {
+    let features = ["--package", "lb-agent", "--features", "layout-before"];
+    build_release(&[&features[..], &["--bin", "lb-agent-before"]].concat())
+}
+
+fn build_release(what: &[&str]) -> Result<()> {
+    let mut command = cargo()?;
+    // Standard output belongs to the report.
+    command.args(["build", "--locked", "--release"]).args(what).stdout(std::io::stderr());
+    run_command(&mut command)
 }
 
 /// Those in a folder, with this program.

@@ -45,7 +45,12 @@ pub(crate) fn ensure_for_tests() -> Result<()> {
 }
 
 /// What failovers are compared with.
-const FOR_FAILOVERS: &[(&str, &str)] = &[("keepalived", "keepalived"), ("haproxy", "haproxy")];
+const FOR_FAILOVERS: &[(&str, &str)] = &[
+    ("keepalived", "keepalived"),
+    ("haproxy", "haproxy"),
+    ("nft", "nftables"),
+    ("conntrackd", "conntrackd"),
+];
 
 /// Installs what the benchmark of failovers needs, where it is missing.
 pub(crate) fn ensure_for_failovers() -> Result<()> {

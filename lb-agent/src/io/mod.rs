@@ -15,4 +15,5 @@ pub mod probe;
 pub mod run;
 pub mod store;
 pub mod sync;
+pub mod vital;
 pub mod vrrp;

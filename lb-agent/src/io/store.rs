@@ -1,6 +1,7 @@
 //! Files that the agent writes: the overlay, and the configuration file when it is told to.
 //!
-//! A file is replaced whole (written beside it, synced, renamed): a crash leaves the old one or the new one.
+//! A file is replaced whole (written beside it, synced, renamed): a crash leaves the old one or the new one. Of files
+//! that mean nothing after a boot this is true for a crash of the agent.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, Permissions};
@@ -132,14 +133,35 @@ pub fn boot_id() -> Result<String, StoreError> {
 
 /// Writes a value as JSON, and makes the folder if it is missing.
 pub fn save(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    save_as(path, value, Until::Replaced)
+}
+
+/// The same for what means nothing after a boot: an agent that is killed leaves the old file or the new one, and no disk
+/// is waited for.
+pub fn save_for_this_boot(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    save_as(path, value, Until::Boot)
+}
+
+/// How long a file is to last.
+#[derive(Clone, Copy, PartialEq)]
+enum Until {
+    Boot,
+    Replaced,
+}
+
+fn save_as(path: &Path, value: &impl Serialize, until: Until) -> Result<(), StoreError> {
     make_folder_of(path)?;
     let text = serde_json::to_vec_pretty(value)
         .map_err(|error| on("write", path)(io::Error::from(error)))?;
-    replace(path, &text)
+    replace_as(path, &text, until)
 }
 
 /// Replaces a file by `text`; permissions stay, the owner where that is allowed, and so does a symbolic link to it.
 pub fn replace(path: &Path, text: &[u8]) -> Result<(), StoreError> {
+    replace_as(path, text, Until::Replaced)
+}
+
+fn replace_as(path: &Path, text: &[u8], until: Until) -> Result<(), StoreError> {
     let path = &fs::canonicalize(path).unwrap_or_else(|_new| path.to_owned());
     // Hidden, for `lb.toml.new` may well be somebody's draft.
     let mut name = OsString::from(".");
@@ -147,9 +169,15 @@ pub fn replace(path: &Path, text: &[u8]) -> Result<(), StoreError> {
     name.push(".new");
     let beside = path.with_file_name(name);
     let written = write_as(&beside, text, fs::metadata(path).ok().as_ref())
+        .and_then(|file| if until == Until::Replaced { file.sync_all() } else { Ok(()) })
         .map_err(on("write", &beside))
-        .and_then(|()| fs::rename(&beside, path).map_err(on("replace", path)))
-        .and_then(|()| sync_folder(path).map_err(on("sync the folder of", path)));
+        .and_then(|()| fs::rename(&beside, path).map_err(on("replace", path)));
+    let written = match until {
+        Until::Boot => written,
+        Until::Replaced => {
+            written.and_then(|()| sync_folder(path).map_err(on("sync the folder of", path)))
+        }
+    };
     if written.is_err() {
         // The error that counts is the one above.
         drop(fs::remove_file(&beside));
@@ -157,7 +185,7 @@ pub fn replace(path: &Path, text: &[u8]) -> Result<(), StoreError> {
     written
 }
 
-fn write_as(path: &Path, text: &[u8], like: Option<&Metadata>) -> io::Result<()> {
+fn write_as(path: &Path, text: &[u8], like: Option<&Metadata>) -> io::Result<File> {
     let mut file = File::create(path)?;
     let mode = like.map_or(NEW_FILE_MODE, |like| like.mode() & 0o7777);
     if let Some(like) = like {
@@ -165,7 +193,7 @@ fn write_as(path: &Path, text: &[u8], like: Option<&Metadata>) -> io::Result<()>
     }
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text)?;
-    file.sync_all()
+    Ok(file)
 }
 
 /// An agent that is not root has what it writes; the group stays where it is one of the agent's.

@@ -28,7 +28,7 @@ mod settings;
 mod tests;
 mod turns;
 
-pub(super) use members::{is_in_panic, is_ready};
+pub(super) use members::{can_serve, is_in_panic, is_ready};
 
 /// What the tables should say.
 #[derive(Clone, Debug, PartialEq)]

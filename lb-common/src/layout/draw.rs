@@ -14,7 +14,7 @@ pub struct Slot {
     pub weight: u32,
 }
 
-/// How many flows a backend has: the sum of two words, each with one writer.
+/// How many flows a backend has: the sum of two words, one that the agent stores and one that all CPUs add to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Load {

@@ -1,9 +1,9 @@
 //! How the packet path asks the maps.
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns,
+    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_ktime_get_ns,
 };
-use lb_common::cell::{Cell, TICK_SHIFT};
+use lb_common::cell::Cell;
 use lb_common::layout::guard::Guard;
 use lb_common::layout::{
     Affinity, AffinityKey, Backend, Bucket, Count, Detail, FragmentKey, FragmentWay, Interface,
@@ -23,7 +23,7 @@ use super::declared::{
     OTHER_DETAILS, OTHER_FLOWS, SCRATCH, SETTINGS, SLOTS, SOURCES_DRAWN, VERDICTS, VIPS_V4,
     VIPS_V6,
 };
-use super::{explain, fetch_add, parts};
+use super::{explain, fetch_add, parts, tick};
 use crate::program::entry;
 
 /// The maps. The quick program never explains.
@@ -52,8 +52,7 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
 
     #[inline(always)]
     fn tick(&self) -> u64 {
-        // SAFETY: a helper without pointers.
-        unsafe { bpf_ktime_get_coarse_ns() >> TICK_SHIFT }
+        tick::now()
     }
 
     #[inline(always)]

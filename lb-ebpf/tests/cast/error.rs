@@ -17,7 +17,7 @@ pub fn kinds(cast: &Cast) -> Vec<(u8, u8, [u8; 4])> {
     }
 }
 
-/// What may be quoted between two endpoints, in the form that `shape` gives to plain packets.
+/// What may be quoted between two endpoints, in the form that `shape` gives to plain packets; a first fragment too.
 pub fn quotable(protocol: u8, shape: impl Fn(Packet) -> Packet, cast: &Cast) -> Vec<Packet> {
     let (source, destination) = (cast.client, cast.vip);
     let plain = if protocol == TCP {
@@ -33,6 +33,7 @@ pub fn quotable(protocol: u8, shape: impl Fn(Packet) -> Packet, cast: &Cast) -> 
     };
     let mut packets: Vec<_> = plain.into_iter().map(|packet| shape(packet.ttl(7))).collect();
     let odd = packets[0].clone();
+    packets.push(odd.clone().fragment(0, true));
     packets.push(if source.is_ipv4() {
         odd.options(&[1; 12])
     } else {

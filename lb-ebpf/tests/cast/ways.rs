@@ -6,7 +6,9 @@ use lb_common::layout::{Forward, address};
 use lb_ebpf::host::{HostTables, NextHop};
 
 use super::packet::{Body, Packet, packet};
-use super::{BACK, Cast, DIRECTOR_BACK, FAMILIES, HASH_KEY, SERVERS, V4, V6, World};
+use super::{
+    BACK, Cast, DIRECTOR_BACK, DIRECTOR_FRONT, FAMILIES, FRONT, HASH_KEY, SERVERS, V4, V6, World,
+};
 
 /// Every way of forwarding.
 pub const WAYS: [Forward; 7] = [
@@ -58,6 +60,16 @@ impl World {
         settings.nat_v4[0] = address(V4.director).0[0];
         settings.nat_v6[0] = address(V6.director).0;
         (settings.nat_first_port, settings.nat_ports) = (FIRST_PORT, 1_000);
+        world
+    }
+
+    /// The same with all on one interface.
+    pub fn one_armed_by(cast: Cast, protocol: u8, forward: Forward) -> Self {
+        let mut world = Self::by(cast, protocol, forward);
+        for backend in &mut world.tables.backends {
+            backend.interface = FRONT;
+            backend.macs[6..].copy_from_slice(&DIRECTOR_FRONT);
+        }
         world
     }
 

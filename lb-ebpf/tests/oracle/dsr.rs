@@ -7,8 +7,8 @@ use lb_ebpf::Exit;
 use crate::cast::error::{error, kinds};
 use crate::cast::packet::{CUSTOMER, Packet, SERVICE};
 use crate::cast::{
-    BACK, DIRECTOR_BACK, FAMILIES, PROTOCOLS, SERVERS, UDP, V4, World, answer, assert_frame,
-    opening,
+    BACK, DIRECTOR_BACK, DIRECTOR_FRONT, FAMILIES, PROTOCOLS, SERVERS, UDP, V4, World, answer,
+    assert_frame, opening,
 };
 
 fn to_backend(packet: &Packet) -> Packet {
@@ -34,6 +34,19 @@ fn a_packet_reaches_the_backend_as_the_client_sent_it() {
                 assert_eq!((sent.verdict, sent.exit), (Verdict::ToBackend, Exit::Redirect(BACK)));
                 assert_frame(&sent.bytes, &to_backend(&packet));
             }
+        }
+    }
+}
+
+#[test]
+fn where_backends_are_on_the_clients_interface_the_packet_leaves_by_it() {
+    for cast in FAMILIES {
+        for protocol in PROTOCOLS {
+            let world = World::one_armed_by(cast, protocol, Forward::Dsr);
+            let packet = opening(protocol, cast.client, cast.vip).tags(&[(CUSTOMER, 0x2064)]);
+            let sent = world.front(&packet);
+            assert_eq!((sent.verdict, sent.exit), (Verdict::ToBackend, Exit::Transmit));
+            assert_frame(&sent.bytes, &to_backend(&packet).link(DIRECTOR_FRONT, SERVERS[0]));
         }
     }
 }

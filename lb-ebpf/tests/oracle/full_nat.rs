@@ -5,10 +5,11 @@ use lb_common::verdict::Verdict;
 use lb_ebpf::Exit;
 
 use crate::cast::error::{error, from_behind, kinds, lengths, quotable};
-use crate::cast::packet::{CUSTOMER, Packet, SERVICE, tcp, udp};
+use crate::cast::packet::{CUSTOMER, Mac, Packet, SERVICE, tcp, udp};
 use crate::cast::ways::{FIRST_PORT, alone, nat_source};
 use crate::cast::{
-    BACK, Cast, FAMILIES, FRONT, PROTOCOLS, TCP, UDP, V4, World, answer, assert_frame, opening,
+    BACK, Cast, FAMILIES, FRONT, PROTOCOLS, SERVERS, TCP, UDP, V4, World, answer, assert_frame,
+    opening,
 };
 use crate::nat::payload_with_zero_sum;
 use crate::{at_backend, at_client};
@@ -97,6 +98,23 @@ fn every_length_of_payload_keeps_its_checksum() {
                 let reply = from_behind(body(cast.backends[0], source(&cast)));
                 assert_frame(&world.back(&reply).bytes, &to_client(&world, &reply));
             }
+        }
+    }
+}
+
+#[test]
+fn a_reply_may_come_in_by_an_interface_that_no_packet_of_the_flow_has_left_by() {
+    const THIRD: u32 = 4;
+    const DIRECTOR_THIRD: Mac = [0x02, 0, 0, 0, 0xd1, 0x04];
+    for cast in FAMILIES {
+        for protocol in PROTOCOLS {
+            let mut world = begun(cast, protocol);
+            world.tables.add_interface(THIRD, DIRECTOR_THIRD);
+            let reply = answer(protocol, cast.backends[0], source(&cast));
+            let reply = reply.link(SERVERS[1], DIRECTOR_THIRD);
+            let sent = world.frame(&reply.bytes(), THIRD);
+            assert_eq!((sent.verdict, sent.exit), (Verdict::ToClient, Exit::Redirect(FRONT)));
+            assert_frame(&sent.bytes, &to_client(&world, &reply));
         }
     }
 }

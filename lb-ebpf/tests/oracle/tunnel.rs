@@ -9,7 +9,8 @@ use crate::cast::error::{error, kinds};
 use crate::cast::packet::{CUSTOMER, Packet, SERVICE, tcp, udp};
 use crate::cast::ways::{Entropy, TUNNELS, encapsulated, entropy};
 use crate::cast::{
-    BACK, Cast, FAMILIES, PROTOCOLS, TCP, UDP, World, answer, assert_frame, opening,
+    BACK, Cast, DIRECTOR_FRONT, FAMILIES, PROTOCOLS, SERVERS, TCP, UDP, World, answer,
+    assert_frame, opening,
 };
 use crate::too_big::overhead;
 
@@ -49,6 +50,25 @@ fn a_packet_goes_through_every_tunnel_as_the_client_sent_it() {
                     assert_eq!((sent.verdict, sent.exit), expected, "{forward:?} {packet:?}");
                     let with = entropy(&sent.bytes, forward);
                     assert_frame(&sent.bytes, &encapsulated(&packet, forward, 0, with));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn where_backends_are_on_the_clients_interface_a_tunnel_begins_there_too() {
+    for cast in FAMILIES {
+        for protocol in PROTOCOLS {
+            for forward in TUNNELS {
+                for packet in packets(&cast, protocol) {
+                    let world = World::one_armed_by(cast, protocol, forward);
+                    let sent = world.front(&packet);
+                    let expected = (Verdict::ToBackend, Exit::Transmit);
+                    assert_eq!((sent.verdict, sent.exit), expected, "{forward:?} {packet:?}");
+                    let with = entropy(&sent.bytes, forward);
+                    let expected = encapsulated(&packet, forward, 0, with);
+                    assert_frame(&sent.bytes, &expected.link(DIRECTOR_FRONT, SERVERS[0]));
                 }
             }
         }

@@ -78,29 +78,42 @@ fn clients_that_answer_are_no_flood_however_many_they_are() {
     assert_eq!(world.tables.guard_of(world.listener)[FLOODS], 0);
 }
 
+/// Every way by which answers do not pass the director.
+const PAST: [Forward; 5] =
+    [Forward::Dsr, Forward::IpipV4, Forward::IpipV6, Forward::GueV4, Forward::GueV6];
+
 #[test]
 fn in_the_other_ways_a_flood_goes_by_hash_and_open_connections_stay() {
-    for forward in [Forward::Dsr, Forward::IpipV4, Forward::GueV6] {
+    for (cast, forward) in FAMILIES.into_iter().flat_map(|cast| PAST.map(|way| (cast, way))) {
         let tables = lb_ebpf::host::HostTables::with_buckets(16, HASH_KEY);
-        let world = World::by_of(V4, TCP, forward, tables);
-        let clients: Vec<_> = (0..64).map(|number| V4.client_number(number)).collect();
-        let ack = |client| crate::cast::packet::tcp(client, V4.vip).ack();
-        let kept: Vec<_> = clients
-            .iter()
-            .map(|client| {
-                assert_eq!(world.front(&opening(TCP, *client, V4.vip)).verdict, Verdict::ToBackend);
-                world.front(&ack(*client)).exit
+        let world = World::by_of(cast, TCP, forward, tables);
+        let syn = |client| world.front(&opening(TCP, client, cast.vip));
+        let ack = |client| world.front(&crate::cast::packet::tcp(client, cast.vip).ack());
+        // As many as find a place; no other flow finds one beside them.
+        let clients = (0..400).map(|number| cast.client_number(number));
+        let known = clients.filter(|client| syn(*client).verdict == Verdict::ToBackend);
+        let kept: Vec<_> = known.map(|client| (client, ack(client).exit)).collect();
+        let n_unremembered = (1_000..9_000)
+            .map(|number| cast.client_number(number))
+            .filter(|client| {
+                let sent = syn(*client);
+                if sent.verdict != Verdict::ToBackendUnremembered {
+                    assert_eq!(sent.verdict, Verdict::ToBackend);
+                    return false;
+                }
+                let next = ack(*client);
+                assert_eq!(
+                    (next.verdict, next.exit),
+                    (sent.verdict, sent.exit),
+                    "its hash names it"
+                );
+                true
             })
-            .collect();
-        let flood: Vec<_> = (1_000..9_000).map(|number| syn(&world, number, SECOND)).collect();
-        let unremembered = Verdict::ToBackendUnremembered;
-        assert!(flood.iter().all(|it| *it == Verdict::ToBackend || *it == unremembered));
-        let open =
-            world.states().0.into_iter().filter(|it| *it == lb_common::cell::State::Established);
-        assert_eq!(open.count(), clients.len(), "{forward:?}");
-        for (client, exit) in clients.iter().zip(kept) {
-            let sent = world.front(&ack(*client));
-            assert_eq!((sent.verdict, sent.exit), (Verdict::ToBackend, exit));
+            .count();
+        assert!(n_unremembered > 100, "{n_unremembered} by {forward:?}");
+        for (client, exit) in kept {
+            let sent = ack(client);
+            assert_eq!((sent.verdict, sent.exit), (Verdict::ToBackend, exit), "{forward:?}");
         }
     }
 }

@@ -61,6 +61,17 @@ impl<'p> Director<'p> {
         self.wait_until_ready()
     }
 
+    /// The same with another version of the agent.
+    pub fn restart_as(&mut self, binaries: &Binaries) -> Result<()> {
+        self.binaries = binaries.clone();
+        self.restart()
+    }
+
+    /// Where it pins.
+    pub fn pin_path(&self) -> PathBuf {
+        pin_path(&self.pair.name, self.number)
+    }
+
     /// Replaces further tables of the configuration; the agent is not told.
     pub fn write_config(&self, tables: &str) -> Result<()> {
         let text = config(self.pair, self.number, tables);
@@ -183,9 +194,10 @@ listen = "{METRICS}"
 interfaces = ["front", "back"]
 pin_path = "{}"
 manage_addresses = true
-max_flows = 65_536
+max_flows = {}
 
 {tables}"#,
-        pins.display()
+        pins.display(),
+        pair.max_flows
     )
 }

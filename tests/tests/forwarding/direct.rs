@@ -6,14 +6,16 @@ use lb_tests::stage::Stage;
 use lb_tests::web::{PORT, Web};
 use lb_tests::world::{Arms, Host, World, vips};
 
-use crate::{exchange, give_vips, shop_by};
+use lb_tests::way::{give_vips, shop_by};
+
+use crate::exchange;
 
 #[test]
 fn backends_answer_clients_directly_with_the_vip() {
     let world = World::new(Arms::One, 2).unwrap();
     let binaries = Binaries::of_this_profile().unwrap();
     let start = |host: &Host| {
-        give_vips(host);
+        give_vips(host).unwrap();
         let listen = [host.at(PORT), vips(PORT)].concat();
         Web::start_on(&world, host, &binaries, &listen).unwrap()
     };

@@ -16,7 +16,9 @@ use lb_tests::world::{Arms, World, vips};
 
 use crate::fragments::{DNS, dns_by};
 use crate::path_mtu::shop_at;
-use crate::{WAYS, is_direct, prepare, served_at, world_for};
+use lb_tests::way::{is_direct, served_at};
+
+use crate::{WAYS, prepare, world_for};
 
 /// Until what is sent again and again has come to its end.
 const WITHIN: Duration = Duration::from_secs(20);

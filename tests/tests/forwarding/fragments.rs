@@ -7,7 +7,7 @@ use lb_tests::stage::Stage;
 use lb_tests::udp_echo::{UdpEcho, ask, connect};
 use lb_tests::world::{Arms, World, vips};
 
-use crate::{give_vips, shop_by};
+use lb_tests::way::{give_vips, shop_by};
 
 pub const DNS: u16 = 53;
 
@@ -55,7 +55,7 @@ fn large_datagrams_arrive_whole_in_both_directions() {
 fn large_datagrams_arrive_whole_at_backends_that_answer_past_the_director() {
     let world = World::new(Arms::One, 2).unwrap();
     let start = |host| {
-        give_vips(host);
+        give_vips(host).unwrap();
         UdpEcho::start_on(host, &vips(DNS)).unwrap()
     };
     let _echoes: Vec<_> = world.backends.iter().map(start).collect();

@@ -6,7 +6,9 @@ use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
 
-use crate::{exchange, shop_by};
+use lb_tests::way::shop_by;
+
+use crate::exchange;
 
 #[test]
 fn backends_without_a_route_to_the_clients_serve_them() {

@@ -12,30 +12,17 @@ mod tunnels;
 
 use std::net::SocketAddr;
 
-use lb_tests::agent::{BALANCED, CALM_CHECK, Settings, service};
 use lb_tests::binaries::Binaries;
 use lb_tests::decap::{Backend, DIRECTORS};
 use lb_tests::http_server::{digest, pattern};
 use lb_tests::stage::Stage;
-use lb_tests::web::PORT;
-use lb_tests::world::{Arms, Host, VIP_V4, VIP_V6, World, vips};
-
-/// Sources of full NAT, on ports that the director's kernel does not use, and of tunnels.
-const SOURCES: &str = r#"full_nat = { sources = ["192.0.2.1", "2001:db8:2::1"], ports = "20000-29999" }
-tunnel = { sources = ["192.0.2.1", "2001:db8:2::1"] }
-"#;
+use lb_tests::way::{give_vips, is_direct};
+use lb_tests::world::{Arms, World};
 
 /// Every way.
 const WAYS: [&str; 5] = ["nat", "full-nat", "dsr", "ipip", "gue"];
 
 const TEN_MEGABYTES: usize = 10_000_000;
-
-/// The service `shop` by some way.
-fn shop_by(way: &str, world: &World) -> Settings {
-    let options = BALANCED.replace("\"nat\"", &format!("{way:?}"));
-    let listed = service("shop", &vips(PORT), &options, world);
-    Settings { datapath: SOURCES.to_owned(), tables: format!("{CALM_CHECK}\n{listed}") }
-}
 
 /// Downloads and uploads much through a VIP.
 fn exchange(stage: &Stage<'_>, vip: SocketAddr) {
@@ -47,11 +34,6 @@ fn exchange(stage: &Stage<'_>, vip: SocketAddr) {
     assert_eq!(String::from_utf8(answer.body).unwrap(), digest(&body), "{vip}");
 }
 
-/// Whether backends have the VIPs, and answer clients past the director.
-fn is_direct(way: &str) -> bool {
-    !way.ends_with("nat")
-}
-
 /// A world with one backend that can be reached by some way, once [`prepare`] was called.
 fn world_for(way: &str) -> World {
     World::new(if is_direct(way) { Arms::One } else { Arms::Two }, 1).unwrap()
@@ -61,7 +43,7 @@ fn world_for(way: &str) -> World {
 fn prepare<'w>(world: &'w World, way: &str) -> Option<Backend<'w>> {
     let host = world.backends.first().unwrap();
     if way == "dsr" {
-        give_vips(host);
+        give_vips(host).unwrap();
     } else if is_direct(way) {
         host.answer_directly().unwrap();
         return Some(
@@ -69,16 +51,4 @@ fn prepare<'w>(world: &'w World, way: &str) -> Option<Backend<'w>> {
         );
     }
     None
-}
-
-/// Gives a backend the VIPs, and a way to the clients that is not the director's.
-fn give_vips(host: &Host) {
-    host.answer_directly().unwrap();
-    let lines = format!("address add {VIP_V4}/32 dev lo\naddress add {VIP_V6}/128 dev lo nodad");
-    host.namespace.ip(&lines).unwrap();
-}
-
-/// Where a backend serves.
-fn served_at(host: &Host, way: &str, port: u16) -> [SocketAddr; 2] {
-    if is_direct(way) { vips(port) } else { host.at(port) }
 }

@@ -16,7 +16,9 @@ use lb_tests::udp_echo::connect;
 use lb_tests::web::{PORT, Web};
 use lb_tests::world::{Arms, Host, World, vips};
 
-use crate::{SOURCES, WAYS, is_direct, prepare, served_at, world_for};
+use lb_tests::way::{SOURCES, is_direct, served_at};
+
+use crate::{WAYS, prepare, world_for};
 
 /// A shop with one backend, by some way; it is held to be healthy.
 pub fn shop_of(backend: &Host, way: &str, protocol: &str) -> Settings {

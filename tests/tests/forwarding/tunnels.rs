@@ -10,7 +10,9 @@ use lb_tests::web::{PORT, Web};
 use lb_tests::world::{World, vips};
 
 use crate::fragments::{DNS, dns_by};
-use crate::{exchange, prepare, shop_by, world_for};
+use lb_tests::way::shop_by;
+
+use crate::{exchange, prepare, world_for};
 
 #[test]
 fn much_goes_through_every_tunnel_and_back() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::layout::{Forward, Scheduler, Settings, SynCookies, address};
+use lb_common::layout::{Forward, Scheduler, Settings, Slot, SynCookies, address};
 use lb_ebpf::family::{TCP, UDP};
 use lb_ebpf::host::{CLOSED, HostTables, NextHop, SHARED};
 use nix::net::if_::if_nametoindex;
@@ -72,12 +72,15 @@ const BY_NAT: &[Row] = &[
 const V4_SERVERS: &[Server] = &[("10.0.0.6:80", Some(0)), ("10.0.0.7:80", Some(1))];
 const V6_SERVERS: &[Server] = &[("[2001:db8:1::6]:80", Some(0)), ("[2001:db8:1::7]:80", Some(1))];
 
-/// Each other way, with each family inside and outside.
+/// Each other way, with each family inside and outside, and both protocols.
 const BY_OTHERS: &[Row] = &[
     ("203.0.113.12:80", TCP, Forward::FullNat, 1_500, V4_SERVERS),
     ("203.0.113.12:80", UDP, Forward::FullNat, 0, V4_SERVERS),
     ("[2001:db8::12]:80", TCP, Forward::FullNat, 0, V6_SERVERS),
+    ("[2001:db8::12]:80", UDP, Forward::FullNat, 1_500, V6_SERVERS),
     ("203.0.113.13:80", TCP, Forward::Dsr, 1_500, V4_SERVERS),
+    ("203.0.113.13:80", UDP, Forward::Dsr, 0, V4_SERVERS),
+    ("[2001:db8::13]:80", TCP, Forward::Dsr, 1_500, V6_SERVERS),
     ("[2001:db8::13]:80", UDP, Forward::Dsr, 0, V6_SERVERS),
     ("203.0.113.14:80", TCP, Forward::IpipV4, 1_280, V4_SERVERS),
     ("203.0.113.14:80", UDP, Forward::IpipV6, 0, V6_SERVERS),
@@ -87,6 +90,14 @@ const BY_OTHERS: &[Row] = &[
     ("203.0.113.15:80", TCP, Forward::GueV6, 1_280, V6_SERVERS),
     ("[2001:db8::15]:80", UDP, Forward::GueV4, 1_500, V4_SERVERS),
     ("[2001:db8::15]:80", TCP, Forward::GueV6, 0, V6_SERVERS),
+    ("203.0.113.19:80", UDP, Forward::IpipV4, 0, V4_SERVERS),
+    ("203.0.113.19:80", TCP, Forward::IpipV6, 1_500, V6_SERVERS),
+    ("[2001:db8::19]:80", UDP, Forward::IpipV4, 1_280, V4_SERVERS),
+    ("[2001:db8::19]:80", TCP, Forward::IpipV6, 0, V6_SERVERS),
+    ("203.0.113.21:80", TCP, Forward::GueV4, 1_500, V4_SERVERS),
+    ("203.0.113.21:80", UDP, Forward::GueV6, 0, V6_SERVERS),
+    ("[2001:db8::21]:80", TCP, Forward::GueV4, 0, V4_SERVERS),
+    ("[2001:db8::21]:80", UDP, Forward::GueV6, 1_500, V6_SERVERS),
 ];
 
 /// Those that always answer with SYN cookies.
@@ -157,8 +168,7 @@ impl Cast {
             entry.syn_cookies =
                 if answers_with_cookies { SynCookies::Always } else { SynCookies::Off }.number();
             entry.flow_cost = u32::from(is_limited);
-            tables.set_slots(listener, &ids);
-            tables.set_scheduler(listener, scheduler(listener, ids.len()));
+            take_turns(&mut tables, listener, &ids);
             if listener % 5 == 2 {
                 tables.set_affinity(listener, 3, if vip.is_ipv4() { 24 } else { 48 });
             }
@@ -178,12 +188,31 @@ fn set_sources(settings: &mut Settings) {
     settings.gue_port = 6_080_u16.to_be();
 }
 
-/// One whose choice can be foretold: of one slot even chance can only draw that.
-fn scheduler(listener: u32, n_backends: usize) -> Scheduler {
+/// Weights of two backends that are drawn by load. With them, and a thousand flows each to begin with, no two loads that
+/// are seen here are equal, so that chance decides nothing.
+const WEIGHTS: [u32; 2] = [65_535, 65_534];
+
+/// Has these backends drawn in a way that can be foretold: of one slot even chance can only draw that.
+fn take_turns(tables: &mut HostTables, listener: u32, ids: &[u32]) {
     let of_one = [Scheduler::LeastLoad, Scheduler::Random];
     let of_several = [Scheduler::RoundRobin, Scheduler::SourceHash, Scheduler::FlowHash];
     let choice = usize::try_from(listener).unwrap();
-    if n_backends == 1 { of_one[choice % 2] } else { of_several[choice / 2 % 3] }
+    let scheduler = match ids.len() {
+        1 => of_one[choice % 2],
+        2 if choice % 4 == 0 => Scheduler::LeastLoad,
+        _ => of_several[choice / 2 % 3],
+    };
+    tables.set_scheduler(listener, scheduler);
+    if ids.len() == 2 && scheduler == Scheduler::LeastLoad {
+        let slots =
+            ids.iter().zip(WEIGHTS).map(|(backend, weight)| Slot { backend: *backend, weight });
+        tables.set_weighted_slots(listener, &slots.collect::<Vec<_>>());
+        for id in ids {
+            tables.set_swept(*id, 1_000);
+        }
+    } else {
+        tables.set_slots(listener, ids);
+    }
 }
 
 fn interfaces() -> [u32; 3] {

@@ -10,9 +10,9 @@ use lb_ebpf::family::TCP;
 use crate::cast::{Cast, ELSEWHERE, MACS, Service, VIRTUAL_MACS};
 use crate::mutation::network;
 use crate::packet_path::frames::{
-    ACK, Ends, FIN, Link, Numbers, PSH, RST, SYN, ends, ip_headers, kind, tcp, tcp_of,
+    ACK, Ends, FIN, Link, Numbers, PSH, RST, SYN, ends, ip_headers, kind, tcp, tcp_of, udp,
 };
-use crate::packets::{as_fragment, icmp, set_udp_checksum, udp, with_extensions, with_options};
+use crate::packets::{as_fragment, icmp, set_udp_checksum, with_extensions, with_options};
 use crate::pair::{Arrival, Sent};
 use crate::random::Random;
 use crate::strays::stray;

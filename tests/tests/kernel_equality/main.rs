@@ -47,6 +47,11 @@ const CHANGED: u64 = 100_000;
 /// How often each verdict is seen at the least in so many, and each way out, and a frame that grew.
 const ENOUGH: u64 = 50;
 
+/// Frames before flows move, and while they do.
+const MOVING: u64 = 4_000;
+/// How many do at the least; others are of nobody who sends any more.
+const ENOUGH_MOVED: usize = 30;
+
 /// States of a backend, as often as they stand here.
 const STATES: [u8; 11] = [
     BACKEND_UP,
@@ -69,7 +74,7 @@ const AGES: [u64; 8] = [0, 1, 6, 7, 7, 21, 28, 400];
 struct Table {
     buckets: usize,
     /// Whether it is nearly full of open connections.
-    crowded: bool,
+    is_crowded: bool,
 }
 
 /// What was counts.
@@ -121,12 +126,22 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
 }
 
-/// Sends frames to a director with this many buckets; while they run, time passes, and backends die and come
-/// back.
+/// Sends frames to a director with this many buckets.
 fn run(seed: u64, frames: u64, table: &Table, counts: &mut Counts) {
     let cast = Cast::new(table.buckets);
     let mut generator = Generator::new(seed, &cast);
     let mut pair = Pair::new(cast.tables);
+    send(&mut pair, &mut generator, (frames, table.is_crowded), counts);
+    pair.compare();
+}
+
+/// Sends frames; while they run, time passes, and backends die and come back.
+fn send(
+    pair: &mut Pair,
+    generator: &mut Generator,
+    (frames, is_crowded): (u64, bool),
+    counts: &mut Counts,
+) {
     for number in 0..frames {
         let mut arrival = generator.next();
         let random = &mut generator.random;
@@ -147,14 +162,13 @@ fn run(seed: u64, frames: u64, table: &Table, counts: &mut Counts) {
         if number % 400 == 200 {
             pair.guard(&guard::rules(random));
         }
-        if number % 400 == 0 && table.crowded {
+        if number % 400 == 0 && is_crowded {
             pair.crowd(random);
         }
         let sent = pair.send(arrival, random.byte());
         counts.add(&sent);
         generator.learn(sent);
     }
-    pair.compare();
 }
 
 #[test]
@@ -165,8 +179,8 @@ fn kernel_and_host_agree_on_every_byte_of_a_hundred_thousand_changed_frames_and_
     let mut counts = Counts::default();
     on_a_director(|_| {
         pin_to_cpu(0);
-        run(seed, frames * 4 / 5, &Table { buckets: 512, crowded: false }, &mut counts);
-        run(seed, frames / 5, &Table { buckets: 16, crowded: true }, &mut counts);
+        run(seed, frames * 4 / 5, &Table { buckets: 512, is_crowded: false }, &mut counts);
+        run(seed, frames / 5, &Table { buckets: 16, is_crowded: true }, &mut counts);
     });
     println!("{counts:#?}");
     assert!(counts.at_the_flow_table() * 2 >= counts.frames, "{} did", counts.at_the_flow_table());
@@ -178,4 +192,24 @@ fn kernel_and_host_agree_on_every_byte_of_a_hundred_thousand_changed_frames_and_
         assert!(count >= enough, "{} was seen {count} times", verdict.name());
     }
     assert!(counts.transmitted.min(counts.redirected).min(counts.grown) >= enough, "{counts:?}");
+}
+
+#[test]
+fn kernel_and_host_agree_while_flows_move_to_a_table_of_another_size() {
+    let mut counts = Counts::default();
+    on_a_director(|_| {
+        pin_to_cpu(0);
+        for [before, after] in [[64, 512], [512, 64]] {
+            let cast = Cast::new(before);
+            let mut generator = Generator::new(2, &cast);
+            let mut pair = Pair::new(cast.tables);
+            send(&mut pair, &mut generator, (MOVING, false), &mut counts);
+            pair = pair.followed_by(Cast::new(after).tables);
+            let all = pair.left_behind();
+            send(&mut pair, &mut generator, (MOVING, false), &mut counts);
+            pair.compare();
+            let left = pair.left_behind();
+            assert!(left + ENOUGH_MOVED <= all, "{left} of {all} flows have not moved");
+        }
+    });
 }

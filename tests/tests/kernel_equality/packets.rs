@@ -2,20 +2,13 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpHeaders, IpNumber, Ipv4Header, Ipv4Options, PacketBuilder};
+use etherparse::{IpNumber, Ipv4Header, Ipv4Options, PacketBuilder};
 
 use crate::packet_path::frames::ip_headers;
 use crate::random::Random;
 
 /// Extension headers of IPv6: hop-by-hop, routing, fragment, authentication, destination options.
 const EXTENSIONS: [u8; 5] = [0, 43, 44, 51, 60];
-
-/// A UDP packet.
-pub fn udp(headers: IpHeaders, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
-    let mut packet = Vec::new();
-    PacketBuilder::ip(headers).udp(ports.0, ports.1).write(&mut packet, payload).unwrap();
-    packet
-}
 
 /// Writes the checksum of a UDP packet without options or extensions, as the bytes lie in memory.
 pub fn set_udp_checksum(packet: &mut [u8], checksum: u16) {

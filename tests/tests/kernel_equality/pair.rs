@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aya::maps::PerCpuValues;
 use std::sync::Arc;
 
-use lb_agent::model::firewall::compile::Compiled;
+use lb_agent::model::firewall::compile::{Compiled, Size};
 use lb_common::cell::{Cell, MAX_TIMEOUT_TICKS, State, TICK_SHIFT};
 use lb_common::layout::{CELLS_PER_BUCKET, Count, FragmentKey, FragmentWay};
 use lb_common::verdict::Verdict;
@@ -14,7 +14,7 @@ use lb_ebpf::{Exit, Outcome};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::packet_path::firewall::on_the_host;
-use crate::packet_path::{PacketPath, Ran, cells, traffic};
+use crate::packet_path::{PacketPath, Ran, cells, cells_of, traffic};
 use crate::random::Random;
 
 /// `XDP_DROP`, `XDP_PASS`, `XDP_TX` and `XDP_REDIRECT` of linux/bpf.h.
@@ -83,9 +83,25 @@ fn on_host(host: &HostTables, arrival: &Arrival, tick: u64, rubbish: u8) -> (Out
 impl Pair {
     /// Gives the kernel the tables of the host.
     pub fn new(host: HostTables) -> Self {
-        let mut kernel = PacketPath::load(host.cells().len() / CELLS_PER_BUCKET);
+        let buckets = |tables: &HostTables| tables.cells().len() / CELLS_PER_BUCKET;
+        let n_others = host.other.as_deref().map_or(1, buckets);
+        let size = Size::for_prefixes(0);
+        let mut kernel = PacketPath::load_beside(buckets(&host), n_others, size);
         kernel.install(&host);
         Self { host, kernel }
+    }
+
+    /// The same with other tables, to which the flows of this one move as their packets come.
+    pub fn followed_by(self, mut tables: HostTables) -> Self {
+        tables.settings.other_mask = self.host.settings.bucket_mask;
+        tables.other = Some(Box::new(self.host));
+        Self::new(tables)
+    }
+
+    /// How many flows are still in the table that was followed by this one.
+    pub fn left_behind(&self) -> usize {
+        let cells = self.host.other.as_ref().map(|other| other.cells()).unwrap_or_default();
+        cells.iter().filter(|cell| cell.state().is_some() && !cell.is_moving()).count()
     }
 
     /// Gives both other rules, which all flows have to follow.
@@ -238,6 +254,9 @@ impl Pair {
         assert_eq!(cells, self.host.cells(), "cells");
         let details: Vec<_> = self.kernel.details.iter().map(Result::unwrap).collect();
         assert!(details == self.host.details(), "details");
+        if let Some(other) = &self.host.other {
+            assert_eq!(cells_of(&self.kernel.others), other.cells(), "cells of the other table");
+        }
         assert_eq!(self.other_verdicts(&self.host), [], "verdicts");
         assert_eq!(self.fragments(), self.host.fragments(), "fragments");
         let drawn = self.kernel.sources_drawn.get(&0, 0).unwrap()[0];

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use lb_ebpf::family::VRRP;
 
 use crate::cast::{ELSEWHERE, HOST, Service};
-use crate::packet_path::frames::{ACK, SYN, ip_headers, kind, tcp};
-use crate::packets::{as_fragment, icmp, other, udp, with_extensions};
+use crate::packet_path::frames::{ACK, SYN, ip_headers, kind, tcp, udp};
+use crate::packets::{as_fragment, icmp, other, with_extensions};
 use crate::random::Random;
 
 /// `EtherType`s that are not IP: ARP, LLDP, and a tag as it would stand behind two others.

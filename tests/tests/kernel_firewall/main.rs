@@ -11,6 +11,7 @@
 )]
 #![expect(unreachable_pub, reason = "a module that several tests share")]
 
+mod limits;
 mod model;
 #[expect(dead_code, reason = "other tests use the rest")]
 #[path = "../packet_path/mod.rs"]
@@ -26,17 +27,23 @@ mod swap;
 mod traffic;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::mem::replace;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use aya::maps::{Array, MapData};
 use lb_agent::model::firewall::compile::{
-    CompileError, Names, Order, Recipe, Size, builtins, compile,
+    CompileError, Compiled, Names, Order, Recipe, Size, builtins, compile,
 };
 use lb_agent::model::firewall::{Action, Firewall, Match, Rule, Sets};
+use lb_common::layout::Bucket;
+use lb_common::map;
 use lb_common::verdict::Verdict;
 use lb_ebpf::first;
-use lb_ebpf::host::{CLOSED, HostFrame, HostTables};
+use lb_ebpf::host::{CLOSED, HostFirewall, HostFrame, HostTables};
 use lb_ebpf::packet::Packet as Whole;
 
+use limits::{Ledger, begin_in_the_kernel, begin_on_the_host, open_flows};
 use model::{Content, Model};
 use packet_path::firewall::on_the_host;
 use packet_path::frames::{Link, v4};
@@ -96,12 +103,8 @@ fn names(random: &mut Random, services: BTreeMap<String, Vec<u32>>, firewall: &F
 }
 
 /// What the packet path is to say of a packet, and the number of the counter.
-fn expected(
-    sent: &Sent,
-    firewall: &Firewall,
-    sets: &Sets,
-    names: &Names,
-) -> (Verdict, Option<u32>) {
+fn expected(sent: &Sent, recipe: &Recipe, ledger: &mut Ledger) -> (Verdict, Option<u32>) {
+    let Recipe { firewall, sets, names } = recipe;
     match sent.flaw {
         Flaw::Truncated => return (Verdict::Malformed, None),
         Flaw::Unfollowed => return (Verdict::ExtensionHeaders, None),
@@ -115,8 +118,8 @@ fn expected(
     }
     let rules = [builtins(firewall, names), firewall.rules.clone()].concat();
     let allow = packet.service.as_ref().and_then(|name| names.allows.get(name));
-    let model =
-        Model { rules: &rules, sets, policy: firewall.policy, allow: allow.map(Vec::as_slice) };
+    let (policy, allow) = (firewall.policy, allow.map(Vec::as_slice));
+    let mut model = Model { rules: &rules, sets, policy, allow, ledger };
     let judged = model.judge(&packet);
     let counter = match (judged.rule, judged.verdict) {
         (Some(rule), _) => names.counters.get(rule).copied(),
@@ -147,10 +150,74 @@ fn change_a_set(random: &mut Random, sets: &mut Sets) {
     }
 }
 
-/// What was counted of a verdict, and by a rule.
-fn counts(path: &PacketPath, verdict: Verdict, rule: Option<u32>) -> (u64, u64) {
-    let of_rule = rule.map_or(0, |rule| counted(&path.rule_counts, rule).packets);
-    (path.verdict(verdict.number()).packets, of_rule)
+/// The packet path in the kernel and on the host, with the same firewall.
+struct Twins {
+    path: PacketPath,
+    /// What is left of limits in the kernel.
+    limited: Array<MapData, Bucket>,
+    host: HostTables,
+}
+
+impl Twins {
+    fn new(host: HostTables) -> Self {
+        let mut path = PacketPath::load_with(64, Size::for_prefixes(2_000));
+        path.install(&host);
+        Self { limited: path.map(map::FIREWALL_LIMITED), path, host }
+    }
+
+    /// Has another firewall be in force, while sources have these flows open.
+    fn begin(&mut self, compiled: &Compiled, open: &[IpAddr]) {
+        self.path.firewall.write(compiled).unwrap();
+        if compiled.half().is_some_and(|half| !half.limits.is_empty()) {
+            begin_in_the_kernel(&self.path, &mut self.limited, open);
+        }
+        self.host.firewall = on_the_host(compiled, LOOPBACK);
+        begin_on_the_host(&self.host, compiled, open);
+    }
+
+    /// Has the sets be others, by a patch where that can be; what has been taken of limits stays.
+    fn change(
+        &mut self,
+        recipe: &Recipe,
+        before: (Recipe, Arc<Compiled>),
+    ) -> (Arc<Compiled>, bool) {
+        let whole = recipe.compile().unwrap();
+        let HostFirewall { limited, source_flows, .. } =
+            replace(&mut self.host.firewall, on_the_host(&whole, LOOPBACK));
+        self.host.firewall.limited = limited;
+        self.host.firewall.source_flows = source_flows;
+        let order = Order { recipe: recipe.clone(), before: Some(before) };
+        let difference = self.path.firewall.difference(&order);
+        let is_patch = difference.is_some();
+        let compiled = difference.unwrap_or(whole);
+        self.path.firewall.write(&compiled).unwrap();
+        (compiled, is_patch)
+    }
+
+    /// Sends a packet to both, of which this is to become.
+    fn send(&self, sent: &Sent, (verdict, counter): (Verdict, Option<u32>)) {
+        let what = format!("{verdict:?} by {counter:?}: {:?} {:?}", sent.packet, sent.flaw);
+        let (outcome, _) = self.host.send(HostFrame::new(&sent.frame, LOOPBACK));
+        assert_eq!(outcome.verdict, verdict, "on the host: {what}");
+        let before = self.counts(verdict, counter);
+        self.path.run(&sent.frame, LOOPBACK);
+        let wanted = (before.0 + 1, before.1 + u64::from(counter.is_some()));
+        assert_eq!(self.counts(verdict, counter), wanted, "{what}");
+    }
+
+    /// What was counted of a verdict, and by a rule.
+    fn counts(&self, verdict: Verdict, rule: Option<u32>) -> (u64, u64) {
+        let of_rule = rule.map_or(0, |rule| counted(&self.path.rule_counts, rule).packets);
+        (self.path.verdict(verdict.number()).packets, of_rule)
+    }
+}
+
+/// A firewall, what its sets hold and what its names stand for.
+fn recipe(random: &mut Random, ids: &BTreeMap<String, Vec<u32>>) -> Recipe {
+    let (firewall, sets) = firewall(random);
+    let firewall = Firewall { max_prefixes: 2_000, ..firewall };
+    let names = names(random, ids.clone(), &firewall);
+    Recipe { firewall, sets, names }
 }
 
 #[test]
@@ -159,52 +226,38 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
     println!("FIREWALL_SEED={seed}");
     pin_to_cpu(0);
     let random = &mut Random::new(seed);
-    let mut path = PacketPath::load_with(64, Size::for_prefixes(2_000));
-    let (mut host, ids) = tables();
-    path.install(&host);
+    let (host, ids) = tables();
+    let mut twins = Twins::new(host);
     let mut verdicts: BTreeMap<Verdict, usize> = BTreeMap::new();
     let (mut by_source, mut n_patches) = (0, 0);
+    let mut ledger = Ledger::default();
     for _ in 0..PAIRS / PACKETS {
-        let (mut firewall, sets) = firewall(random);
-        firewall.max_prefixes = 2_000;
-        let names = names(random, ids.clone(), &firewall);
-        let mut recipe = Recipe { firewall, sets, names };
+        let mut recipe = recipe(random, &ids);
         let mut compiled = recipe.compile().unwrap();
-        path.firewall.write(&compiled).unwrap();
-        host.firewall = on_the_host(&compiled, LOOPBACK);
+        let open = open_flows(random);
+        twins.begin(&compiled, &open);
+        ledger.begin(open);
         for number in 1..=PACKETS {
             if number % (PACKETS / CHANGES) == 0 {
                 let before = (recipe.clone(), compiled);
                 change_a_set(random, &mut recipe.sets);
-                let whole = recipe.compile().unwrap();
-                host.firewall = on_the_host(&whole, LOOPBACK);
-                let order = Order { recipe: recipe.clone(), before: Some(before) };
-                let difference = path.firewall.difference(&order);
-                n_patches += usize::from(difference.is_some());
-                compiled = difference.unwrap_or(whole);
-                path.firewall.write(&compiled).unwrap();
+                let is_patch;
+                (compiled, is_patch) = twins.change(&recipe, before);
+                n_patches += usize::from(is_patch);
             }
-            let Recipe { firewall, sets, names } = &recipe;
             let sent = packet(random, &LINK, &services());
-            let (verdict, counter) = expected(&sent, firewall, sets, names);
-            by_source += usize::from(is_judged_by_source(&host, &sent.frame));
-            let (outcome, _) = host.send(HostFrame::new(&sent.frame, LOOPBACK));
-            assert_eq!(outcome.verdict, verdict, "on the host: {:?} {:?}", sent.packet, sent.flaw);
-            let before = counts(&path, verdict, counter);
-            path.run(&sent.frame, LOOPBACK);
-            let wanted = (before.0 + 1, before.1 + u64::from(counter.is_some()));
-            let after = counts(&path, verdict, counter);
-            assert_eq!(
-                after, wanted,
-                "{verdict:?} by {counter:?}: {:?} {:?}",
-                sent.packet, sent.flaw
-            );
-            *verdicts.entry(verdict).or_default() += 1;
+            let expected = expected(&sent, &recipe, &mut ledger);
+            by_source += usize::from(is_judged_by_source(&twins.host, &sent.frame));
+            twins.send(&sent, expected);
+            *verdicts.entry(expected.0).or_default() += 1;
         }
     }
+    let asked = ledger.asked;
     println!("{verdicts:?}, {by_source} of them judged by their sources; {n_patches} patches");
-    assert!(by_source >= 10_000);
+    println!("below and beyond limits: {asked:?}");
+    assert!(by_source >= 5_000);
     assert!(n_patches >= PAIRS / PACKETS / 4);
+    assert!(asked.len() == 5 && asked.values().flatten().all(|n| *n >= 100), "{asked:?}");
     for verdict in [
         Verdict::FirewallDrop,
         Verdict::FirewallPolicy,
@@ -212,10 +265,8 @@ fn the_kernel_judges_every_packet_as_the_model_does() {
         Verdict::NotOurs,
         Verdict::NoBackend,
     ] {
-        assert!(
-            verdicts.get(&verdict).copied().unwrap_or_default() >= 1_000,
-            "{verdict:?}: {verdicts:?}"
-        );
+        let n_packets = verdicts.get(&verdict).copied().unwrap_or_default();
+        assert!(n_packets >= 1_000, "{verdict:?}: {verdicts:?}");
     }
 }
 

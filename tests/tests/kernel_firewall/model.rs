@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use lb_agent::model::firewall::{Action, IpProtocol, Match, Rule, Sets};
 use lb_common::verdict::Verdict;
 
+use crate::limits::Ledger;
+
 /// A packet as a rule sees it.
 #[derive(Clone, Debug)]
 pub struct Packet {
@@ -43,6 +45,8 @@ pub struct Model<'a> {
     pub policy: Action,
     /// Who may use the packet's service, if not everyone.
     pub allow: Option<&'a [Match]>,
+    /// What is left of the rules' limits.
+    pub ledger: &'a mut Ledger,
 }
 
 /// What becomes of a packet, and the name of the rule that says so.
@@ -53,14 +57,14 @@ pub struct Judged<'a> {
 }
 
 impl<'a> Model<'a> {
-    pub fn judge(&self, packet: &Packet) -> Judged<'a> {
+    pub fn judge(&mut self, packet: &Packet) -> Judged<'a> {
         if let Some(allow) = self.allow
             && !self.is_one_of(packet.source, allow)
         {
             return Judged { verdict: Some(Verdict::ServiceNotAllowed), rule: None };
         }
         for rule in self.rules {
-            if self.matches(rule, packet) {
+            if self.matches(rule, packet) && self.ledger.exceeds(rule, packet) {
                 let verdict = (rule.action == Action::Drop).then_some(Verdict::FirewallDrop);
                 return Judged { verdict, rule: Some(&rule.name) };
             }

@@ -7,6 +7,7 @@ use lb_agent::model::firewall::{
     Action, Elements, Firewall, IpProtocol, Match, Rule, Sets, TcpFlags,
 };
 
+use crate::limits::limit;
 use crate::random::Random;
 
 /// Prefixes that lie in and beside each other, of all lengths at which the maps do something else.
@@ -171,6 +172,9 @@ pub fn firewall(random: &mut Random) -> (Firewall, Sets) {
             *rule = asking_sources(rule);
         }
         rules.iter_mut().skip(2).for_each(|rule| rule.dports.clear());
+    }
+    if random.chance(40) {
+        limit(random, &mut rules);
     }
     let policy = if random.chance(50) { Action::Drop } else { Action::Accept };
     let set = |random: &mut Random, percent| -> Elements {

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::model::{Content, Packet};
-use crate::packet_path::frames::{Link, ip_headers, kind, tcp};
-use crate::packets::{as_fragment, icmp, other, udp, with_options};
+use crate::packet_path::frames::{Link, ip_headers, kind, tcp, udp};
+use crate::packets::{as_fragment, icmp, other, with_options};
 use crate::random::Random;
 use crate::rules::{INTERFACES, PORTS, PROTOCOLS, prefix, within};
 

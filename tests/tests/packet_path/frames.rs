@@ -129,6 +129,13 @@ pub fn tcp_of(
     packet
 }
 
+/// A UDP packet with these headers.
+pub fn udp(headers: IpHeaders, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    PacketBuilder::ip(headers).udp(ports.0, ports.1).write(&mut packet, payload).unwrap();
+    packet
+}
+
 /// A TCP frame between two ends.
 pub fn tcp_frame(link: &Link, ends: Ends, flags: u8, payload: &[u8]) -> Vec<u8> {
     let (source, destination) = (ends.source.ip(), ends.destination.ip());

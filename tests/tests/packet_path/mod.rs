@@ -46,6 +46,9 @@ pub struct PacketPath {
     pub guards: Array<MapData, Guard>,
     pub flows: Array<MapData, Bucket>,
     pub details: Array<MapData, Detail>,
+    /// The other flow table.
+    pub others: Array<MapData, Bucket>,
+    pub other_details: Array<MapData, Detail>,
     pub interfaces: Array<MapData, Interface>,
     pub filter: Array<MapData, u64>,
     pub verdicts: PerCpuArray<MapData, Count>,
@@ -77,10 +80,21 @@ impl PacketPath {
 
     /// The same, with a firewall of this size.
     pub fn load_with(n_buckets: usize, size: Size) -> Self {
+        Self::load_beside(n_buckets, 1, size)
+    }
+
+    /// The same, with so many buckets of another flow table too, that flows come from.
+    pub fn load_beside(n_buckets: usize, n_others: usize, size: Size) -> Self {
         let mut preparation = EbpfLoader::new();
         let entries = |count: usize| u32::try_from(count).unwrap();
-        preparation.map_max_entries(map::FLOWS, entries(n_buckets));
-        preparation.map_max_entries(map::DETAILS, entries(n_buckets * CELLS_PER_BUCKET));
+        let tables = [
+            (map::FLOWS, map::DETAILS, n_buckets),
+            (map::OTHER_FLOWS, map::OTHER_DETAILS, n_others),
+        ];
+        for (flows, details, n_buckets) in tables {
+            preparation.map_max_entries(flows, entries(n_buckets));
+            preparation.map_max_entries(details, entries(n_buckets * CELLS_PER_BUCKET));
+        }
         for (name, count) in firewall_entries(size) {
             preparation.map_max_entries(name, count);
         }
@@ -104,6 +118,8 @@ impl PacketPath {
             guards: take(&mut loaded, map::GUARDS),
             flows: take(&mut loaded, map::FLOWS),
             details: take(&mut loaded, map::DETAILS),
+            others: take(&mut loaded, map::OTHER_FLOWS),
+            other_details: take(&mut loaded, map::OTHER_DETAILS),
             interfaces: take(&mut loaded, map::INTERFACES),
             filter: take(&mut loaded, map::FILTER),
             verdicts: take(&mut loaded, map::VERDICTS),
@@ -119,8 +135,18 @@ impl PacketPath {
         }
     }
 
-    /// Fills the maps with what these tables hold; not the flow table and the counters.
+    /// Fills the maps with what these tables hold, the other flow table too; not their own and the counters.
     pub fn install(&mut self, tables: &HostTables) {
+        if let Some(other) = &tables.other {
+            let cells = other.cells();
+            let (buckets, _) = cells.as_chunks::<CELLS_PER_BUCKET>();
+            for (index, bucket) in (0..).zip(buckets) {
+                self.others.set(index, bucket.map(|cell| cell.0), 0).unwrap();
+            }
+            for (index, detail) in (0..).zip(other.details()) {
+                self.other_details.set(index, detail, 0).unwrap();
+            }
+        }
         self.settings.set(0, tables.settings, 0).unwrap();
         for (address, vip) in &tables.vips_v4 {
             self.vips_v4.insert(address, vip, 0).unwrap();
@@ -215,7 +241,12 @@ pub fn counted(of: &PerCpuArray<MapData, Count>, number: u32) -> Count {
 
 /// All cells of the flow table.
 pub fn cells(path: &PacketPath) -> Vec<Cell> {
-    path.flows.iter().flat_map(|bucket| bucket.unwrap().map(Cell)).collect()
+    cells_of(&path.flows)
+}
+
+/// All cells of a flow table.
+pub fn cells_of(flows: &Array<MapData, Bucket>) -> Vec<Cell> {
+    flows.iter().flat_map(|bucket| bucket.unwrap().map(Cell)).collect()
 }
 
 /// What all CPUs counted at an id of a listener or a backend.

@@ -1,10 +1,11 @@
 //! What directors have in common besides flows: cookies, and what is remembered of sources.
 
+use lb_tests::agent::Agent;
 use lb_tests::command::run;
 use lb_tests::http_client::Connection;
 use lb_tests::load::TIMEOUT;
 
-use super::directors::{Worlds, both_vips, wait_for_flows, wait_until_in_step};
+use super::directors::{KEY, Part, Worlds, both_vips, wait_for_flows, wait_until_in_step};
 use super::moved_vip::start;
 
 /// Loses what the client acknowledges.
@@ -12,33 +13,38 @@ const NO_ACKS: &str = "table inet lost { chain out { type filter hook output pri
     tcp dport 80 tcp flags & (syn | ack) == ack drop; }; }";
 
 #[test]
-fn a_handshake_by_cookie_begins_at_one_director_and_ends_at_the_other() {
+fn a_handshake_by_cookie_begins_at_one_director_and_ends_at_another_that_was_started_meanwhile() {
     let worlds = Worlds::new(2).unwrap();
     let services = format!("[firewall]\nsyn_cookies = \"always\"\n{}", worlds.shop("nat", "rr"));
-    let agents = start(&worlds, "", &services);
-    for agent in &agents {
+    let start = |index| {
+        let agent = worlds.start(index, &Part { datapath: "", services: &services, key: KEY });
+        let agent = agent.unwrap();
+        agent.wait_until_all_up().unwrap();
         agent.wait_for_cookies().unwrap();
-    }
-    let n_accepted = |index: usize| {
-        let rows = agents[index].ctl_json(&["drops", "--all"]).unwrap();
+        agent
+    };
+    let n_accepted = |agent: &Agent<'_>| {
+        let rows = agent.ctl_json(&["drops", "--all"]).unwrap();
         let row =
             rows.as_array().unwrap().iter().find(|row| row["verdict"] == "syn_cookie_accepted");
         row.and_then(|row| row["packets"].as_u64()).unwrap()
     };
+    let first = start(0);
     let client = &worlds.each[0].client.namespace;
     run(client.command("nft").arg(NO_ACKS)).unwrap();
     let mut open = both_vips().map(|vip| worlds.connect(vip).unwrap());
+    assert_eq!(n_accepted(&first), 0, "nobody has heard of the answers");
+    let second = start(1);
+    worlds.move_to(1).unwrap();
+    run(client.command("nft").args(["delete", "table", "inet", "lost"])).unwrap();
     for connection in &mut open {
         connection.send("/").unwrap();
     }
-    assert_eq!([0, 1].map(n_accepted), [0, 0], "nobody has heard of the answers");
-    worlds.move_to(1).unwrap();
-    run(client.command("nft").args(["delete", "table", "inet", "lost"])).unwrap();
     let names = open.each_mut().map(|connection| connection.read_answer().unwrap().backend);
-    assert_eq!([0, 1].map(n_accepted), [0, 2]);
+    assert_eq!([&first, &second].map(n_accepted), [0, 2]);
     // Their numbers are rewritten, which the first one is told.
-    wait_for_flows(&agents[0], 2).unwrap();
-    wait_until_in_step([&agents[0], &agents[1]]).unwrap();
+    wait_for_flows(&first, 2).unwrap();
+    wait_until_in_step([&first, &second]).unwrap();
     worlds.move_to(0).unwrap();
     assert_eq!(open.each_mut().map(|connection| connection.get("/").unwrap().backend), names);
 }

@@ -1,10 +1,13 @@
 //! An agent that is killed and back in time, too late, or whose file became wrong.
 
+use lb_tests::clock::wait_until;
 use lb_tests::load::{Load, failures};
 use lb_tests::pair::{Director, Pair, vips};
 use nix::sys::signal::Signal;
 
-use crate::cast::{both, holds, n_changes, restart_as_backup, serve, tables, wait_for_answers};
+use crate::cast::{
+    WITHIN, both, holds, n_changes, restart_as_backup, serve, tables, wait_for_answers,
+};
 
 /// Adverts so rare that an agent is back before the other director waits no longer.
 fn rare(priority: u8) -> String {
@@ -35,6 +38,8 @@ fn an_agent_that_is_killed_and_back_in_time_goes_on_and_nobody_notices() {
     let history = lb1.ctl_json(&["vrrp", "history", "--router", "vip"]).unwrap();
     assert_eq!(history[0]["reason"], "the agent is back in time");
     assert_eq!(lb2.states().unwrap(), ["backup"]);
+    // A stop would wait for the other one, which stops first.
+    lb1.process.kill().unwrap();
 }
 
 #[test]
@@ -58,6 +63,10 @@ fn a_typo_and_a_reload_change_nothing() {
     let reload = lb1.ctl().arg("reload").output().unwrap();
     assert_eq!(reload.status.code(), Some(5));
     lb1.process.signal(Signal::SIGHUP).unwrap();
+    wait_until("the second refusal", WITHIN, || {
+        Ok(lb1.metrics()?.contains("lb_config_reloads_total{result=\"failure\"} 2\n"))
+    })
+    .unwrap();
     wait_for_answers(&pair);
     assert_eq!((holds(&lb1), holds(&lb2)), ([true; 2], [false; 2]));
     assert_eq!((n_changes(&lb1), n_changes(&lb2)), before);

@@ -108,7 +108,7 @@ fn a_director_that_is_released_stays_back_until_it_is_needed() {
 fn the_preferred_director_takes_over_again_after_its_delay() {
     let pair = Pair::new(1).unwrap();
     let _webs = serve(&pair);
-    let preempt = "preempt = true\npreempt_delay = '1s'";
+    let preempt = "preempt = true\npreempt_delay = '3s'";
     let lb2 = Director::start(&pair, 2, &tables(100, preempt)).unwrap();
     lb2.wait_for("active").unwrap();
     wait_for_answers(&pair);
@@ -119,8 +119,11 @@ fn the_preferred_director_takes_over_again_after_its_delay() {
     load.wait_for_more(100).unwrap();
     assert_only_answers_under_way_are_lost(load);
     let history = lb1.ctl_json(&["vrrp", "history", "--router", "vip"]).unwrap();
-    let states = history.as_array().unwrap().iter().map(|change| change["to"].as_str().unwrap());
+    let changes = history.as_array().unwrap();
+    let states = changes.iter().map(|change| change["to"].as_str().unwrap());
     assert_eq!(states.collect::<Vec<_>>(), ["backup", "active"]);
+    let at = |change: usize| changes[change]["at_unix"].as_u64().unwrap();
+    assert!(at(1) - at(0) >= 3, "{history}");
 }
 
 #[test]
@@ -137,17 +140,17 @@ fn a_director_that_was_stopped_for_seconds_comes_back_as_backup() {
     // A Backup that was stopped does not take over when it goes on.
     let before = n_changes(&lb1);
     lb1.process.signal(Signal::SIGSTOP).unwrap();
-    lb2.wait_for_status("lb2 to send on", |status| {
-        status["routers"][0]["adverts_sent"].as_u64() > Some(60)
-    })
-    .unwrap();
+    let sent = |status: &serde_json::Value| status["routers"][0]["adverts_sent"].as_u64();
+    let so_far = sent(&lb2.ctl_json(&["vrrp", "status"]).unwrap());
+    // More than lb1 would wait for.
+    lb2.wait_for_status("lb2 to send on", |status| sent(status) > so_far.map(|n| n + 10)).unwrap();
     lb1.process.signal(Signal::SIGCONT).unwrap();
     wait_for_answers(&pair);
     assert_eq!((n_changes(&lb1), lb1.states().unwrap()), (before, vec!["backup".to_owned()]));
 }
 
 #[test]
-fn a_split_network_is_told_and_heals_without_help() {
+fn a_split_network_heals_without_help() {
     let pair = Pair::new(1).unwrap();
     let _webs = serve(&pair);
     let [lb1, lb2] = both(&pair, "");

@@ -1,21 +1,34 @@
-//! Directors that also tell each other of their flows: a failover of any kind breaks no open connection.
+//! Directors that also tell each other of their flows: a failover of any kind breaks no open connection, whatever the way of
+//! forwarding and the scheduler.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use lb_tests::binaries::Binaries;
+use lb_tests::decap::{Backend, DIRECTORS};
 use lb_tests::http_client::Connection;
 use lb_tests::http_server::{checksum, pattern};
 use lb_tests::pair::{Director, Pair, VIP_V4, VIP_V6, vips};
+use lb_tests::web::{PORT, Web};
+use lb_tests::world::Host;
 
-use crate::cast::{holds, serve, tables};
+use crate::cast::{holds, tables};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
-/// Of the service that is forwarded by full NAT.
-const FULL_NAT_PORT: u16 = 8080;
+/// Services, each with a port of its own: how they forward, and their schedulers.
+const SERVICES: [(u16, &str, &str); 7] = [
+    (PORT, "nat", "rr"),
+    (81, "nat", "wlc"),
+    (82, "full-nat", "lc"),
+    (83, "full-nat", "maglev"),
+    (84, "dsr", "wrr"),
+    (85, "ipip", "random"),
+    (86, "gue", "sh"),
+];
 const N_BACKENDS: u8 = 2;
 /// Connections to each address of each service.
-const N_EACH: usize = 5;
+const N_EACH: usize = 3;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Addresses of the directors in the backends' network.
 const ENDS: [&str; 2] = ["192.0.2.2", "192.0.2.3"];
@@ -32,31 +45,60 @@ pub(crate) fn sync(pair: &Pair, number: usize) -> String {
     )
 }
 
-/// The configuration of a director: both services and both routers, which preempt, and replication.
-fn whole(pair: &Pair, number: usize) -> String {
+/// Whether backends have the VIPs, and answer clients past the directors.
+fn is_direct(forward: &str) -> bool {
+    !forward.ends_with("nat")
+}
+
+/// A service with its backends.
+fn service((port, forward, scheduler): (u16, &str, &str)) -> String {
+    let at = if is_direct(forward) { port } else { PORT };
     let backend = |n: u8| {
         let host = 10 + n;
         format!(
             "[[service.backend]]\nname = \"web{n}\"\n\
-             address = [\"192.0.2.{host}:80\", \"[2001:db8:2::{host}]:80\"]\n"
+             address = [\"192.0.2.{host}:{at}\", \"[2001:db8:2::{host}]:{at}\"]\n"
         )
     };
     let backends = (1..=N_BACKENDS).map(backend).collect::<Vec<_>>().concat();
-    let service = |name: &str, port: u16, forward: &str| {
-        format!(
-            "[[service]]\nname = \"{name}\"\nforward = \"{forward}\"\n\
-             listen = [\"{VIP_V4}:{port}\", \"[{VIP_V6}]:{port}\"]\n{backends}\n"
-        )
-    };
+    format!(
+        "[[service]]\nname = \"{forward}-{scheduler}\"\nforward = \"{forward}\"\nscheduler = \"{scheduler}\"\n\
+         listen = [\"{VIP_V4}:{port}\", \"[{VIP_V6}]:{port}\"]\n{backends}\n"
+    )
+}
+
+/// The configuration of a director: all services and both routers, which preempt, and replication.
+fn whole(pair: &Pair, number: usize) -> String {
     let priority = if number == 1 { 200 } else { 100 };
     let routers = tables(priority, "preempt = true");
     let (_, routers) = routers.split_once("[[vrrp]]").unwrap();
+    let sources = "sources = [\"192.0.2.1\", \"2001:db8:2::1\"]";
+    let services = SERVICES.map(service).concat();
     format!(
-        "[datapath.full_nat]\nsources = [\"192.0.2.1\", \"2001:db8:2::1\"]\n\n{}{}[[vrrp]]{routers}\n{}",
-        service("shop", 80, "nat"),
-        service("full", FULL_NAT_PORT, "full-nat"),
+        "[datapath.full_nat]\n{sources}\n[datapath.tunnel]\n{sources}\n\n{services}[[vrrp]]{routers}\n{}",
         sync(pair, number)
     )
+}
+
+/// Backends that serve, also what comes to the VIPs themselves.
+fn serve(pair: &Pair) -> (Vec<Backend<'_>>, Vec<Web>) {
+    let binaries = Binaries::of_this_profile().unwrap();
+    pair.answer_directly().unwrap();
+    let options = [&DIRECTORS[..], &["--interface", "eth1"]].concat();
+    let start = |host| Backend::start_on(pair, host, &binaries, &options).unwrap();
+    let ends = pair.backends.iter().map(start).collect();
+    let direct = SERVICES.into_iter().filter(|(_, forward, _)| is_direct(forward));
+    let at_vips: Vec<_> = direct.flat_map(|(port, ..)| at(port)).collect();
+    let start = |host: &Host| {
+        let listen = [&host.at(PORT)[..], &at_vips].concat();
+        Web::start_in(pair.folder(), host, &binaries, &listen).unwrap()
+    };
+    (ends, pair.backends.iter().map(start).collect())
+}
+
+/// Both VIPs with a port.
+fn at(port: u16) -> [SocketAddr; 2] {
+    vips().map(|vip| SocketAddr::new(vip.ip(), port))
 }
 
 /// Connections of the client, and who has answered each of them first.
@@ -65,9 +107,8 @@ struct Open(Vec<(Connection, String)>);
 impl Open {
     /// Some to each address of each service.
     fn new(pair: &Pair) -> Self {
-        let full = vips().map(|vip| SocketAddr::new(vip.ip(), FULL_NAT_PORT));
-        let all = vips().into_iter().chain(full);
-        let each = all.cycle().take(4 * N_EACH);
+        let all = SERVICES.into_iter().flat_map(|(port, ..)| at(port));
+        let each = all.cycle().take(2 * SERVICES.len() * N_EACH);
         let open = |address| {
             let mut connection = Connection::open(address, ANSWER_WITHIN).unwrap();
             let backend = connection.get("/").unwrap().backend;
@@ -107,7 +148,7 @@ fn both(pair: &Pair) -> ([Director<'_>; 2], Open) {
     (both, open)
 }
 
-/// Waits until a director knows all connections: two cells each.
+/// Waits until a director knows all connections.
 fn wait_until_told(director: &Director<'_>, open: &Open) {
     let wanted = u64::try_from(open.0.len()).unwrap();
     let know = || Ok(director.ctl_json(&["conn", "list"])?["total"].as_u64() >= Some(wanted));
@@ -117,7 +158,7 @@ fn wait_until_told(director: &Director<'_>, open: &Open) {
 #[test]
 fn no_open_connection_breaks_when_the_active_director_dies_and_returns() {
     let pair = Pair::new(N_BACKENDS).unwrap();
-    let _webs = serve(&pair);
+    let _serving = serve(&pair);
     let ([mut lb1, lb2], mut before) = both(&pair);
     lb1.process.kill().unwrap();
     pair.deafen_director(1, true).unwrap();
@@ -149,7 +190,7 @@ fn no_open_connection_breaks_when_the_active_director_dies_and_returns() {
 #[test]
 fn no_open_connection_breaks_when_a_link_is_lost_or_the_active_director_stops() {
     let pair = Pair::new(N_BACKENDS).unwrap();
-    let _webs = serve(&pair);
+    let _serving = serve(&pair);
     let ([mut lb1, lb2], mut open) = both(&pair);
     for port in ["lb1-front", "lb1-back"] {
         pair.unplug(port).unwrap();

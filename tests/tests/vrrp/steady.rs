@@ -12,7 +12,7 @@ use lb_tests::load::{Load, failures};
 use lb_tests::pair::{Director, Pair, vips};
 use lb_tests::process::Process;
 
-use crate::cast::{WITHIN, both, holds, n_changes, serve, tables, wait_for_answers};
+use crate::cast::{WITHIN, both, holds, n_changes, serve, shop, tables, wait_for_answers};
 
 #[test]
 fn a_link_that_flaps_leaves_one_director_with_all_addresses() {
@@ -25,6 +25,10 @@ fn a_link_that_flaps_leaves_one_director_with_all_addresses() {
         pair.unplug("lb2-back").unwrap();
         pair.plug_in("lb2-back").unwrap();
     }
+    // The last time the link is down until that is noticed.
+    pair.unplug("lb1-front").unwrap();
+    lb1.wait_for("initialize").unwrap();
+    pair.plug_in("lb1-front").unwrap();
     lb1.wait_for("active").unwrap();
     lb2.wait_for("backup").unwrap();
     wait_until("the addresses to be settled", WITHIN, || {
@@ -73,18 +77,38 @@ fn scripts_are_told_of_every_change_in_order() {
     let (script, told) = script(&pair, "");
     let entry =
         tables(200, "").replace("name = \"vip\"", &format!("name = \"vip\"\nnotify = {script:?}"));
-    let lb1 = Director::start(&pair, 1, &entry).unwrap();
+    let mut lb1 = Director::start(&pair, 1, &entry).unwrap();
     lb1.wait_for("active").unwrap();
     lb1.ctl_json(&["vrrp", "release", "pair"]).unwrap();
     lb1.wait_for("active").unwrap();
+    // The last one too: the agent waits for its script.
+    lb1.process.terminate(WITHIN).unwrap();
     let wanted = [
         "vip backup 200 initialize",
         "vip active 200 backup",
         "vip backup 200 active",
         "vip active 200 backup",
+        "vip initialize 200 active",
     ];
-    wait_until("all to be told", WITHIN, || Ok(lines(&told).len() >= wanted.len())).unwrap();
     assert_eq!(lines(&told), wanted);
+    let said = "virtual router vip: active -> initialize: the agent is stopping";
+    assert!(lb1.process.log().contains(said), "{}", lb1.process.log());
+}
+
+#[test]
+fn routers_that_could_not_be_started_are_once_they_can() {
+    let pair = Pair::new(0).unwrap();
+    let lb1 = Director::start(&pair, 1, &shop()).unwrap();
+    // A folder where the thread has a file.
+    let obstacle = pair.folder().join("lb1/vrrp.beat");
+    std::fs::create_dir(&obstacle).unwrap();
+    lb1.write_config(&tables(200, "")).unwrap();
+    assert!(lb1.ctl().arg("reload").output().unwrap().status.success());
+    let log = || lb1.process.log();
+    assert!(log().contains("run the virtual routers: Is a directory"), "{}", log());
+    assert!(lb1.states().unwrap().is_empty());
+    std::fs::remove_dir(&obstacle).unwrap();
+    lb1.wait_for("active").unwrap();
 }
 
 #[test]

@@ -7,26 +7,40 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use lb_tests::command::run;
 
+use super::results::Results;
 use super::row::Row;
-use super::show;
-use super::{failover, firewall};
+use super::{Arguments, failover, firewall, show};
 use crate::cargo::root;
 
-/// Puts results in place of older ones of the same benchmarks.
-pub(crate) fn write(rows: &[Row], sha256: &str, quick: bool) -> Result<()> {
+/// Puts results in place of older ones of the same benchmarks, and says of which they are not all.
+pub(crate) fn write(results: &Results, sha256: &str, arguments: &Arguments) -> Result<()> {
     let path = path()?;
     let mut page = std::fs::read_to_string(&path).context("read docs/benchmarks.md")?;
     let head = format!("{}; the object's sha256 is `{sha256}`", machine()?);
-    let head = if quick { format!("{head}; `--quick`") } else { head };
-    for bench in benches(rows) {
-        let of_bench: Vec<_> = rows.iter().filter(|row| row.bench == bench).cloned().collect();
-        let section = format!("{head}.\n\n{}", tables(of_bench));
+    let head = if arguments.quick { format!("{head}; `--quick`") } else { head };
+    for bench in benches(&results.rows) {
+        let of_bench = results.rows.iter().filter(|row| row.bench == bench).cloned().collect();
+        let gaps = gaps(arguments.case.as_deref(), &results.missing_of(bench));
+        if !gaps.is_empty() {
+            eprintln!("docs/benchmarks.md gets a part of {bench} alone{gaps}");
+        }
+        let section = format!("{head}{gaps}.\n\n{}", tables(of_bench));
         page = replaced(&page, bench, &section)
             .with_context(|| format!("find the marks of {bench} in docs/benchmarks.md"))?;
+    }
+    for bench in results.without_rows() {
+        eprintln!("docs/benchmarks.md keeps its older results of {bench}");
     }
     std::fs::write(&path, page).context("write docs/benchmarks.md")?;
     eprintln!("the results are in docs/benchmarks.md");
     Ok(())
+}
+
+/// What a table is without.
+fn gaps(case: Option<&str>, missing: &[&str]) -> String {
+    let case = case.map(|case| format!("; only `--case {case:?}`")).unwrap_or_default();
+    let missing: Vec<_> = missing.iter().map(|part| format!("`{part}`")).collect();
+    if missing.is_empty() { case } else { format!("{case}; without {}", missing.join(", ")) }
 }
 
 fn path() -> Result<PathBuf> {
@@ -63,13 +77,13 @@ fn version(release: &str) -> String {
 
 /// What takes another form than a line for each comparison has a table of its own.
 fn tables(rows: Vec<Row>) -> String {
-    if let Some(table) = failover::table(&rows) {
-        return table;
-    }
     let (floods, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(firewall::is_of_a_flood);
-    let others = (!others.is_empty()).then(|| table(&others));
-    let floods = (!floods.is_empty()).then(|| firewall::table_of_floods(&floods));
-    others.into_iter().chain(floods).collect::<Vec<_>>().join("\n")
+    let (failovers, others): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|row| row.failover.is_some());
+    let all: [(fn(&[Row]) -> String, _); 3] =
+        [(table, others), (firewall::table_of_floods, floods), (failover::table, failovers)];
+    let tables = all.into_iter().filter(|(_, rows)| !rows.is_empty());
+    tables.map(|(table, rows)| table(&rows)).collect::<Vec<_>>().join("\n")
 }
 
 fn table(rows: &[Row]) -> String {
@@ -118,6 +132,15 @@ mod tests {
     }
 
     #[test]
+    fn a_table_in_part_says_so() {
+        assert_eq!(gaps(None, &[]), "");
+        assert_eq!(
+            gaps(Some("IPv4"), &["new", "known"]),
+            "; only `--case \"IPv4\"`; without `new`, `known`"
+        );
+    }
+
+    #[test]
     fn a_kernel_is_named_by_its_first_two_numbers() {
         assert_eq!(version("6.18.44-cloud-amd64\n"), "6.18");
         assert_eq!(version("6.18\n"), "6.18");
@@ -127,8 +150,8 @@ mod tests {
     fn the_page_has_a_place_for_every_benchmark() {
         let page = std::fs::read_to_string(path().unwrap()).unwrap();
         for bench in Bench::value_variants() {
-            let name = bench.to_possible_value().unwrap();
-            assert!(replaced(&page, name.get_name(), "").is_some(), "{}", name.get_name());
+            assert_eq!(bench.to_possible_value().unwrap().get_name(), bench.name());
+            assert!(replaced(&page, bench.name(), "").is_some(), "{}", bench.name());
         }
     }
 }

@@ -12,15 +12,16 @@ mod firewall;
 mod harness;
 mod http;
 mod packet;
+mod results;
 mod row;
 mod show;
 mod statistics;
 mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use lb_agent::io::datapath::OBJECT;
 use lb_agent::io::netlink::{Link, links};
@@ -32,7 +33,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 use budget::Budget;
-use row::Row;
+use results::Results;
 
 use crate::{demo, packages};
 
@@ -47,28 +48,39 @@ enum Bench {
     Http,
     /// What a packet costs more where rules and sets judge it, and who is served during a SYN flood
     Firewall,
-    /// Time without service when a director fails: half an hour and more, so only if it is named
+    /// Time without service when a director fails: up to half an hour, so only if it is named
     Failover,
 }
 
 impl Bench {
     const IF_NONE_IS_NAMED: [Self; 4] = [Self::Packet, Self::Wire, Self::Http, Self::Firewall];
 
-    fn run(self, arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+    /// As the command line and results name it.
+    fn name(self) -> &'static str {
         match self {
-            Self::Packet => packet::run(arguments, budget),
-            Self::Wire => wire::run(arguments, budget),
-            Self::Http => http::run(arguments, budget),
-            Self::Firewall => firewall::run(arguments, budget),
-            Self::Failover => failover::run(arguments),
+            Self::Packet => "packet",
+            Self::Wire => "wire",
+            Self::Http => "http",
+            Self::Firewall => "firewall",
+            Self::Failover => "failover",
+        }
+    }
+
+    fn run(self, arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
+        match self {
+            Self::Packet => packet::run(arguments, budget, results),
+            Self::Wire => wire::run(arguments, budget, results),
+            Self::Http => http::run(arguments, budget, results),
+            Self::Firewall => firewall::run(arguments, budget, results),
+            Self::Failover => failover::run(arguments, budget, results),
         }
     }
 
     /// Installs and builds what it needs, which takes none of its time.
     fn prepare(self, arguments: &Arguments) -> Result<()> {
         let (needs_programs, needs_agent) = match self {
-            // Failovers prepare themselves.
-            Self::Packet | Self::Failover => (false, false),
+            Self::Failover => return failover::prepare(arguments),
+            Self::Packet => (false, false),
             Self::Wire => (true, false),
             Self::Http => (true, http::is_asked_for(arguments)),
             Self::Firewall => (true, firewall::needs_agent(arguments)),
@@ -89,8 +101,7 @@ impl Bench {
             Self::Wire => 1,
             Self::Http => 2,
             Self::Firewall => 6,
-            // It takes its time.
-            Self::Failover => 0,
+            Self::Failover => 10,
         }
     }
 }
@@ -130,7 +141,11 @@ impl Arguments {
     /// The project's own binaries.
     fn binaries(&self) -> Result<Binaries> {
         match &self.binaries {
-            Some(folder) => demo::binaries_in(folder),
+            Some(folder) => {
+                let binaries = demo::binaries_in(folder)?;
+                expect_this_object(&binaries.agent)?;
+                Ok(binaries)
+            }
             None => demo::build(),
         }
     }
@@ -155,33 +170,73 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     eprintln!("the shipped packet path, sha256 {sha256}");
     let named = &arguments.benches;
     let benches = if named.is_empty() { &Bench::IF_NONE_IS_NAMED[..] } else { named };
-    benches.iter().try_for_each(|bench| bench.prepare(arguments))?;
-    let began = now();
-    let mut rows = Vec::new();
-    for (budget, bench) in
-        Budget::of(arguments).divide("bench", benches.to_vec(), |bench| bench.weight())
-    {
-        rows.extend(bench.run(arguments, budget.strictly())?);
+    let mut results = Results::default();
+    let mut ready = Vec::new();
+    for bench in benches {
+        results.begin(bench.name());
+        let prepared =
+            bench.prepare(arguments).map(|()| ready.push((bench.name().to_owned(), *bench)));
+        results.note("prepare", prepared);
     }
+    let began = now();
+    let budget = Budget::of(arguments);
+    results.of_each(
+        budget,
+        ready,
+        |bench| bench.weight(),
+        |results, budget, bench| {
+            results.begin(bench.name());
+            bench.run(arguments, budget.strictly(), results)
+        },
+    );
     eprintln!("measured in {} s", began.elapsed().as_secs());
-    if rows.is_empty() {
+    if results.are_empty() {
         bail!("no case has {:?} in its name", arguments.case.as_deref().unwrap_or_default());
     }
-    if arguments.write {
-        document::write(&rows, &sha256, arguments.quick)?;
-    }
+    show(arguments, &results, &sha256)?;
+    results.check()
+}
+
+/// All that was measured, whatever else has failed.
+fn show(arguments: &Arguments, results: &Results, sha256: &str) -> Result<()> {
     if arguments.json {
-        println!("{}", serde_json::to_string(&rows).context("write the results")?);
+        println!("{}", serde_json::to_string(&results.rows).context("write the results")?);
     } else {
-        print!("{}", show::table(&rows));
+        print!("{}", show::table(&results.rows));
     }
-    Ok(())
+    if arguments.write { document::write(results, sha256, arguments) } else { Ok(()) }
 }
 
 /// The hash of the object that is measured.
 fn sha256() -> Result<String> {
     let output = lb_tests::command::run_with_bytes(&mut Command::new("sha256sum"), OBJECT)?;
     Ok(output.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// Results are told of one object: what an agent brings along has to be that.
+fn expect_this_object(agent: &Path) -> Result<()> {
+    let bytes = std::fs::read(agent).with_context(|| format!("read {}", agent.display()))?;
+    let has_it = has(&bytes, OBJECT);
+    ensure!(
+        has_it,
+        "{} brings another packet path along than this xtask: build both",
+        agent.display()
+    );
+    Ok(())
+}
+
+/// Whether these bytes are among others.
+fn has(bytes: &[u8], part: &[u8]) -> bool {
+    let Some(first) = part.first() else { return true };
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        let (_, found) = rest.split_at(at);
+        if found.starts_with(part) {
+            return true;
+        }
+        rest = found.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 /// An end of a wire as the kernel lists it.
@@ -240,5 +295,19 @@ mod tests {
     fn an_unknown_benchmark_is_refused_with_those_that_there_are() {
         let error = parse(&["paket"]).unwrap_err().to_string();
         assert!(error.contains("packet") && error.contains("wire"), "{error}");
+    }
+
+    #[test]
+    fn an_agent_with_another_packet_path_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let agent = folder.path().join("lb-agent");
+        let mut bytes = [b"\x7fELF\x7fE", OBJECT, b"rest"].concat();
+        std::fs::write(&agent, &bytes).unwrap();
+        expect_this_object(&agent).unwrap();
+        bytes[6 + OBJECT.len() / 2] ^= 1;
+        std::fs::write(&agent, &bytes).unwrap();
+        let error = expect_this_object(&agent).unwrap_err().to_string();
+        assert!(error.contains("another packet path"), "{error}");
+        assert!(!has(b"ab", b"abc") && has(b"aab", b"ab"));
     }
 }

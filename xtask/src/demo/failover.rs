@@ -1,4 +1,4 @@
-//! `cargo xtask demo failover`: two directors; the Active one is silent, loses its link, is stopped; what clients see.
+//! `cargo xtask demo failover`: two directors; the Active one is silent, loses its link, is stopped, is killed; what clients see.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use lb_tests::pulse::Beat;
 use serde::Serialize;
 
 use super::Story;
-use crate::failover::{Directors, Fault, System, Trial, attempt, pair};
+use crate::failover::{Directors, Fault, Setup, System, Trial, attempt, pair};
 
 const ADVERTS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1)];
+const FAULTS: [Fault; 4] = [Fault::Silent, Fault::Link, Fault::Stop, Fault::Kill];
 const N_OPEN: usize = 50;
 /// Three intervals and the skew are the protocol's; a busy machine may need some time more.
 const PROMISE: (u32, Duration) = (4, Duration::from_millis(250));
@@ -85,8 +86,10 @@ fn play(
     report: &mut Report,
 ) -> Result<()> {
     story.begin(&format!("Adverts every {} ms", advert.as_millis()));
-    let mut directors = Directors::start(pair, binaries, System::Sluice, advert)?;
-    for fault in Fault::ALL {
+    let setup = Setup { system: System::Sluice, advert, has_preferred: false };
+    let versions = [binaries.clone(), binaries.clone()];
+    let mut directors = Directors::start(pair, &versions, setup)?;
+    for fault in FAULTS {
         let name = format!("lb{}", directors.active());
         let trial = attempt(&mut directors, fault, N_OPEN)?;
         directors.recover(fault)?;
@@ -118,7 +121,7 @@ impl Case {
         let (intervals, more) = PROMISE;
         let surviving = trial.open - trial.broken;
         // Of the one ordinary client: what is under way when a machine dies may be lost.
-        let under_way = usize::from(fault != Fault::Stop);
+        let under_way = usize::from(matches!(fault, Fault::Silent | Fault::Link));
         Self {
             fault: fault.name(),
             advert_ms: advert.as_millis(),

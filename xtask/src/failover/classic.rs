@@ -1,6 +1,5 @@
-//! What Sluice is compared with: keepalived, and `HAProxy` in TCP mode on both machines.
+//! What Sluice is compared with: keepalived, beside `HAProxy` or the kernel's NAT, on both machines.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,32 +10,55 @@ use lb_tests::process::Process;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::directors::{GATEWAY, PRIORITY};
+use super::directors::GATEWAY;
+use super::{Setup, haproxy, kernel_nat};
 
+/// Microseconds that its thread may run at a stretch before the kernel kills it: by default 10 ms, which a machine as busy
+/// as this one exceeds.
+const RUNS_AT_MOST: u32 = 1_000_000;
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Seconds that a preferred director knows the other one before it takes over.
+const PREEMPT_AFTER: u32 = 1;
+
+/// What has the connections in hand, beside keepalived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// `HAProxy` in TCP mode.
+    Haproxy,
+    /// nftables with conntrackd.
+    Conntrackd,
+}
 
 /// Both on one machine.
 pub(super) struct Classic {
     keepalived: Process,
-    haproxy: Process,
+    kind: Beside,
+    beside: Process,
     vrrp_pid: PathBuf,
 }
 
 impl Classic {
-    pub(super) fn start(pair: &Pair, number: usize, advert: Duration) -> Result<Self> {
+    pub(super) fn start(pair: &Pair, number: usize, setup: Setup, kind: Beside) -> Result<Self> {
         let machine = pair.directors.get(number - 1).context("there are two directors")?;
-        // HAProxy listens on the VIP before the machine has it.
-        machine.sysctl("ipv4/ip_nonlocal_bind", "1")?;
-        let haproxy = haproxy(pair, machine, number)?;
-        let keepalived = keepalived(pair, machine, number, advert)?;
+        let beside = match kind {
+            Beside::Haproxy => haproxy::start(pair, machine, number)?,
+            Beside::Conntrackd => kernel_nat::start(pair, machine, number)?,
+        };
+        let keepalived = keepalived(pair, machine, number, setup)?;
         let vrrp_pid = pair.folder().join(format!("keepalived{number}.vrrp.pid"));
-        Ok(Self { keepalived, haproxy, vrrp_pid })
+        Ok(Self { keepalived, kind, beside, vrrp_pid })
+    }
+
+    /// After it has ended.
+    pub(super) fn restart(&mut self, pair: &Pair, number: usize, setup: Setup) -> Result<()> {
+        *self = Self::start(pair, number, setup, self.kind)?;
+        Ok(())
     }
 
     /// As a machine that is shut down stops its services: the addresses first.
     pub(super) fn stop(&mut self) -> Result<()> {
         self.keepalived.terminate(STOP_WITHIN)?;
-        self.haproxy.terminate(STOP_WITHIN).map(drop)
+        self.beside.terminate(STOP_WITHIN).map(drop)
     }
 
     /// With it the process that keepalived has for VRRP, which would end by itself, but later.
@@ -44,11 +66,11 @@ impl Classic {
         let pid = std::fs::read_to_string(&self.vrrp_pid).context("find keepalived's process")?;
         self.keepalived.kill()?;
         kill(Pid::from_raw(pid.trim().parse()?), Signal::SIGKILL).ok();
-        self.haproxy.kill()
+        self.beside.kill()
     }
 
     pub(super) fn log(&self) -> String {
-        self.keepalived.log() + &self.haproxy.log()
+        self.keepalived.log() + &self.beside.log()
     }
 
     /// What it has come to last is what it should be.
@@ -60,52 +82,15 @@ impl Classic {
     }
 }
 
-fn write(pair: &Pair, name: &str, text: &str) -> Result<PathBuf> {
+pub(super) fn write(pair: &Pair, name: &str, text: &str) -> Result<PathBuf> {
     let path = pair.folder().join(name);
     std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     Ok(path)
 }
 
-fn haproxy(pair: &Pair, machine: &Namespace, number: usize) -> Result<Process> {
-    let servers = pair.backends.iter();
-    let server = |(name, v4): (&String, IpAddr)| format!(" server {name} {v4}:80 check inter 2s\n");
-    let servers = servers.map(|host| server((&host.name, host.v4.into()))).collect::<Vec<_>>();
-    let config = format!(
-        "global\n maxconn 4000\n nbthread 2\ndefaults\n mode tcp\n timeout connect 5s\n \
-         timeout client 30s\n timeout server 30s\nlisten shop\n bind {VIP_V4}:80\n \
-         balance roundrobin\n{}",
-        servers.concat()
-    );
-    let file = write(pair, &format!("haproxy{number}.cfg"), &config)?;
-    let mut command = machine.command("haproxy");
-    Process::start(
-        &format!("haproxy{number}"),
-        command.arg("-db").arg("-f").arg(file),
-        pair.folder(),
-    )
-}
-
-fn keepalived(
-    pair: &Pair,
-    machine: &Namespace,
-    number: usize,
-    advert: Duration,
-) -> Result<Process> {
-    let seconds = advert.as_secs_f32();
-    let router = |name: &str, interface: &str, id: u8, address: &str| {
-        format!(
-            "vrrp_instance {name} {{\nstate BACKUP\nnopreempt\ninterface {interface}\nvirtual_router_id {id}\n\
-             priority {PRIORITY}\nadvert_int {seconds}\nvirtual_ipaddress {{\n{address}\n}}\n}}\n"
-        )
-    };
-    let config = format!(
-        "global_defs {{\nvrrp_version 3\nvrrp_rt_priority 50\n}}\n\
-         vrrp_sync_group pair {{\ngroup {{\nvip\ngateway\n}}\n}}\n{}{}",
-        router("vip", "front", 51, &format!("{VIP_V4}/32")),
-        router("gateway", "back", 52, GATEWAY)
-    );
+fn keepalived(pair: &Pair, machine: &Namespace, number: usize, setup: Setup) -> Result<Process> {
     let name = format!("keepalived{number}");
-    let file = write(pair, &format!("{name}.conf"), &config)?;
+    let file = write(pair, &format!("{name}.conf"), &config(number, setup))?;
     let mut command = machine.command("keepalived");
     command.args(["--dont-fork", "--log-console", "--log-detail", "--vrrp"]);
     command.arg("--use-file").arg(file);
@@ -120,4 +105,26 @@ fn keepalived(
         }
     }
     Process::start(&name, &mut command, pair.folder())
+}
+
+fn config(number: usize, setup: Setup) -> String {
+    let (seconds, priority) = (setup.advert.as_secs_f32(), setup.priority(number));
+    let preempts = if setup.has_preferred {
+        format!("preempt_delay {PREEMPT_AFTER}")
+    } else {
+        "nopreempt".to_owned()
+    };
+    let router = |name: &str, interface: &str, id: u8, address: &str| {
+        format!(
+            "vrrp_instance {name} {{\nstate BACKUP\n{preempts}\ninterface {interface}\nvirtual_router_id {id}\n\
+             priority {priority}\nadvert_int {seconds}\nvirtual_ipaddress {{\n{address}\n}}\n}}\n"
+        )
+    };
+    format!(
+        "global_defs {{\nvrrp_version 3\nvrrp_rt_priority 50\n\
+         vrrp_rlimit_rttime {RUNS_AT_MOST}\n}}\n\
+         vrrp_sync_group pair {{\ngroup {{\nvip\ngateway\n}}\n}}\n{}{}",
+        router("vip", "front", 51, &format!("{VIP_V4}/32")),
+        router("gateway", "back", 52, GATEWAY)
+    )
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::wait_until;
 use lb_tests::http_client::get;
@@ -11,15 +11,16 @@ use lb_tests::pair::{Director, Pair, VIP_V4, has};
 use lb_tests::web::{PORT, Web};
 
 use super::classic::Classic;
-use super::{Fault, System, vip};
+use super::{Fault, Setup, System, sluice, vip};
 
 const WITHIN: Duration = Duration::from_mins(1);
-const KEY: &str = "a key of thirty-two bytes or more";
+/// The director that has the greater priority where one has.
+const PREFERRED: usize = 1;
 
 /// Two directors of one system, and the backends' servers.
 pub(crate) struct Directors<'p> {
     pair: &'p Pair,
-    advert: Duration,
+    setup: Setup,
     each: [Balancer<'p>; 2],
     /// Who is Active: 1 or 2.
     active: usize,
@@ -28,28 +29,30 @@ pub(crate) struct Directors<'p> {
 
 /// What runs on a machine.
 enum Balancer<'p> {
-    Sluice(Director<'p>),
+    Sluice(Sluice<'p>),
     Classic(Classic),
+}
+
+struct Sluice<'p> {
+    director: Director<'p>,
+    /// What runs, and the other version of it.
+    versions: [Binaries; 2],
 }
 
 impl<'p> Directors<'p> {
     /// Starts both; the first one becomes Active.
-    pub(crate) fn start(
-        pair: &'p Pair,
-        binaries: &Binaries,
-        system: System,
-        advert: Duration,
-    ) -> Result<Self> {
+    pub(crate) fn start(pair: &'p Pair, versions: &[Binaries; 2], setup: Setup) -> Result<Self> {
+        let [binaries, _] = versions;
         let hosts = pair.backends.iter();
         let serve = |host| Web::start_in(pair.folder(), host, binaries, &host.at(PORT));
         let webs = hosts.map(serve).collect::<Result<_>>()?;
-        let start = |number| Balancer::start(pair, binaries, system, advert, number);
+        let start = |number| Balancer::start(pair, versions, setup, number);
         let first = start(1)?;
         wait_until("the first director to be Active", WITHIN, || has_vip(pair, 1))?;
         let each = [first, start(2)?];
-        let directors = Self { pair, advert, each, active: 1, _webs: webs };
+        let mut directors = Self { pair, setup, each, active: 1, _webs: webs };
         directors.wait_for_answers()?;
-        directors.wait_until_ready()?;
+        directors.wait_until_settled()?;
         Ok(directors)
     }
 
@@ -71,28 +74,65 @@ impl<'p> Directors<'p> {
 
     /// Looks who is Active.
     pub(crate) fn find_active(&mut self) -> Result<()> {
-        let (first, second) = (has_vip(self.pair, 1)?, has_vip(self.pair, 2)?);
-        ensure!(first != second, "not exactly one director has the VIP: {}", self.said());
-        self.active = if first { 1 } else { 2 };
+        let holder = self.holder()?;
+        self.active = holder
+            .with_context(|| format!("not exactly one director has the VIP: {}", self.said()))?;
+        Ok(())
+    }
+
+    /// Brings about what a fault presupposes: a preferred director that returns is away.
+    pub(crate) fn prepare(&mut self, fault: Fault) -> Result<()> {
+        if fault == Fault::Return {
+            self.balancer(PREFERRED)?.stop()?;
+            self.active = PREFERRED;
+            self.wait_for_takeover()?;
+            self.wait_for_answers()?;
+        }
         Ok(())
     }
 
     /// Brings a fault about.
     pub(crate) fn befall(&mut self, fault: Fault) -> Result<()> {
+        let active = self.active;
         match fault {
-            Fault::Silent => self.pair.deafen_director(self.active, true),
-            Fault::Link => self.pair.unplug(&front(self.active)),
-            Fault::Stop => self.balancer(self.active)?.stop(),
+            Fault::Silent => self.pair.deafen_director(active, true),
+            Fault::Link => self.pair.unplug(&front(active)),
+            Fault::Stop => self.balancer(active)?.stop(),
+            Fault::Kill => {
+                self.balancer(active)?.kill()?;
+                self.restart(active)
+            }
+            Fault::Upgrade => {
+                let balancer = self.balancer(active)?;
+                balancer.stop()?;
+                balancer.become_another_version();
+                self.restart(active)
+            }
+            Fault::Return => self.restart(PREFERRED),
+        }
+    }
+
+    /// Waits until all has come of a fault that comes of it by itself.
+    pub(crate) fn wait_for_outcome(&mut self, fault: Fault) -> Result<()> {
+        match fault {
+            Fault::Silent | Fault::Link | Fault::Stop => self.wait_for_takeover(),
+            Fault::Kill | Fault::Upgrade => self.wait_until_settled(),
+            Fault::Return => {
+                wait_until("the preferred director to take over", WITHIN, || {
+                    has_vip(self.pair, PREFERRED)
+                })?;
+                self.wait_until_settled()
+            }
         }
     }
 
     /// The other one has the VIP.
-    pub(crate) fn wait_for_takeover(&mut self) -> Result<()> {
-        let other = 3 - self.active;
+    fn wait_for_takeover(&self) -> Result<()> {
+        let other = other(self.active);
         wait_until("the other director to take over", WITHIN, || has_vip(self.pair, other))
     }
 
-    /// Makes the fault good: whom it has befallen is the other one's Backup from now on.
+    /// Makes the fault good: both directors are ready for the next.
     pub(crate) fn recover(&mut self, fault: Fault) -> Result<()> {
         let (number, pair) = (self.active, self.pair);
         match fault {
@@ -104,9 +144,9 @@ impl<'p> Directors<'p> {
             }
             Fault::Link => pair.plug_in(&front(number))?,
             Fault::Stop => self.restart(number)?,
+            Fault::Kill | Fault::Upgrade | Fault::Return => {}
         }
-        self.active = 3 - number;
-        self.wait_until_ready()
+        self.wait_until_settled()
     }
 
     fn balancer(&mut self, number: usize) -> Result<&mut Balancer<'p>> {
@@ -114,13 +154,10 @@ impl<'p> Directors<'p> {
     }
 
     fn restart(&mut self, number: usize) -> Result<()> {
-        let (pair, advert) = (self.pair, self.advert);
+        let (pair, setup) = (self.pair, self.setup);
         match self.balancer(number)? {
-            Balancer::Sluice(director) => director.restart(),
-            Balancer::Classic(classic) => {
-                *classic = Classic::start(pair, number, advert)?;
-                Ok(())
-            }
+            Balancer::Classic(classic) => classic.restart(pair, number, setup),
+            Balancer::Sluice(Sluice { director, versions: [now, _] }) => director.restart_as(now),
         }
     }
 
@@ -129,63 +166,77 @@ impl<'p> Directors<'p> {
         self.pair.client.namespace.enter(|| wait_until("the VIP to answer", WITHIN, answers))?
     }
 
+    /// Who has the VIP, if one has it.
+    fn holder(&self) -> Result<Option<usize>> {
+        Ok(match (has_vip(self.pair, 1)?, has_vip(self.pair, 2)?) {
+            (true, false) => Some(1),
+            (false, true) => Some(2),
+            (true, true) | (false, false) => None,
+        })
+    }
+
     /// One has the VIP, and the other one is ready to take it over.
-    fn wait_until_ready(&self) -> Result<()> {
-        let (active, backup) = (self.active, 3 - self.active);
-        wait_until("one director to have the VIP", WITHIN, || {
-            Ok(has_vip(self.pair, active)? && !has_vip(self.pair, backup)?)
-        })?;
-        for (number, balancer) in (1..).zip(&self.each) {
-            wait_until("both directors to be ready", WITHIN, || {
-                balancer.is_ready(number == active)
-            })
-            .with_context(|| format!("lb{number} said:\n{}", balancer.log()))?;
-        }
-        Ok(())
+    fn wait_until_settled(&mut self) -> Result<()> {
+        let is_settled = || {
+            let Some(holder) = self.holder()? else { return Ok(false) };
+            let are_ready = (1..).zip(&self.each).map(|(n, it)| it.is_ready(n == holder));
+            Ok(are_ready.collect::<Result<Vec<_>>>()?.into_iter().all(|is_ready| is_ready))
+        };
+        wait_until("both directors to be ready", WITHIN, is_settled)
+            .with_context(|| self.said())?;
+        self.find_active()
     }
 }
 
 impl<'p> Balancer<'p> {
     fn start(
         pair: &'p Pair,
-        binaries: &Binaries,
-        system: System,
-        advert: Duration,
+        versions: &[Binaries; 2],
+        setup: Setup,
         number: usize,
     ) -> Result<Self> {
-        Ok(match system {
+        Ok(match setup.system {
             System::Sluice => {
-                let tables = tables(pair, number, advert)?;
-                Self::Sluice(Director::start_from(pair, number, &tables, binaries)?)
+                let (tables, [now, _]) = (sluice::tables(pair, number, setup)?, versions);
+                let director = Director::start_from(pair, number, &tables, now)?;
+                Self::Sluice(Sluice { director, versions: versions.clone() })
             }
-            System::Classic => Self::Classic(Classic::start(pair, number, advert)?),
+            System::Classic(beside) => Self::Classic(Classic::start(pair, number, setup, beside)?),
         })
+    }
+
+    /// What is started next is of another version, where there is one.
+    fn become_another_version(&mut self) {
+        match self {
+            Self::Sluice(it) => it.versions.reverse(),
+            Self::Classic(_) => {}
+        }
     }
 
     fn stop(&mut self) -> Result<()> {
         match self {
-            Self::Sluice(director) => director.process.terminate(WITHIN).map(drop),
+            Self::Sluice(Sluice { director, .. }) => director.process.terminate(WITHIN).map(drop),
             Self::Classic(classic) => classic.stop(),
         }
     }
 
     fn kill(&mut self) -> Result<()> {
         match self {
-            Self::Sluice(director) => director.process.kill(),
+            Self::Sluice(Sluice { director, .. }) => director.process.kill(),
             Self::Classic(classic) => classic.kill(),
         }
     }
 
     fn log(&self) -> String {
         match self {
-            Self::Sluice(director) => director.process.log(),
+            Self::Sluice(Sluice { director, .. }) => director.process.log(),
             Self::Classic(classic) => classic.log(),
         }
     }
 
     fn is_ready(&self, is_active: bool) -> Result<bool> {
         match self {
-            Self::Sluice(director) => {
+            Self::Sluice(Sluice { director, .. }) => {
                 let state = if is_active { "active" } else { "backup" };
                 let in_step = director.ctl_json(&["sync", "status"])?;
                 let in_step = in_step.get("is_in_step").is_some_and(|it| it == true);
@@ -219,35 +270,13 @@ fn forget_addresses(pair: &Pair, number: usize) -> Result<()> {
 
 /// The backends' gateway.
 pub(super) const GATEWAY: &str = "192.0.2.1/24";
-/// Of both directors: whoever is Active stays so.
-pub(super) const PRIORITY: u8 = 200;
 
-/// The configuration of a director of Sluice. By a hash the other director finds the backend of a connection too
-/// that began a moment before the fault.
-fn tables(pair: &Pair, number: usize, advert: Duration) -> Result<String> {
-    use std::os::unix::fs::PermissionsExt;
-    let key = pair.folder().join("sync.key");
-    std::fs::write(&key, KEY).context("write the key")?;
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
-    let backends = pair.backends.iter().map(|host| {
-        format!("[[service.backend]]\nname = \"{}\"\naddress = \"{}:80\"\n", host.name, host.v4)
-    });
-    let router = |name: &str, interface: &str, id: u8, address: &str| {
-        format!(
-            "[[vrrp]]\nname = \"{name}\"\ngroup = \"pair\"\ninterface = \"{interface}\"\n\
-             virtual_router_id = {id}\npriority = {PRIORITY}\nadvert_interval = \"{}ms\"\n\
-             addresses = [\"{address}\"]\n",
-            advert.as_millis()
-        )
-    };
-    Ok(format!(
-        "[[service]]\nname = \"shop\"\nlisten = [\"{VIP_V4}:80\"]\nscheduler = \"maglev\"\n{}\n{}{}\n\
-         [sync]\nlisten = \"192.0.2.{}:8848\"\npeers = [\"192.0.2.{}:8848\"]\nkey_file = \"{}\"\n",
-        backends.collect::<Vec<_>>().concat(),
-        router("vip", "front", 51, &format!("{VIP_V4}/32")),
-        router("gateway", "back", 52, GATEWAY),
-        number + 1,
-        4 - number,
-        key.display()
-    ))
+/// The address of a director in the backends' network.
+pub(super) fn own_address(number: usize) -> String {
+    format!("192.0.2.{}", number + 1)
+}
+
+/// The number of the other director.
+pub(super) fn other(number: usize) -> usize {
+    3 - number
 }

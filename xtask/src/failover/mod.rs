@@ -5,6 +5,9 @@
 
 mod classic;
 mod directors;
+mod haproxy;
+mod kernel_nat;
+mod sluice;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,9 +20,11 @@ use lb_tests::load::{Load, failures};
 use lb_tests::pair::{Pair, vips};
 use lb_tests::pulse::{BEFORE_TCP_ASKS_AGAIN, Beat, Pulse, longest_silence};
 
+pub(crate) use classic::Beside;
 pub(crate) use directors::Directors;
+pub(crate) use sluice::tables;
 
-/// What befalls the Active director.
+/// What befalls a director, the Active one but for a return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fault {
     /// The machine is silent from one moment to the next.
@@ -28,11 +33,18 @@ pub(crate) enum Fault {
     Link,
     /// Its balancer is stopped in good order.
     Stop,
+    /// All processes of its balancer are killed, and started again at once.
+    Kill,
+    /// They are stopped, and another version is started: of Sluice one with another program and flow table.
+    Upgrade,
+    /// One that is preferred returns.
+    Return,
 }
 
 impl Fault {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Silent, Self::Link, Self::Stop];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Silent, Self::Link, Self::Stop, Self::Kill, Self::Upgrade, Self::Return];
 
     /// Its name in tables.
     pub(crate) fn name(self) -> &'static str {
@@ -40,6 +52,9 @@ impl Fault {
             Self::Silent => "silent machine",
             Self::Link => "link down",
             Self::Stop => "clean stop",
+            Self::Kill => "agent kill -9",
+            Self::Upgrade => "agent upgrade",
+            Self::Return => "return of the preferred director",
         }
     }
 }
@@ -49,8 +64,8 @@ impl Fault {
 pub(crate) enum System {
     /// Sluice, with replication.
     Sluice,
-    /// keepalived beside `HAProxy` in TCP mode.
-    Classic,
+    /// keepalived and something beside it.
+    Classic(Beside),
 }
 
 impl System {
@@ -58,8 +73,26 @@ impl System {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sluice => "sluice",
-            Self::Classic => "keepalived-haproxy",
+            Self::Classic(Beside::Haproxy) => "keepalived-haproxy",
+            Self::Classic(Beside::Conntrackd) => "keepalived-conntrackd",
         }
+    }
+}
+
+/// How two directors are set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// What they are.
+    pub(crate) system: System,
+    /// Time between two advertisements.
+    pub(crate) advert: Duration,
+    /// Whether the first one takes over whenever it returns; else whoever is Active stays so.
+    pub(crate) has_preferred: bool,
+}
+
+impl Setup {
+    fn priority(self, number: usize) -> u8 {
+        if self.has_preferred && number > 1 { 100 } else { 200 }
     }
 }
 
@@ -87,8 +120,9 @@ pub(crate) struct Trial {
 /// Requests before a fault, and after it.
 const REQUESTS_AROUND: usize = 200;
 
-/// Lets a fault befall the Active director. Afterwards the other one is Active.
+/// Lets a fault befall a director.
 pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize) -> Result<Trial> {
+    directors.prepare(fault)?;
     let client = &directors.pair().client.namespace;
     let held = Held::open(client, vip(), n_open)?;
     let load = Load::start(client, &[vip()])?;
@@ -100,9 +134,11 @@ pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize
     directors.find_active()?;
     let fault_at = now();
     directors.befall(fault)?;
-    let gone_on = pulse.wait_for_more(REQUESTS_AROUND).and(load.wait_for_more(20));
-    directors.wait_for_takeover()?;
-    gone_on.with_context(|| format!("afterwards: {}", directors.said()))?;
+    directors
+        .wait_for_outcome(fault)
+        .and_then(|()| pulse.wait_for_more(REQUESTS_AROUND))
+        .and_then(|()| load.wait_for_more(20))
+        .with_context(|| format!("afterwards: {}", directors.said()))?;
     let (beats, exchanges, fates) = (pulse.stop()?, load.stop()?, held.stop()?);
     let survivors = fates.iter().filter(|fate| fate.problem.is_none());
     let longest_stall = survivors.clone().map(|fate| fate.longest_wait).max().unwrap_or_default();

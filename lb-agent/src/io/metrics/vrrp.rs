@@ -18,7 +18,7 @@ pub(super) fn encode(status: &VrrpStatus, families: &mut Families<'_>) -> fmt::R
     let help = "Priority by now, with tracked services";
     families.family("lb_vrrp_priority", help, priority)?;
     let warnings = routers().map(|(labels, it)| gauge(labels, yes(!it.warnings.is_empty())));
-    let help = "Whether a split brain or other addresses of the Active router are seen";
+    let help = "Whether a split brain, or another router with other settings, is seen";
     families.family("lb_vrrp_warning", help, warnings)?;
     let changes = routers().map(|(labels, it)| count(labels, it.changes));
     families.family("lb_vrrp_changes", "Changes of the virtual router's state", changes)?;

@@ -61,6 +61,11 @@ impl Inputs {
             () = next(&mut self.watchdog) => Turn::Alive,
         }
     }
+
+    /// Messages that have come by now.
+    pub(super) fn rest(&mut self) -> Vec<Message> {
+        std::iter::from_fn(|| self.inbox.try_recv().ok()).collect()
+    }
 }
 
 impl Message {

@@ -54,6 +54,7 @@ use super::datapath::{self, FlowCounts, Lock};
 use super::message::{Core, Message, Mode};
 use super::metrics::{self, Reloads};
 use super::netlink::Addresses;
+use super::vital::Vital;
 use super::vrrp::{Scripts, remove_all};
 use super::{api, notify};
 use crate::model::agent::Event;
@@ -87,6 +88,7 @@ enum Turn {
 
 /// Runs the agent until it is told to stop.
 pub async fn run(config_file: &Path) -> Result<(), StartError> {
+    let _vital = Vital::new();
     let started_at = clock::now();
     let config_file = absolute(config_file).unwrap_or_else(|_| config_file.to_owned());
     let Opened { source, api, socket, rest, lock } = open(&config_file, started_at).await?;
@@ -242,6 +244,7 @@ impl Runtime {
     /// Leaves the packet path as the configuration says.
     async fn end(mut self) -> Result<(), StartError> {
         self.stop_vrrp().await;
+        self.scripts.finish().await;
         let config = self.agent.config();
         match config.agent.shutdown {
             Shutdown::Keep => {

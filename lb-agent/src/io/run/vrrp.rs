@@ -6,11 +6,13 @@ use std::path::Path;
 use lb_common::api::{Release, RouterState, VrrpStatus};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Turn;
 use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::clock;
 use crate::io::datapath::Macs;
 use crate::io::message::{Failure, Message, Reply};
+use crate::io::notify;
 use crate::io::vrrp::{Folders, Told, Vrrp};
 use crate::model::config::{self, Config};
 use crate::model::vrrp::NotReleased;
@@ -33,6 +35,14 @@ impl Runtime {
     pub(super) fn run_vrrp(&mut self, routers: Vec<config::Vrrp>, dead_services: BTreeSet<String>) {
         let running = self.vrrp.configure(routers, dead_services);
         self.faults.note(VRRP, running.map_err(|error| error.to_string()));
+    }
+
+    /// Tries again what did not work.
+    pub(super) fn look_at_vrrp(&mut self) {
+        if self.faults.contains(VRRP) {
+            let (routers, dead_services) = self.agent.virtual_routers();
+            self.run_vrrp(routers, dead_services);
+        }
     }
 
     pub(super) fn heard_of_vrrp(&self, told: Told) {
@@ -68,13 +78,28 @@ impl Runtime {
     /// Stands down; the packet path goes on forwarding meanwhile.
     pub(super) async fn stop_vrrp(&mut self) {
         let none = prepare(self.agent.config(), &self.messages, None, self.datapath.macs());
-        let vrrp = std::mem::replace(&mut self.vrrp, none);
-        let stopped = tokio::task::spawn_blocking(move || {
-            let mut vrrp = vrrp;
-            vrrp.stop();
-        });
-        if let Err(error) = stopped.await {
+        let mut vrrp = std::mem::replace(&mut self.vrrp, none);
+        let mut stopped = tokio::task::spawn_blocking(move || vrrp.stop());
+        let stopped = loop {
+            tokio::select! {
+                stopped = &mut stopped => break stopped,
+                turn = self.inputs.next() => self.hear_at_the_end(turn),
+            }
+        };
+        if let Err(error) = stopped {
             tracing::error!("stop the virtual routers: {error}");
+        }
+        for message in self.inputs.rest() {
+            self.hear_at_the_end(Turn::Message(message));
+        }
+    }
+
+    /// Of all that comes in after the loop, what the virtual routers tell still counts.
+    fn hear_at_the_end(&self, turn: Turn) {
+        match turn {
+            Turn::Message(Message::Vrrp(told)) => self.heard_of_vrrp(told),
+            Turn::Alive => notify::alive(),
+            Turn::Message(_) | Turn::Event(_) | Turn::RollBack | Turn::Sweep => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use super::networks::networks;
 use super::sealed::{self, Broken, Receiver, Sender};
 use super::shared::{Directory, LinkState, Peer, Shared};
 use crate::io::clock;
+use crate::io::vital::Vital;
 use crate::model::sync::{Listening, Message, Server, Taken};
 use crate::model::tables::ListenerKey;
 
@@ -37,11 +38,12 @@ fn meet(shared: &Arc<Shared>, stream: TcpStream, from: IpAddr) {
     let found = shared.peers.iter().position(|peer| peer.address.ip() == from.to_canonical());
     let Some(index) = found else { return shared.count(&Broken::Stranger) };
     let shared = Arc::clone(shared);
-    let spawned = thread::Builder::new().name("sync-listen".into()).spawn(move || {
+    let listen = move || {
         if let Some(peer) = shared.peers.get(index) {
             listen(&shared, peer, stream);
         }
-    });
+    };
+    let spawned = thread::Builder::new().name("sync-listen".into()).spawn(|| Vital::run(listen));
     if let Err(error) = spawned {
         tracing::warn!(%error, "start a thread that listens to the director at {from}");
     }
@@ -193,6 +195,7 @@ impl<'a> Listener<'a> {
                 is_whole: listening.is_whole && !self.has_missed,
                 lag: Duration::ZERO,
                 at: Some(clock::now()),
+                ended_at: None,
                 node: listening.node.clone(),
                 problem: None,
                 n_unknown: listening.n_unknown(),

@@ -25,6 +25,7 @@ pub use key::{KeyError, Keys};
 pub use shared::Directory;
 pub use status::Watch;
 
+use crate::io::vital::Vital;
 use crate::model::config;
 use shared::Shared;
 
@@ -74,15 +75,17 @@ impl Replication {
         let shared = Arc::new(Shared::new(node, interfaces, key, &config, directory));
         for index in 0..shared.peers.len() {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name("sync-tell".into()).spawn(move || {
+            let tell = move || {
                 if let Some(peer) = shared.peers.get(index) {
                     tell::run(&shared, peer);
                 }
-            })?;
+            };
+            thread::Builder::new().name("sync-tell".into()).spawn(|| Vital::run(tell))?;
         }
         let listening = Arc::clone(&shared);
         let name = "sync-accept".to_owned();
-        thread::Builder::new().name(name).spawn(move || listen::run(&listening, &listener))?;
+        let accept = move || listen::run(&listening, &listener);
+        thread::Builder::new().name(name).spawn(|| Vital::run(accept))?;
         Ok(Self { shared, flow_hash: keys.flow_hash })
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use lb_common::layout::Backend;
 
 use super::sealed::Broken;
+use crate::io::clock;
 use crate::io::datapath::{FlowTable, Shadow};
 use crate::model::config;
 use crate::model::sync::Vips;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) node: String,
     pub(super) interfaces: Vec<String>,
     pub(super) key: [u8; 32],
+    pub(super) started_at: Instant,
     pub(super) peers: Vec<Peer>,
     pub(super) refused: Refused,
     directory: Mutex<Arc<Directory>>,
@@ -87,6 +89,8 @@ pub(super) struct LinkState {
     pub(super) lag: Duration,
     /// When that was found.
     pub(super) at: Option<Instant>,
+    /// When the last connection ended.
+    pub(super) ended_at: Option<Instant>,
     pub(super) node: Option<String>,
     /// Why there is no connection.
     pub(super) problem: Option<String>,
@@ -109,8 +113,8 @@ impl Shared {
     ) -> Self {
         let peers = config.peers.iter().map(|address| Peer::new(*address)).collect();
         let (directory, refused) = (Mutex::new(Arc::new(directory)), Refused::default());
-        let vips = Mutex::default();
-        Self { listen: config.listen, node, interfaces, key, peers, refused, directory, vips }
+        let (vips, started_at, listen) = (Mutex::default(), clock::now(), config.listen);
+        Self { listen, node, interfaces, key, started_at, peers, refused, directory, vips }
     }
 
     pub(super) fn directory(&self) -> Arc<Directory> {
@@ -224,7 +228,8 @@ impl Link {
     pub(super) fn ended(&self, problem: Option<String>) {
         self.update(|state| {
             let node = state.node.take();
-            *state = LinkState { node, problem, ..LinkState::default() };
+            let ended_at = Some(clock::now());
+            *state = LinkState { ended_at, node, problem, ..LinkState::default() };
         });
     }
 

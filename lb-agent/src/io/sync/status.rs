@@ -13,12 +13,15 @@ use crate::model::sync::Vips;
 
 /// A peer that was not heard for so long is not in step: it says something every 100 ms.
 const HEARD_WITHIN: Duration = Duration::from_millis(350);
+/// A peer that is not connected for so long is not waited for: it would have tried several times.
+const GONE_AFTER: Duration = Duration::from_secs(5);
 
 impl Replication {
-    /// Whether this director knows all flows of every peer that it hears, and hears one.
+    /// Whether this director knows all flows of every peer that is not gone, and hears one.
     pub fn is_in_step(&self, now: Instant) -> bool {
         let peers = self.shared.peers.iter();
-        is_in_step(peers.map(|peer| standing(&peer.heard.state(), now)))
+        let started_at = self.shared.started_at;
+        is_in_step(peers.map(|peer| standing(&peer.heard.state(), started_at, now)))
     }
 
     /// The same for a thread that must wait for nobody.
@@ -70,8 +73,8 @@ impl Watch {
     /// What [`Replication::is_in_step`] says; `None`: not known at this moment, ask again soon.
     pub fn is_in_step(&self, now: Instant) -> Option<bool> {
         let peers = self.0.peers.iter();
-        let standings: Option<Vec<_>> =
-            peers.map(|peer| peer.heard.try_look(|state| standing(state, now))).collect();
+        let standing = |state: &LinkState| standing(state, self.0.started_at, now);
+        let standings: Option<Vec<_>> = peers.map(|peer| peer.heard.try_look(standing)).collect();
         standings.map(is_in_step)
     }
 
@@ -87,15 +90,19 @@ impl fmt::Debug for Watch {
     }
 }
 
-/// Whether the flows of a peer are known; `None`: it is not heard.
-fn standing(state: &LinkState, now: Instant) -> Option<bool> {
-    let is_recent = |at: Instant| now.saturating_duration_since(at) < HEARD_WITHIN;
-    state.is_connected.then(|| state.is_whole && state.at.is_some_and(is_recent))
+/// Whether the flows of a peer are known; `None`: it is gone. One that has only just been missed may have all of them:
+/// of three directors two that start together know nothing of the third one's.
+fn standing(state: &LinkState, started_at: Instant, now: Instant) -> Option<bool> {
+    let is_within = |at: Instant, patience: Duration| now.saturating_duration_since(at) < patience;
+    if state.is_connected {
+        return Some(state.is_whole && state.at.is_some_and(|at| is_within(at, HEARD_WITHIN)));
+    }
+    is_within(state.ended_at.unwrap_or(started_at), GONE_AFTER).then_some(false)
 }
 
 fn is_in_step(standings: impl IntoIterator<Item = Option<bool>>) -> bool {
-    let mut heard = standings.into_iter().flatten().peekable();
-    heard.peek().is_some() && heard.all(|knows| knows)
+    let mut present = standings.into_iter().flatten().peekable();
+    present.peek().is_some() && present.all(|knows| knows)
 }
 
 fn status_of(peer: &Peer, now: Instant) -> SyncPeer {
@@ -128,4 +135,43 @@ fn link(link: &Link, now: Instant) -> SyncLink {
 
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::clock;
+
+    #[test]
+    fn a_peer_that_may_still_come_is_waited_for_and_one_that_is_gone_is_not() {
+        let begin = clock::now();
+        let after = |millis| begin + Duration::from_millis(millis);
+        let whole = |at| LinkState {
+            is_connected: true,
+            is_whole: true,
+            at: Some(after(at)),
+            ..LinkState::default()
+        };
+        let behind = |at| LinkState { is_whole: false, ..whole(at) };
+        let ended = |at| LinkState { ended_at: Some(after(at)), ..LinkState::default() };
+        let never = LinkState::default;
+        let rows = [
+            (vec![whole(1_000)], 1_000, true),
+            (vec![whole(1_000)], 1_350, false),
+            (vec![behind(1_000)], 1_000, false),
+            // Two that have started together, and the one that has all flows is yet to come.
+            (vec![whole(1_000), never()], 1_000, false),
+            (vec![whole(1_000), behind(1_000)], 1_000, false),
+            (vec![whole(1_000), whole(900)], 1_000, true),
+            (vec![whole(5_000), never()], 5_000, true),
+            (vec![whole(60_000), ended(56_000)], 60_000, false),
+            (vec![whole(60_000), ended(55_000)], 60_000, true),
+            (vec![never()], 60_000, false),
+            (vec![ended(1_000), ended(2_000)], 60_000, false),
+        ];
+        for (states, now, wanted) in rows {
+            let standings = states.iter().map(|state| standing(state, begin, after(now)));
+            assert_eq!(is_in_step(standings), wanted, "{states:?} at {now}");
+        }
+    }
 }

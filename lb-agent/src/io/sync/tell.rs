@@ -19,6 +19,7 @@ use super::sealed::{self, Broken, Receiver, Sender};
 use super::shared::{Directory, Peer, Shared, lock};
 use crate::io::clock;
 use crate::io::datapath::{News, Shadow};
+use crate::io::vital::Vital;
 use crate::model::sync::{
     Interface, MAX_RECORDS, Message, Record, Server, Telling, is_news, seconds,
 };
@@ -108,10 +109,11 @@ impl<'a> Teller<'a> {
         };
         thread::scope(|scope| {
             let (answers, open) = (Arc::clone(&telling), Arc::clone(&is_open));
-            scope.spawn(move || {
+            let hear = move || {
                 hear(peer, receiver, &answers);
                 open.store(false, Ordering::Relaxed);
-            });
+            };
+            scope.spawn(|| Vital::run(hear));
             let ended = teller.tell(&telling, &is_open);
             teller.sender.end();
             ended

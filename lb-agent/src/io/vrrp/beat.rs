@@ -1,5 +1,5 @@
-//! When this director was last Active, in a file: an agent that comes back soon enough goes on where the last one was
-//! killed, before any other director can have taken over.
+//! Until when no other director can have taken over from this one, in a file: an agent that comes back before that goes
+//! on where the last one was killed, whatever its configuration says of intervals by now.
 //!
 //! It lies in a folder that a boot empties, and is written with every advertisement: one small write, never synced.
 
@@ -11,7 +11,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::io::store;
-use crate::model::config;
 
 const NAME: &str = "vrrp.beat";
 
@@ -20,7 +19,7 @@ const NAME: &str = "vrrp.beat";
 pub(super) struct Beats {
     file: File,
     boot: String,
-    /// What it said when it was opened: groups, and when they last advertised.
+    /// What it said when it was opened: groups, and until when they are Active.
     before: BTreeMap<String, Duration>,
     length: usize,
 }
@@ -35,25 +34,22 @@ impl Beats {
         Ok(Self { file, boot, before, length: text.len() })
     }
 
-    /// Groups that were Active less than three of their intervals ago: all others wait that long and their skew
-    /// (RFC 9568 6.1).
-    pub(super) fn recent(&self, routers: &[config::Vrrp], now: Duration) -> BTreeSet<String> {
-        let is_recent = |router: &&config::Vrrp| {
-            let last = self.before.get(&router.group_name());
-            last.is_some_and(|last| now.saturating_sub(*last) < router.advert_interval * 3)
-        };
-        routers.iter().filter(is_recent).map(config::Vrrp::group_name).collect()
+    /// Groups that are still Active, `now` after the boot.
+    pub(super) fn recent(&self, now: Duration) -> BTreeSet<String> {
+        let recent = self.before.iter().filter(|(_, until)| now < **until);
+        recent.map(|(group, _)| group.clone()).collect()
     }
 
-    /// Notes that these groups are Active now.
+    /// Notes that these groups are Active, and the intervals that they have announced. All others wait for three of
+    /// these and their skew (RFC 9568 6.1).
     pub(super) fn write<'a>(
         &mut self,
-        active: impl Iterator<Item = &'a str>,
+        active: impl Iterator<Item = (&'a str, Duration)>,
         now: Duration,
     ) -> io::Result<()> {
-        let nanoseconds = now.as_nanos();
         let mut text = format!("{}\n", self.boot);
-        text.extend(active.map(|group| format!("{nanoseconds} {group}\n")));
+        let until = |interval: Duration| (now + interval * 3).as_nanos();
+        text.extend(active.map(|(group, interval)| format!("{} {group}\n", until(interval))));
         self.file.write_all_at(text.as_bytes(), 0)?;
         if text.len() < self.length {
             self.file.set_len(u64::try_from(text.len()).map_err(io::Error::other)?)?;
@@ -64,7 +60,7 @@ impl Beats {
 
     /// Nothing is Active any more.
     pub(super) fn clear(&mut self) {
-        // A file that stays is only believed for three intervals.
+        // A file that stays is not believed for long.
         drop(self.file.set_len(0));
     }
 }
@@ -82,21 +78,24 @@ fn parse(text: &str, boot: &str) -> Option<BTreeMap<String, Duration>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::cast::router;
+
+    const A: (&str, Duration) = ("a", Duration::from_secs(1));
+    const B: (&str, Duration) = ("b", Duration::from_millis(10));
 
     fn recent(folder: &Path, now_ms: u64) -> Vec<String> {
         let beats = Beats::open(folder).unwrap();
-        let routers = [router("a", 51), router("b", 52)];
-        beats.recent(&routers, Duration::from_millis(now_ms)).into_iter().collect()
+        beats.recent(Duration::from_millis(now_ms)).into_iter().collect()
     }
 
     #[test]
-    fn who_was_active_less_than_three_intervals_ago_still_is() {
+    fn who_was_active_less_than_three_of_the_intervals_that_it_announced_ago_still_is() {
         let folder = tempfile::tempdir().unwrap();
         let mut beats = Beats::open(folder.path()).unwrap();
-        beats.write(["a", "b"].into_iter(), Duration::from_secs(4)).unwrap();
-        beats.write(["b"].into_iter(), Duration::from_secs(5)).unwrap();
-        assert_eq!(recent(folder.path(), 7_999), ["b"]);
+        beats.write([A, B].into_iter(), Duration::from_secs(4)).unwrap();
+        assert_eq!(recent(folder.path(), 4_029), ["a", "b"]);
+        assert_eq!(recent(folder.path(), 4_030), ["a"]);
+        beats.write([A].into_iter(), Duration::from_secs(5)).unwrap();
+        assert_eq!(recent(folder.path(), 7_999), ["a"]);
         assert!(recent(folder.path(), 8_000).is_empty());
     }
 
@@ -104,10 +103,10 @@ mod tests {
     fn a_clean_stop_or_another_boot_leaves_nobody_active() {
         let folder = tempfile::tempdir().unwrap();
         let mut beats = Beats::open(folder.path()).unwrap();
-        beats.write(["a"].into_iter(), Duration::from_secs(4)).unwrap();
+        beats.write([A].into_iter(), Duration::from_secs(4)).unwrap();
         beats.clear();
         assert!(recent(folder.path(), 4_001).is_empty());
-        std::fs::write(folder.path().join(NAME), "another-boot\n4000000000 a\n").unwrap();
+        std::fs::write(folder.path().join(NAME), "another-boot\n7000000000 a\n").unwrap();
         assert!(recent(folder.path(), 4_001).is_empty());
     }
 }

@@ -17,12 +17,14 @@ use super::clock::Calendar;
 use super::datapath::Macs;
 use super::message::{Message, Reply};
 use super::sync::Watch;
+use super::vital::Vital;
 use crate::model::config;
 use crate::model::vrrp::{Change, NotReleased};
 
 mod beat;
 mod devices;
 mod kernel;
+mod outbox;
 mod places;
 mod priority;
 mod runs;
@@ -67,7 +69,6 @@ pub struct Folders {
 }
 
 /// The virtual routers; no thread runs until there is one.
-#[derive(Debug)]
 pub struct Vrrp {
     folders: Folders,
     core: tokio::sync::mpsc::Sender<Message>,
@@ -78,18 +79,6 @@ pub struct Vrrp {
     /// What is asked how that stands.
     flows: Option<Watch>,
     running: Option<Running>,
-}
-
-/// Ends the agent should the thread panic: another one takes over where it was, or takes the addresses off.
-struct Guard(tokio::sync::mpsc::Sender<Message>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            // A loop that is full of messages is told by the watchdog.
-            drop(self.0.try_send(Message::Stop));
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -146,11 +135,7 @@ impl Vrrp {
         let core = self.core.clone();
         let with = (prover, self.macs.clone());
         let thread = thread_loop::Thread::open(&self.folders, inbox, heard, core, with)?;
-        let guard = Guard(self.core.clone());
-        let run = move || {
-            let _guard = guard;
-            thread.run();
-        };
+        let run = move || Vital::run(|| thread.run());
         let thread = thread::Builder::new().name("vrrp".into()).spawn(run)?;
         Ok(Running { commands, bell, thread })
     }
@@ -179,10 +164,9 @@ impl Vrrp {
     /// Stands down, and waits until it is done.
     pub fn stop(&mut self) {
         self.tell(Command::Stop);
-        if let Some(running) = self.running.take()
-            && running.thread.join().is_err()
-        {
-            tracing::error!("the thread of the virtual routers has panicked");
+        if let Some(running) = self.running.take() {
+            // Had it panicked, this process would be gone.
+            drop(running.thread.join());
         }
     }
 

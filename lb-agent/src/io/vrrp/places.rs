@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::devices::{Devices, device_name};
 use super::kernel::read_network;
+use crate::io::causes::with_causes;
 use crate::io::netlink::{AddressScope, Arp, add_address, remove_address};
 use crate::io::store;
 use crate::model::vrrp::{Key, Network, Place, Port};
@@ -52,6 +53,8 @@ type Spot = (String, IpNet);
 pub(super) struct Places {
     file: PathBuf,
     noted: Noted,
+    /// Whether the file says the same.
+    is_saved: bool,
     network: Network,
     present: BTreeSet<Spot>,
     devices: Devices,
@@ -62,13 +65,14 @@ impl Places {
         let file = state.join(NAME);
         let boot = store::boot_id().map_err(io::Error::other)?;
         let noted = match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::from)?,
+            // What cannot be read was cut off with the power, before this boot.
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Noted::default(),
             Err(error) => return Err(error),
         };
         let noted = if noted.boot == boot { noted } else { Noted { boot, ..Noted::default() } };
-        let (network, present) = (Network::new(), BTreeSet::new());
-        Ok(Self { file, noted, network, present, devices: Devices::default() })
+        let (network, present, devices) = (Network::new(), BTreeSet::new(), Devices::default());
+        Ok(Self { file, noted, is_saved: true, network, present, devices })
     }
 
     /// Takes note of what is on the interfaces now.
@@ -96,22 +100,27 @@ impl Places {
             }
         }
         self.devices.configure(virtuals);
-        self.keep(noted)?;
-        self.make_devices()
+        let kept = self.keep(noted);
+        kept.and(self.make_devices())
     }
 
     /// Makes the devices that are missing: an interface may have come, or be another one of the same name.
     pub(super) fn make_devices(&mut self) -> Result<(), String> {
         let mut noted = self.noted.clone();
         self.devices.note(&self.network, &mut noted);
-        self.keep(noted)?;
-        self.devices.make(&mut self.network)
+        let kept = self.keep(noted);
+        kept.and(self.devices.make(&mut self.network))
     }
 
+    /// What cannot be saved holds all the same, for an address that was put must be taken off; it is tried again with
+    /// the next look at the network.
     fn keep(&mut self, noted: Noted) -> Result<(), String> {
-        if noted != self.noted {
-            store::save(&self.file, &noted).map_err(|error| error.to_string())?;
-            self.noted = noted;
+        self.is_saved &= noted == self.noted;
+        self.noted = noted;
+        if !self.is_saved {
+            let saved = store::save_for_this_boot(&self.file, &self.noted);
+            saved.map_err(|error| with_causes(&error))?;
+            self.is_saved = true;
         }
         Ok(())
     }
@@ -200,4 +209,44 @@ pub fn remove_all(state: &Path) -> io::Result<()> {
     places.close().map_err(io::Error::other)?;
     places.set(&BTreeSet::new()).map_err(io::Error::other)?;
     std::fs::remove_file(&places.file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spot() -> Spot {
+        ("eth0".to_owned(), "203.0.113.10/32".parse().unwrap())
+    }
+
+    fn note(places: &mut Places) -> Result<(), String> {
+        let (name, address) = spot();
+        places.note([Place { port: Port::Interface(name), address }].into_iter())
+    }
+
+    #[test]
+    fn an_address_that_could_not_be_noted_is_taken_off_all_the_same_and_noted_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let mut places = Places::open(&state).unwrap();
+        std::fs::write(&state, "no folder").unwrap();
+        let error = note(&mut places).unwrap_err();
+        assert!(error.contains("create folder") && error.contains("File exists"), "{error}");
+        assert!(places.is_ours(&spot()));
+        // As after a reload: it is there by now, and still not the host's own.
+        places.present.insert(spot());
+        note(&mut places).unwrap_err();
+        assert!(places.is_ours(&spot()));
+        std::fs::remove_file(&state).unwrap();
+        assert!(!Places::open(&state).unwrap().is_ours(&spot()));
+        places.make_devices().unwrap();
+        assert!(Places::open(&state).unwrap().is_ours(&spot()));
+    }
+
+    #[test]
+    fn a_file_that_the_last_boot_has_not_finished_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(NAME), "").unwrap();
+        assert!(!Places::open(folder.path()).unwrap().is_ours(&spot()));
+    }
 }

@@ -1,4 +1,5 @@
-//! The thread: it waits, hears everything that has come by then, and only then looks at its clock.
+//! The thread: it waits, looks at its clock, hears everything that has come, and only then decides what was due before
+//! it began to hear.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -12,6 +13,7 @@ use nix::sys::time::TimeSpec;
 
 use super::beat::Beats;
 use super::kernel::read_network;
+use super::outbox::Outbox;
 use super::places::Places;
 use super::sockets::Sockets;
 use super::{Command, Folders, Told, priority};
@@ -27,8 +29,8 @@ use crate::model::vrrp::packet::frame;
 use crate::model::vrrp::proof::Prover;
 use crate::model::vrrp::{Effect, Event, Key, Place, Routers};
 
-/// How long a stop may take: others need no longer to announce themselves.
-const STOP_WITHIN: Duration = Duration::from_secs(4);
+/// The core loop had no room for what it is to be told.
+const TELL_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// An address or a socket that could not be had is tried again after this time.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -36,7 +38,7 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Thread {
     inbox: mpsc::Receiver<Command>,
     bell: UnixStream,
-    core: tokio::sync::mpsc::Sender<Message>,
+    outbox: Outbox,
     routers: Routers,
     is_started: bool,
     prover: Option<Prover>,
@@ -54,7 +56,7 @@ pub(super) struct Thread {
     accepted: BTreeSet<Key>,
     wanted: BTreeSet<Place>,
     try_again_at: Option<Instant>,
-    stop_by: Option<Instant>,
+    is_stopping: bool,
     /// What was told last and still holds.
     warned: BTreeSet<String>,
 }
@@ -70,7 +72,7 @@ impl Thread {
         Ok(Self {
             inbox,
             bell,
-            core,
+            outbox: Outbox::new(core),
             routers: Routers::default(),
             is_started: false,
             prover,
@@ -85,7 +87,7 @@ impl Thread {
             accepted: BTreeSet::new(),
             wanted: BTreeSet::new(),
             try_again_at: None,
-            stop_by: None,
+            is_stopping: false,
             warned: BTreeSet::new(),
         })
     }
@@ -100,6 +102,7 @@ impl Thread {
         self.accept();
         let closed = self.places.close();
         self.warn_of(closed);
+        self.outbox.close();
     }
 
     /// One wait and what follows it; false at the end.
@@ -109,25 +112,27 @@ impl Thread {
         if self.news.take() {
             self.look_at_network();
         }
-        let now = clock::now();
-        self.look_at_flows(now);
-        for packet in self.sockets.receive() {
-            self.happened(now, Event::Received(packet));
-        }
-        if self.routers.deadline().is_some_and(|at| at <= now) {
-            self.happened(now, Event::Timer);
-        }
-        if self.try_again_at.is_some_and(|at| at <= now) {
+        // This thread may be stopped anywhere. What comes due while it reads may be prevented by what has come meanwhile,
+        // so it waits; and what was read was alive until then.
+        let due = clock::now();
+        self.look_at_flows(due);
+        let packets = self.sockets.receive();
+        let effects = self.routers.catch_up(due, clock::now(), packets);
+        self.carry_out(effects);
+        if self.try_again_at.is_some_and(|at| at <= due) {
             self.look_at_network();
         }
         self.tell_who_has_what();
-        self.stop_by.is_none_or(|at| now < at && !self.routers.is_done())
+        self.outbox.tell_again();
+        !(self.is_stopping && self.routers.is_done())
     }
 
     fn wait(&mut self) {
-        let deadlines = [self.routers.deadline(), self.try_again_at, self.stop_by];
+        let now = clock::now();
+        let tell_at = self.outbox.is_waiting().then(|| now + TELL_AGAIN_AFTER);
+        let deadlines = [self.routers.deadline(), self.try_again_at, tell_at];
         let deadline = deadlines.into_iter().flatten().min();
-        let patience = deadline.map(|at| at.saturating_duration_since(clock::now()));
+        let patience = deadline.map(|at| at.saturating_duration_since(now));
         let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![readable(self.bell.as_fd()), readable(self.news.as_fd())];
         fds.extend(self.sockets.each().map(readable));
@@ -164,7 +169,7 @@ impl Thread {
                 drop(reply.send(answer.map(|()| self.routers.status(now))));
             }
             Command::Stop => {
-                self.stop_by = Some(now + STOP_WITHIN);
+                self.is_stopping = true;
                 self.happened(now, Event::Stop);
             }
         }
@@ -172,7 +177,7 @@ impl Thread {
 
     fn configure(&mut self, routers: Vec<config::Vrrp>, dead_services: BTreeSet<String>) {
         if !self.is_started {
-            let recent = self.beats.recent(&routers, clock::since_boot());
+            let recent = self.beats.recent(clock::since_boot());
             self.routers = Routers::new(recent, self.prover.take());
         }
         self.entries.clone_from(&routers);
@@ -256,14 +261,13 @@ impl Thread {
                 Effect::Changed(change) => {
                     is_noted = false;
                     self.has_moved = true;
-                    self.tell(Told::Changed(change));
+                    self.outbox.tell(Told::Changed(change));
                 }
                 Effect::Warning(warning) => self.warn(warning),
             }
         }
         if !is_noted {
-            let active = self.routers.active();
-            let kept = self.beats.write(active, clock::since_boot());
+            let kept = self.beats.write(self.routers.active(), clock::since_boot());
             self.warn_of(kept.map_err(|error| format!("note the last advertisement: {error}")));
         }
     }
@@ -291,12 +295,7 @@ impl Thread {
         }
     }
 
-    fn warn(&self, warning: String) {
-        self.tell(Told::Warning(warning));
-    }
-
-    /// A core loop that is too slow to hear misses it; `lb-ctl vrrp history` has it all the same.
-    fn tell(&self, told: Told) {
-        drop(self.core.try_send(Message::Vrrp(told)));
+    fn warn(&mut self, warning: String) {
+        self.outbox.tell(Told::Warning(warning));
     }
 }

@@ -307,7 +307,7 @@ impl Agent {
             effects.push(Effect::Addresses(managed.clone()));
             self.managed = Some(managed);
         }
-        let vrrp = self.vrrp_effect();
+        let vrrp = self.virtual_routers();
         effects.extend(self.vrrp.news(vrrp));
         let detours = self.detours().collect();
         effects.extend(self.ways.news(detours).into_iter().map(Effect::Warning));

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::{Agent, Effect};
 use crate::model::config::Vrrp;
+use crate::model::desired::can_serve;
 
 /// What they were told last.
 #[derive(Debug, Default)]
@@ -31,26 +32,22 @@ impl Told {
 }
 
 impl Agent {
-    pub(super) fn vrrp_effect(&self) -> (Vec<Vrrp>, BTreeSet<String>) {
+    /// The virtual routers, and those services that they track which are dead.
+    pub fn virtual_routers(&self) -> (Vec<Vrrp>, BTreeSet<String>) {
         let routers = self.config().vrrp.clone();
         let tracked = routers.iter().flat_map(|router| &router.track_services);
         let tracked: BTreeSet<String> = tracked.map(|tracked| tracked.service.clone()).collect();
         (routers, self.dead(tracked))
     }
 
-    /// Those of the services of which no backend takes new flows.
+    /// Those of the services of which no backend could take new flows. In panic flows go to dead ones, which another
+    /// director may reach.
     fn dead(&self, services: BTreeSet<String>) -> BTreeSet<String> {
         let is_alive = |name: &String| {
             let mut named = self.config().services.iter().filter(|service| service.name == *name);
-            named.any(|service| service.keys().any(|key| self.has_slots(&key)))
+            named.any(|service| can_serve(service, self.checks()))
         };
         services.into_iter().filter(|name| !is_alive(name)).collect()
-    }
-
-    fn has_slots(&self, key: &crate::model::tables::ListenerKey) -> bool {
-        let tables = self.installed();
-        let listener = tables.pointers.get(key).and_then(|id| tables.listeners.get(id));
-        listener.is_some_and(|listener| !tables.slots(listener).is_empty())
     }
 
     /// Addresses that are on an interface only while this director is Active.

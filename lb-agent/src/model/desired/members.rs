@@ -153,6 +153,14 @@ pub(in crate::model) fn is_in_panic(service: &Service, checks: &Checks) -> bool 
     })
 }
 
+/// Whether any backend of a service is ready and not known to be dead.
+pub(in crate::model) fn can_serve(service: &Service, checks: &Checks) -> bool {
+    service.keys().any(|key| {
+        let candidates = candidates(service, checks, |_| true, key.address.is_ipv4());
+        candidates.iter().any(|candidate| is_ready(candidate.backend) && serves(candidate, false))
+    })
+}
+
 /// Whether a backend takes new flows as far as its operator is concerned.
 pub(in crate::model) fn is_ready(backend: &Backend) -> bool {
     backend.state == BackendState::Ready && backend.weight > 0

@@ -3,17 +3,16 @@
 //! Turns are spread: of weights 5, 1 and 1 comes `a a b a c a a`, not `a a a a a b c`.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 
 /// Longest cycle in which all weights are exact, unless its members are many.
 const EXACT: u64 = 4_096;
-/// Longest cycle that only comes near the weights, unless its members are many.
+/// Longest cycle in which each share is to be near in proportion to itself; beyond, in proportion to the cycle.
 const LONGEST: u64 = 4 * EXACT;
-/// The same where many members are so light that one turn each is too much.
-const LONGEST_OF_LIGHT: u64 = 16 * EXACT;
-/// Fewer members cannot be so light: what all of them have too much is less than a thousandth of the cycle.
-const FEW: usize = 16;
-/// A cycle for many members is so many times as long as they are many.
+/// Longest cycle where many members are so light that one turn each is too much: a quarter of what all listeners may
+/// have together. It is enough for any 16,000 members.
+const LONGEST_OF_LIGHT: u64 = 128 * EXACT;
+/// A cycle for many members is at least so many times as long as they are many.
 const TURNS_EACH: u64 = 4;
 /// The part by which a share may be missed before a longer cycle is tried: one in a thousand.
 const MISSED: u128 = 1_000;
@@ -40,9 +39,27 @@ pub(super) fn cycle(weights: &[u32]) -> Vec<u32> {
 /// An upper bound of the cycle's length over any of these members, where weights may also be `steps` parts
 /// of themselves.
 pub(super) fn longest(weights: &[u32], steps: u64) -> u64 {
-    let sum = lowest_terms(weights).iter().sum::<u64>().saturating_mul(steps);
-    let longest = if weights.len() > FEW { LONGEST_OF_LIGHT } else { LONGEST };
-    sum.min(if sum <= EXACT { EXACT } else { usual(weights.len()).max(longest) })
+    let lowest = lowest_terms(weights);
+    let heaviest = lowest.iter().max().copied().unwrap_or_default().saturating_mul(steps);
+    let mut length = usual(lowest.len()).max(LONGEST);
+    while length < LONGEST_OF_LIGHT && !is_enough(length, lowest.len(), heaviest) {
+        length *= 2;
+    }
+    lowest.iter().sum::<u64>().saturating_mul(steps).min(length)
+}
+
+/// Whether a cycle is near any weights of so many members up to the heaviest.
+///
+/// The worst are all alone with the weight 1 but some heavy ones: of `length` turns they have one each instead of
+/// length / sum, and what is too much is taken from the heavy ones by their weights. That is the most from the heaviest
+/// where the sum is twice the length, or its weight if that is more. Rounding may take one turn besides.
+fn is_enough(length: u64, n_members: usize, heaviest: u64) -> bool {
+    let [length, heaviest] = [length, heaviest].map(u128::from);
+    let n_light = u128::try_from(n_members).unwrap_or(u128::MAX);
+    let sum = (2 * length).max(heaviest);
+    let of_heavy = sum.saturating_sub(n_light);
+    let missed = n_light * (sum - length) * heaviest + sum * of_heavy;
+    missed * MISSED <= length * sum * of_heavy
 }
 
 /// Members with the same number of turns, who take them one after the other.
@@ -78,8 +95,7 @@ impl Peers {
 fn turns(weights: &[u32]) -> Vec<u64> {
     let lowest = lowest_terms(weights);
     let sum: u64 = lowest.iter().sum();
-    let usual = usual(lowest.len());
-    let mut length = usual;
+    let mut length = usual(lowest.len());
     loop {
         if sum <= length {
             return lowest;
@@ -97,8 +113,11 @@ fn turns(weights: &[u32]) -> Vec<u64> {
     }
 }
 
+/// The shortest cycle that is tried.
 fn usual(n_members: usize) -> u64 {
-    EXACT.max(u64::try_from(n_members).unwrap_or(u64::MAX).saturating_mul(TURNS_EACH))
+    let n_members = u64::try_from(n_members).unwrap_or(u64::MAX);
+    let wanted = n_members.saturating_mul(TURNS_EACH);
+    wanted.checked_next_power_of_two().unwrap_or(u64::MAX).max(EXACT)
 }
 
 /// The weights divided by what divides all of them.
@@ -112,35 +131,33 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-/// `length` turns by the largest remainders, but one for everybody.
+/// `length` turns: one for each member that is too light for one, and the others by the largest remainders.
 fn apportioned(weights: &[u64], sum: u64, length: u64) -> Vec<u64> {
-    let mut turns: Vec<u64> = weights.iter().map(|weight| weight * length / sum).collect();
-    let mut by_remainder: Vec<usize> = (0..turns.len()).collect();
-    let remainder = |index: &usize| weights.get(*index).map(|weight| weight * length % sum);
-    by_remainder.sort_by_key(|index| Reverse(remainder(index)));
-    let left = length - turns.iter().sum::<u64>();
-    for index in by_remainder.into_iter().take(usize::try_from(left).unwrap_or(0)) {
-        if let Some(turns) = turns.get_mut(index) {
-            *turns += 1;
+    let mut turns = vec![0; weights.len()];
+    let (mut left, mut of) = (length, sum);
+    loop {
+        let before = (left, of);
+        for (turns, weight) in turns.iter_mut().zip(weights) {
+            if *turns == 0 && weight * before.0 < before.1 {
+                *turns = 1;
+                (left, of) = (left - 1, of - weight);
+            }
+        }
+        if (left, of) == before {
+            break;
         }
     }
-    let n_given = turns.iter().filter(|turns| **turns == 0).count();
-    for turns in &mut turns {
-        *turns = (*turns).max(1);
+    let heavy = turns.iter_mut().zip(weights).filter(|(turns, _)| **turns == 0);
+    let mut heavy: Vec<_> = heavy.collect();
+    for (turns, weight) in &mut heavy {
+        **turns = *weight * left / of;
     }
-    take_from_the_richest(&mut turns, n_given);
+    let rest = left - heavy.iter().map(|(turns, _)| **turns).sum::<u64>();
+    heavy.sort_by_key(|(_, weight)| Reverse(*weight * left % of));
+    for (turns, _) in heavy.into_iter().take(usize::try_from(rest).unwrap_or(0)) {
+        *turns += 1;
+    }
     turns
-}
-
-fn take_from_the_richest(turns: &mut [u64], n: usize) {
-    let mut richest: BinaryHeap<(u64, &mut u64)> =
-        turns.iter_mut().map(|turns| (*turns, turns)).collect();
-    for _ in 0..n {
-        if let Some((before, turns)) = richest.pop() {
-            *turns = before - 1;
-            richest.push((before - 1, turns));
-        }
-    }
 }
 
 /// Whether every share is that of the weight, to within a thousandth of the share or of the whole cycle.
@@ -195,6 +212,29 @@ mod tests {
             let weights = [1, 2, 7, 1_000, sum - 1_010];
             let counts = counts(&cycle(&weights), weights.len());
             assert_eq!(counts, weights.map(u64::from), "{sum}");
+        }
+    }
+
+    /// Looks at each share, which may be missed by a thousandth of all.
+    fn expect_near(weights: &[u32]) {
+        let turns = turns(weights);
+        let (length, sum) = (turns.iter().sum::<u64>(), sum(weights));
+        assert!(length <= longest(weights, 1));
+        for (turns, weight) in turns.into_iter().zip(weights) {
+            let (has, wanted) = (turns * sum, u64::from(*weight) * length);
+            let is_near = turns >= 1 && has.abs_diff(wanted) * 1_000 <= sum * length;
+            assert!(is_near, "{turns} of {length} for {weight} of {sum}");
+        }
+    }
+
+    #[test]
+    fn thousands_of_light_members_take_less_than_a_thousandth_from_each_heavy_one() {
+        for n_light in [100, 300, 1_000, 5_000, 15_900] {
+            for (n_heavy, heavy) in [(0, 1), (1, 30_000), (2, 65_535), (30, 9_000), (99, 65_535)] {
+                let heavy = std::iter::repeat_n(heavy, n_heavy);
+                let light = std::iter::repeat_n(1, n_light);
+                expect_near(&light.chain([65_535]).chain(heavy).collect::<Vec<_>>());
+            }
         }
     }
 
@@ -259,6 +299,22 @@ mod tests {
                 let wanted = u64::from(*weight) * 65_536 / sum(&weights);
                 prop_assert!(count >= 1 && has.abs_diff(wanted) <= 65, "{has} for {wanted}");
             }
+        }
+
+        #[test]
+        fn thousands_of_members_are_exact_where_their_weights_sum_to_little(
+            weights in prop::collection::vec(1u32..=2, 1_000..=2_048),
+        ) {
+            prop_assert_eq!(turns(&weights), lowest_terms(&weights));
+        }
+
+        #[test]
+        fn of_thousands_of_members_no_share_is_missed_by_a_thousandth(
+            mut weights in prop::collection::vec(1u32..=50, 1..=3_000),
+            heavy in prop::collection::vec(1u32..=65_535, 1..=60),
+        ) {
+            weights.extend(heavy);
+            expect_near(&weights);
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! What is served, for each state that backends can be in.
 
+mod least_load;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //! With one router it is the RFC's machine, state for state. What is added keeps one packet, one stall or one
 //! neighbour from doing harm: see [`Group::stand_down`], [`Group::is_stale`] and [`Member::adopt`].
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,10 @@ use super::member::{Heard, Member, down_interval, skew};
 
 mod active;
 mod backup;
+mod oddities;
 mod watch;
+
+pub(super) use oddities::{Oddity, Spoken};
 
 /// A director with dead services is Active only if nobody else is.
 const LAST_RESORT: u8 = 1;
@@ -23,8 +27,6 @@ pub(super) const OWNER: u8 = 255;
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 /// Between two announcements that answer another Active router.
 const ANNOUNCE_AT_MOST_EVERY: Duration = Duration::from_millis(100);
-/// The longest time for which a director that leaves keeps the addresses for another one that does not come.
-const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 /// What all routers of a group have in common.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,13 +94,16 @@ pub(super) struct Group {
     pub(super) flows: Flows,
     /// As Backup: when a router of a lower priority may be preempted.
     preempt_from: Option<Instant>,
-    /// Not Active any more, but the addresses stay until another one has announced itself, or until then.
+    /// Not Active any more, but the addresses stay until another one has announced itself. Only who takes no part in
+    /// the election any more waits no longer than until then: a Backup that hears nobody becomes Active again.
     pub(super) leaving_until: Option<Instant>,
     next_advert_at: Instant,
     last_advert_at: Instant,
     last_announced_at: Instant,
     repeat_at: Option<Instant>,
     pub(super) rival: Option<Rival>,
+    /// What was told of the settings of others.
+    told: BTreeSet<Oddity>,
 }
 
 impl Group {
@@ -128,6 +133,7 @@ impl Group {
             last_announced_at: now,
             repeat_at: None,
             rival: None,
+            told: BTreeSet::new(),
         }
     }
 
@@ -185,20 +191,22 @@ impl Group {
             // Another one has announced itself: it has the addresses now.
             self.leaving_until = None;
         }
-        match self.state {
+        let mut acts = self.examine(now, at, from, advert);
+        acts.extend(match self.state {
             State::Initialize => Vec::new(),
             State::Backup => self.hear_as_backup(now, at, from, advert),
             State::Active => self.hear_as_active(now, at, from, advert),
-        }
+        });
+        acts
     }
 
     /// Does what is due.
     pub(super) fn tick(&mut self, now: Instant) -> Vec<Act> {
-        if self.leaving_until.is_some_and(|until| until <= now) {
-            self.leaving_until = None;
-        }
         match self.state {
-            State::Initialize => Vec::new(),
+            State::Initialize => {
+                self.leaving_until = self.leaving_until.filter(|until| *until > now);
+                Vec::new()
+            }
             State::Backup => self.tick_as_backup(now),
             State::Active => self.tick_as_active(now),
         }
@@ -206,14 +214,13 @@ impl Group {
 
     /// When [`Group::tick`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let due = match self.state {
-            State::Initialize => None,
+        match self.state {
+            State::Initialize => self.leaving_until,
             State::Backup => self.members.iter().map(|member| member.down_at).max(),
             State::Active => {
                 Some(self.repeat_at.map_or(self.next_advert_at, |at| at.min(self.next_advert_at)))
             }
-        };
-        due.into_iter().chain(self.leaving_until).min()
+        }
     }
 
     /// The services that it depends on have become dead or alive. An Active router that has become the last resort
@@ -246,7 +253,7 @@ impl Group {
     fn stand_down(&mut self, now: Instant, to: State, reason: String) -> Vec<Act> {
         // Another one waits no longer than its skew, which is less than an interval.
         let patience = self.election.interval * 5 / 4 + Duration::from_millis(50);
-        self.leaving_until = Some(now + patience.min(LEAVE_WITHIN));
+        self.leaving_until = Some(now + patience);
         let changed = self.change(now, to, reason);
         self.forget_all(now);
         vec![Act::Advertise(0), changed]

@@ -8,9 +8,13 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::advert::{Advert, HOP_LIMIT, Reason};
+use super::group::Spoken;
 use super::proof::{Key as ProofKey, Proved, Prover};
 use super::{Effect, GROUP_V4, GROUP_V6, Interface, Key, Network, Place, Port, Received, packet};
 use crate::model::config::{Vrrp, VrrpAuthentication};
+
+/// The interval that the Active router announces is believed up to so many own ones.
+pub(super) const MOST_INTERVALS: u32 = 4;
 
 /// What the configuration says of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +45,8 @@ pub(super) struct Member {
     /// When `Active_Down_Timer` fires.
     pub(super) down_at: Instant,
     pub(super) heard: Option<Heard>,
+    /// What another router has said of itself.
+    pub(super) spoken: Option<Spoken>,
     /// When an advertisement of our own priority was heard, and was not decided on yet.
     pub(super) tied_at: Option<Instant>,
     /// What the Active router announces if that is not what is configured here.
@@ -59,6 +65,7 @@ impl Member {
             settings,
             source: None,
             heard: None,
+            spoken: None,
             tied_at: None,
             differing: None,
             proofs: BTreeMap::new(),
@@ -182,10 +189,10 @@ impl Member {
             .collect()
     }
 
-    /// Takes over what the Active router announces. At most four times the own interval: a single packet must not
-    /// keep this director waiting for minutes.
+    /// Takes over what the Active router announces, up to a limit: a single packet must not keep this director waiting
+    /// for minutes.
     pub(super) fn adopt(&mut self, now: Instant, advert: &Advert, from: IpAddr) {
-        let most = self.settings.entry.advert_interval * 4;
+        let most = self.settings.entry.advert_interval * MOST_INTERVALS;
         self.active_interval = advert.interval.min(most);
         self.heard = Some(Heard { from, priority: advert.priority, at: now });
         let hosts = self.settings.hosts();

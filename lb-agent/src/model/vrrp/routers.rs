@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::advert::Reason;
 use super::config;
@@ -87,6 +87,24 @@ impl Routers {
         effects
     }
 
+    /// Hears what has come, and decides what was `due` before the driver began to read it, and not more: it may have been
+    /// kept from running since. `heard_at`: when it had read everything.
+    pub fn catch_up(
+        &mut self,
+        due: Instant,
+        heard_at: Instant,
+        packets: Vec<Received>,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for packet in packets {
+            effects.extend(self.handle(heard_at, Event::Received(packet)));
+        }
+        if self.deadline().is_some_and(|at| at <= due) {
+            effects.extend(self.handle(due, Event::Timer));
+        }
+        effects
+    }
+
     /// Lets another director have the addresses of a router and those of its group.
     pub fn release(&mut self, now: Instant, name: &str) -> Result<Vec<Effect>, NotReleased> {
         let has_it = |group: &&mut Group| {
@@ -113,10 +131,10 @@ impl Routers {
         self.groups.values().all(|group| !group.has_addresses())
     }
 
-    /// Names of the groups that are Active.
-    pub fn active(&self) -> impl Iterator<Item = &str> {
+    /// The groups that are Active: their names, and the intervals that they announce.
+    pub fn active(&self) -> impl Iterator<Item = (&str, Duration)> {
         let active = self.groups.values().filter(|group| group.state == State::Active);
-        active.map(|group| group.name.as_str())
+        active.map(|group| (group.name.as_str(), group.election.interval))
     }
 
     /// All virtual addresses, and whether this director has them.

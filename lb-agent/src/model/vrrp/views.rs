@@ -73,7 +73,7 @@ fn router(now: Instant, group: &Group, member: &Member) -> VirtualRouter {
         active_interval_ms: millis(member.active_interval),
         adverts_sent: member.n_sent,
         adverts_received: member.n_received,
-        warnings: warnings(group, member),
+        warnings: warnings(now, group, member),
     }
 }
 
@@ -81,7 +81,7 @@ fn mac(octets: [u8; 6]) -> String {
     octets.map(|octet| format!("{octet:02x}")).join(":")
 }
 
-fn warnings(group: &Group, member: &Member) -> Vec<String> {
+fn warnings(now: Instant, group: &Group, member: &Member) -> Vec<String> {
     let rival = group.rival.filter(|rival| rival.is_told);
     let rival = rival.map(|rival| format!("split brain: {} is Active too", rival.address));
     let differing = member.differing.as_ref().map(|addresses| {
@@ -89,5 +89,6 @@ fn warnings(group: &Group, member: &Member) -> Vec<String> {
         format!("the Active router announces other addresses: {}", addresses.join(", "))
     });
     let waits = group.waits_for_flows().then(|| WAITS.to_owned());
-    rival.into_iter().chain(differing).chain(waits).collect()
+    let odd = group.oddities(now, member).into_iter().map(|(_, said)| said);
+    rival.into_iter().chain(differing).chain(odd).chain(waits).collect()
 }

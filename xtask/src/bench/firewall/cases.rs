@@ -62,7 +62,8 @@ pub(super) fn sizes(arguments: &Arguments) -> Vec<(Kind, u32)> {
     all.filter(differs).filter(|(kind, n)| wants(arguments, &name(*kind, *n))).collect()
 }
 
-fn name(kind: Kind, count: u32) -> String {
+/// As results name it, but for what its packets meet.
+pub(super) fn name(kind: Kind, count: u32) -> String {
     format!("prefixes={count} {}", kind.name())
 }
 

@@ -7,7 +7,7 @@
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use lb_tests::clock::{now, pause};
 use lb_tests::command::run as run_command;
 use lb_tests::flood::{Flood, SOURCE, Way};
@@ -21,7 +21,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::super::Arguments;
 use super::super::budget::Budget;
 use super::super::http::contender::{Clients, Contender, Running};
-use super::super::row::Row;
+use super::super::results::Results;
 use super::super::{link, mac};
 use super::served::{METRICS, Sample, compare};
 
@@ -85,33 +85,43 @@ pub(super) fn rates(arguments: &Arguments) -> Vec<Rate> {
 }
 
 /// Measures at all rates that are asked for.
-pub(super) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+pub(super) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     let rates = rates(arguments);
     if rates.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let binaries = arguments.binaries()?;
     allow_many_connections()?;
     arguments.say("firewall: floods, in three worlds with two clients, a director and two servers");
-    let worlds = SYSTEMS.map(|_| world());
+    let worlds = SYSTEMS.map(|_| budget.step().map_err(Error::from).and_then(|()| world()));
     let worlds = worlds.into_iter().collect::<Result<Vec<_>>>()?;
-    let start = |(system, world)| Running::start((system, Clients::OnBothSides), world, &binaries);
+    let start = |(system, world)| {
+        budget.step()?;
+        Running::start((system, Clients::OnBothSides), world, &binaries)
+    };
     let running = SYSTEMS.into_iter().zip(&worlds).map(start).collect::<Result<Vec<_>>>()?;
     running.iter().try_for_each(Running::wait_for_cookies)?;
     let time = Duration::from_millis(if arguments.quick { 1_500 } else { 5_000 });
-    let mut rows = Vec::new();
-    for (budget, rate) in budget.divide("firewall, floods", rates, |_| 1) {
-        arguments.say(&format!("firewall: {}", rate.name()));
-        let mut samples = SYSTEMS.map(|_| Vec::new());
-        for _ in budget.rounds(3, 1) {
-            for ((running, world), samples) in running.iter().zip(&worlds).zip(&mut samples) {
-                samples.push(measure(running, world, rate, time)?);
+    let rates = rates.into_iter().map(|rate| (rate.name(), rate)).collect();
+    results.of_each(
+        budget,
+        rates,
+        |_| 1,
+        |results, budget, rate| {
+            arguments.say(&format!("firewall: {}", rate.name()));
+            let mut samples = SYSTEMS.map(|_| Vec::new());
+            for _ in budget.rounds(3, 1) {
+                for ((running, world), samples) in running.iter().zip(&worlds).zip(&mut samples) {
+                    budget.step()?;
+                    samples.push(measure(running, world, rate, time)?);
+                }
             }
-        }
-        rows.extend(compare(rate, &samples));
-    }
-    rows.retain(|row| arguments.wants(&row.case));
-    Ok(rows)
+            let rows = compare(rate, &samples).into_iter();
+            results.rows.extend(rows.filter(|row| arguments.wants(&row.case)));
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 /// Connections that nobody answers stay open for a while.

@@ -63,6 +63,7 @@ impl Wire {
         self.harness.come_from(&case.sources)?;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in budget.rounds(15, 5) {
+            budget.step()?;
             ours.push(self.rate(case, true)?);
             theirs.push(self.rate(case, false)?);
         }

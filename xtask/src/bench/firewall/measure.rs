@@ -76,6 +76,7 @@ impl Bench {
         // This one only warms the caches.
         self.turn(case, has_trie)?;
         for _ in budget.rounds(15, 5) {
+            budget.step()?;
             let mut turn = self.turn(case, has_trie)?;
             turns.ours.append(&mut turn.ours);
             turns.empty.append(&mut turn.empty);

@@ -14,8 +14,9 @@ use lb_tests::bpf_fs::ensure_mounted;
 
 use super::Arguments;
 use super::budget::Budget;
+use super::results::Results;
 use super::row::{Floor, Row};
-use cases::Group;
+use cases::{Case, Group};
 use live::Wire;
 use measure::Bench;
 pub(crate) use served::{is_of_a_flood, table as table_of_floods};
@@ -33,13 +34,23 @@ enum Part {
 impl Part {
     const ALL: [Self; 4] = [Self::Prefixes, Self::Wire, Self::Rules, Self::Floods];
 
-    fn run(self, arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+    fn name(self) -> &'static str {
         match self {
-            Self::Prefixes => by_prefixes(arguments, budget),
-            Self::Wire => over_a_wire(arguments, budget),
-            Self::Rules => by_rules(arguments, budget),
-            Self::Floods => flood::run(arguments, budget),
+            Self::Prefixes => "prefixes",
+            Self::Wire => "sets over a wire",
+            Self::Rules => "rules",
+            Self::Floods => "floods",
         }
+    }
+
+    fn run(self, arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
+        match self {
+            Self::Prefixes => by_prefixes(arguments, budget, results),
+            Self::Wire => over_a_wire(arguments, budget, results),
+            Self::Rules => by_rules(arguments, budget, results),
+            Self::Floods => flood::run(arguments, budget, results)?,
+        }
+        Ok(())
     }
 
     fn weight(self) -> u32 {
@@ -56,29 +67,47 @@ pub(crate) fn needs_agent(arguments: &Arguments) -> bool {
 }
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     ensure_mounted()?;
-    let mut rows = Vec::new();
-    for (budget, part) in budget.divide("firewall", Part::ALL.to_vec(), |part| part.weight()) {
-        rows.extend(part.run(arguments, budget.strictly())?);
-    }
-    Ok(rows)
+    let parts = Part::ALL.map(|part| (part.name().to_owned(), part)).to_vec();
+    results.of_each(
+        budget,
+        parts,
+        |part| part.weight(),
+        |results, budget, part| part.run(arguments, budget.strictly(), results),
+    );
+    Ok(())
 }
 
-fn by_prefixes(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (budget, (kind, count)) in budget.divide("prefixes", cases::sizes(arguments), |_| 1) {
-        rows.extend(measure(arguments, &cases::prefixes(arguments, kind, count), true, budget)?);
-    }
-    Ok(rows)
+fn by_prefixes(arguments: &Arguments, budget: Budget, results: &mut Results) {
+    let sizes = cases::sizes(arguments).into_iter();
+    let sizes = sizes.map(|(kind, count)| (cases::name(kind, count), (kind, count))).collect();
+    results.of_each(
+        budget,
+        sizes,
+        |_| 1,
+        |results, budget, (kind, count)| {
+            let group = cases::prefixes(arguments, kind, count);
+            measure(arguments, &group, true, budget, results)
+        },
+    );
 }
 
-fn by_rules(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (budget, group) in budget.divide("rules", cases::of_rules(arguments), |_| 1) {
-        rows.extend(measure(arguments, &group, false, budget)?);
-    }
-    Ok(rows.iter().map(|row| beside_one_rule(row, &rows)).collect())
+fn by_rules(arguments: &Arguments, budget: Budget, results: &mut Results) {
+    let first = results.rows.len();
+    let groups = cases::of_rules(arguments).into_iter();
+    let named = |group: Group| {
+        let names: Vec<_> = group.cases.iter().map(|case| case.name.as_str()).collect();
+        (names.join(", "), group)
+    };
+    results.of_each(
+        budget,
+        groups.map(named).collect(),
+        |_| 1,
+        |results, budget, group| measure(arguments, &group, false, budget, results),
+    );
+    let rows = results.rows.split_off(first);
+    results.rows.extend(rows.iter().map(|row| beside_one_rule(row, &rows)));
 }
 
 /// How many prefixes are loaded into a set of nftables too, which takes that some time and memory.
@@ -86,29 +115,44 @@ fn live_counts(quick: bool) -> &'static [u32] {
     if quick { &[100_000] } else { &[1_000, 100_000, 1_000_000] }
 }
 
-fn over_a_wire(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
-    let counts = live_counts(arguments.quick).to_vec();
-    let mut rows = Vec::new();
-    for (budget, count) in budget.divide("nftables sets", counts, |_| 1) {
-        rows.extend(beside_nftables(arguments, count, budget)?);
-    }
-    Ok(rows)
+fn over_a_wire(arguments: &Arguments, budget: Budget, results: &mut Results) {
+    let counts = live_counts(arguments.quick).iter();
+    let counts = counts.map(|count| (format!("veth prefixes={count}"), *count)).collect();
+    results.of_each(
+        budget,
+        counts,
+        |_| 1,
+        |results, budget, count| beside_nftables(arguments, count, budget, results),
+    );
 }
 
-fn beside_nftables(arguments: &Arguments, count: u32, budget: Budget) -> Result<Vec<Row>> {
+fn beside_nftables(
+    arguments: &Arguments,
+    count: u32,
+    budget: Budget,
+    results: &mut Results,
+) -> Result<()> {
     let named = Arguments { case: None, ..arguments.clone() };
     let mut group = cases::prefixes(&named, Kind::Networks, count);
     group.cases.retain(|case| arguments.wants(&format!("veth {}", case.name)));
     if group.cases.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
+    budget.step()?;
     let mut wire = Wire::new(&group)?;
-    let mut rows = Vec::new();
-    for (budget, case) in budget.divide("nftables sets", group.cases, |_| 1) {
-        arguments.say(&format!("firewall: veth {}", case.name));
-        rows.push(wire.case(&case, budget)?);
-    }
-    Ok(rows)
+    let named = |case: Case| (format!("veth {}", case.name), case);
+    let cases = group.cases.into_iter().map(named).collect();
+    results.of_each(
+        budget,
+        cases,
+        |_| 1,
+        |results, budget, case| {
+            arguments.say(&format!("firewall: veth {}", case.name));
+            results.rows.push(wire.case(&case, budget)?);
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 fn measure(
@@ -116,14 +160,21 @@ fn measure(
     group: &Group,
     has_trie: bool,
     budget: Budget,
-) -> Result<Vec<Row>> {
+    results: &mut Results,
+) -> Result<()> {
     let mut bench = Bench::new(group, arguments.quick)?;
-    let mut rows = Vec::new();
-    for (budget, case) in budget.divide("firewall", group.cases.clone(), |_| 1) {
-        arguments.say(&format!("firewall: {}", case.name));
-        rows.push(bench.case(&case, has_trie && !group.prefixes.is_empty(), budget)?);
-    }
-    Ok(rows)
+    let cases = group.cases.iter().map(|case| (case.name.clone(), case)).collect();
+    results.of_each(
+        budget,
+        cases,
+        |_| 1,
+        |results, budget, case| {
+            arguments.say(&format!("firewall: {}", case.name));
+            results.rows.push(bench.case(case, has_trie && !group.prefixes.is_empty(), budget)?);
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 /// A row of many rules, compared with that of one.

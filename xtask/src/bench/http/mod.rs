@@ -16,7 +16,7 @@ use lb_tests::world::{Arms, World};
 
 use super::Arguments;
 use super::budget::Budget;
-use super::row::Row;
+use super::results::Results;
 use compare::{Sample, compare};
 use contender::{Clients, Contender, Running};
 use wrk::{Connections, load};
@@ -32,34 +32,47 @@ fn cases(arguments: &Arguments) -> Vec<Connections> {
 }
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     let cases = cases(arguments);
     if cases.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let binaries = arguments.binaries()?;
     arguments.say("http: five worlds with a client, a director and two backends each");
-    let world = |_| World::new(Arms::Two, 2);
+    let world = |_| {
+        budget.step()?;
+        World::new(Arms::Two, 2)
+    };
     let worlds = Contender::ALL.iter().map(world).collect::<Result<Vec<_>>>()?;
-    let all = Contender::ALL.into_iter().zip(&worlds);
-    let running = all
-        .map(|(contender, world)| Running::start((contender, Clients::InFront), world, &binaries))
-        .collect::<Result<Vec<_>>>()?;
+    let start = |(contender, world)| {
+        budget.step()?;
+        Running::start((contender, Clients::InFront), world, &binaries)
+    };
+    let running = Contender::ALL.into_iter().zip(&worlds).map(start).collect::<Result<Vec<_>>>()?;
+    // The thread that brings their program takes its time with it when it ends.
+    running.iter().try_for_each(Running::wait_for_cookies)?;
     let _stats = enable_stats(Stats::RunTime).context("have programs timed")?;
     let time = Duration::from_secs(if arguments.quick { 2 } else { 4 });
-    let mut rows = Vec::new();
-    for (budget, connections) in budget.divide("http", cases, |_| 1) {
-        arguments.say(&format!("http: {}", connections.name()));
-        let mut samples: Vec<_> =
-            Contender::ALL.into_iter().map(|contender| (contender, Vec::new())).collect();
-        for _ in budget.rounds(7, 3) {
-            for (running, (_, samples)) in running.iter().zip(&mut samples) {
-                samples.push(measure(running, connections, time)?);
+    let cases = cases.into_iter().map(|case| (case.name().to_owned(), case)).collect();
+    results.of_each(
+        budget,
+        cases,
+        |_| 1,
+        |results, budget, connections| {
+            arguments.say(&format!("http: {}", connections.name()));
+            let mut samples: Vec<_> =
+                Contender::ALL.into_iter().map(|contender| (contender, Vec::new())).collect();
+            for _ in budget.rounds(7, 3) {
+                for (running, (_, samples)) in running.iter().zip(&mut samples) {
+                    budget.step()?;
+                    samples.push(measure(running, connections, time)?);
+                }
             }
-        }
-        rows.extend(compare(connections, &samples));
-    }
-    Ok(rows)
+            results.rows.extend(compare(connections, &samples));
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 fn measure(running: &Running<'_>, connections: Connections, time: Duration) -> Result<Sample> {

@@ -221,7 +221,7 @@ impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mode, family, max_flows, cases } = self;
         let (mode, family, n) = (mode.name, family.name(), cases.len());
-        write!(f, "packet: {mode}, {family}, {n} cases with room for {max_flows} flows")
+        write!(f, "{mode}, {family}, {n} cases with room for {max_flows} flows")
     }
 }
 

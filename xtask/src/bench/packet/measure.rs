@@ -12,6 +12,7 @@ use super::super::budget::Budget;
 use super::super::director::Director;
 use super::super::feed::Family;
 use super::super::harness::{Harness, Ran};
+use super::super::results::Results;
 use super::super::row::Row;
 use super::cases::{Case, Floor, Group, Kind, LRU_INSERT};
 
@@ -40,19 +41,28 @@ pub(crate) fn measure(
     name: &str,
     group: &Group,
     (is_quick, budget): (bool, Budget),
-) -> Result<Vec<Row>> {
+    results: &mut Results,
+) -> Result<()> {
     let director = Director::start(name, group.mode.name, group.max_flows)?;
     let harness = Harness::load(&[(group.family, 2 * group.max_flows)])?;
     let ours = director.program()?;
     let nothing = harness.program_fd("floor_nothing")?;
     let packets = if is_quick { QUICK_PACKETS } else { PACKETS };
     let mut bench = Bench { group, director, harness, ours, nothing, next_new: FIRST_NEW, packets };
+    budget.step()?;
     bench.open_connections()?;
-    let mut rows = Vec::new();
-    for (budget, case) in budget.divide("packet", group.cases.clone(), |case| case.weight()) {
-        rows.extend(bench.case(case, budget)?);
-    }
-    Ok(rows)
+    let named = |case: &Case| (format!("{} {}", case.name(group.mode), case.flows), *case);
+    let cases = group.cases.iter().map(named).collect();
+    results.of_each(
+        budget,
+        cases,
+        |case| case.weight(),
+        |results, budget, case| {
+            results.rows.extend(bench.case(case, budget)?);
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 impl Bench<'_> {
@@ -108,7 +118,7 @@ impl Bench<'_> {
             let (feed, packets) = self.next_feed(case, round);
             let nothing = self.nothing.try_clone()?;
             let nothing = self.run(case, &nothing, feed, packets)?;
-            ours.push(self.run_ours(case, feed, packets)? - nothing);
+            ours.push(self.run_ours(case, (feed, packets), budget)? - nothing);
             for (program, values) in programs.iter().zip(&mut others) {
                 values.push(self.run(case, program, feed, packets)? - nothing);
             }
@@ -137,9 +147,15 @@ impl Bench<'_> {
     }
 
     /// Within a tick, so that no cell is written but those that the case is about.
-    fn run_ours(&mut self, case: Case, feed: Feed, packets: u32) -> Result<f64> {
+    fn run_ours(
+        &mut self,
+        case: Case,
+        (feed, packets): (Feed, u32),
+        budget: Budget,
+    ) -> Result<f64> {
         let ours = self.ours.try_clone()?;
         for attempt in 0..8 {
+            budget.step()?;
             if case.kind == Kind::FirstOfTick || attempt > 0 {
                 wait_for_tick()?;
             }

@@ -12,23 +12,23 @@ use super::Arguments;
 use super::budget::Budget;
 use super::director::NIC;
 use super::feed::Family;
+use super::results::Results;
 use super::row::{Floor, Row};
 use cases::{Group, IPIP, Kind, NAT, groups};
 use measure::measure;
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     ensure_mounted()?;
-    let mut rows = Vec::new();
-    let groups = groups(arguments);
-    for (budget, group) in budget.divide("packet", groups, Group::weight) {
-        arguments.say(&group.to_string());
-        rows.extend(measure_in_a_namespace(arguments.quick, &group, budget)?);
-    }
-    let known = first_of_each(&rows);
+    let groups = groups(arguments).into_iter().map(|group| (group.to_string(), group)).collect();
+    results.of_each(budget, groups, Group::weight, |results, budget, group| {
+        arguments.say(&format!("packet: {group}"));
+        measure_in_a_namespace(&group, (arguments.quick, budget), results)
+    });
+    let known = first_of_each(&results.of_this_bench());
     let compared = known.iter().flat_map(|row| [beside_v4(row, &known), beside_ipip(row, &known)]);
-    let compared: Vec<_> = compared.flatten().collect();
-    Ok([rows, compared].concat())
+    results.rows.extend(compared.flatten());
+    Ok(())
 }
 
 /// The rows of known flows, each once and not once for each floor.
@@ -66,13 +66,17 @@ fn beside<'r>(row: &Row, mut others: impl Iterator<Item = &'r Row>, name: &str) 
     Some(Row { floor, ratio: Some(row.value / other.value), ..row.clone() })
 }
 
-fn measure_in_a_namespace(is_quick: bool, group: &Group, budget: Budget) -> Result<Vec<Row>> {
+fn measure_in_a_namespace(
+    group: &Group,
+    (is_quick, budget): (bool, Budget),
+    results: &mut Results,
+) -> Result<()> {
     let namespace = Namespace::create(&stale::unique_name())?;
     namespace.ip(&format!(
         "link add {NIC} type veth peer name peer\nlink set {NIC} up\nlink set peer up"
     ))?;
     namespace.enter(|| {
         super::stay_on_one_cpu()?;
-        measure(namespace.name(), group, (is_quick, budget))
+        measure(namespace.name(), group, (is_quick, budget), results)
     })?
 }

@@ -11,6 +11,7 @@ use super::Arguments;
 use super::budget::Budget;
 use super::feed::{Family, Flags, feed};
 use super::harness::Harness;
+use super::results::Results;
 use super::row::Row;
 use topology::{Contender, Topology};
 
@@ -20,26 +21,34 @@ const FLOWS: [u32; 2] = [1 << 10, 1 << 17];
 const PACKETS: u32 = 400_000;
 
 /// Measures all cases that are asked for.
-pub(crate) fn run(arguments: &Arguments, budget: Budget) -> Result<Vec<Row>> {
+pub(crate) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     let cases: Vec<_> = Family::ALL
         .into_iter()
         .flat_map(|family| FLOWS.map(|flows| (family, flows)))
         .filter(|(family, flows)| arguments.wants(&format!("{} nat {flows}", family.name())))
         .collect();
     if cases.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     arguments.say(&format!("wire: {} cases", cases.len()));
     let mut topology = Topology::new(&stale::unique_name(), Harness::load(&[])?)?;
     let most = cases.iter().map(|(_, flows)| *flows).max().unwrap_or(0);
     for family in Family::ALL {
+        budget.step()?;
         topology.open_connections(family, most)?;
     }
-    let mut rows = Vec::new();
-    for (budget, (family, flows)) in budget.divide("wire", cases, |_| 1) {
-        rows.extend(measure(&mut topology, family, flows, budget)?);
-    }
-    Ok(rows)
+    let named = |case: (Family, u32)| (format!("{} nat {}", case.0.name(), case.1), case);
+    let cases = cases.into_iter().map(named).collect();
+    results.of_each(
+        budget,
+        cases,
+        |_| 1,
+        |results, budget, (family, flows)| {
+            results.rows.extend(measure(&mut topology, family, flows, budget)?);
+            Ok(())
+        },
+    );
+    Ok(())
 }
 
 /// A row for each contender that Sluice is compared with.
@@ -52,6 +61,7 @@ fn measure(
     let mut rates = Contender::ALL.map(|_| Vec::new());
     for round in budget.rounds(15, 5) {
         for (contender, rates) in Contender::ALL.into_iter().zip(&mut rates) {
+            budget.step()?;
             rates.push(rate(topology, contender, (family, flows), round)?);
         }
     }

@@ -28,6 +28,24 @@ fn virtual_routers_are_told_of_tracked_services_that_die_and_come_back() {
 }
 
 #[test]
+fn a_service_whose_backends_are_all_down_is_dead_although_it_panics() {
+    let dead = BTreeSet::from(["shop".to_owned()]);
+    for panic_threshold in [None, Some(0.5)] {
+        let mut tracking = tracking();
+        tracking.services[0].panic_threshold = panic_threshold;
+        let servers = tracking.services[0].backends[0].address.clone();
+        let mut world = World::begin(tracking);
+        world.run(seconds(10));
+        servers.iter().for_each(|server| world.kill(*server));
+        world.run(seconds(30));
+        servers.iter().for_each(|server| world.revive(*server));
+        world.run(seconds(30));
+        let alive = || (1, BTreeSet::new());
+        assert_eq!(world.vrrp, [alive(), (1, dead.clone()), alive()], "{panic_threshold:?}");
+    }
+}
+
+#[test]
 fn a_vip_of_a_virtual_router_is_put_nowhere_by_the_core() {
     let mut world = World::begin(config(vec![shop(1)]));
     assert_eq!(world.managed.len(), 2);

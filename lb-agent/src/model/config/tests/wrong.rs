@@ -238,6 +238,10 @@ fn the_other_directors_are_named_once_each_and_have_a_key() {
     sync("'10.0.0.3'")(&["add the port"]);
     sync("'127.0.0.1:8848'")(&["127.0.0.1 is a loopback address"]);
     sync("['10.0.0.3:8848', '10.0.0.3:9000']")(&["10.0.0.3 is named twice", "first named here"]);
+    sync("['10.0.0.3:8848', '10.0.0.2:8849']")(&[
+        "10.0.0.2 is this director itself",
+        "listens here",
+    ]);
     sync("[]")(&["`peers` is empty"]);
     let many: Vec<_> = (3..12).map(|last| format!("'10.0.0.{last}:8848'")).collect();
     sync(&format!("[{}]", many.join(", ")))(&["more than 8 peers"]);

@@ -1,6 +1,7 @@
 //! What a ring gives to whom, and what moves when members come and go.
 
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use proptest::prelude::*;
 
@@ -53,24 +54,56 @@ fn each_member_has_slots_enough_and_all_have_the_same() {
     }
 }
 
-/// Of the slots that the rest of the members have, the part that moves without need, in thousandths, where
-/// one of `n` is removed.
-fn moved_by_removal(n: usize, leaves: usize) -> usize {
-    let mut members = members(&vec![100; n]);
-    let before = servers(&members, size_of(&members));
-    let gone = members.remove(leaves).address;
-    let after = servers(&members, size_of(&members));
-    assert_eq!(before.len(), after.len(), "{n} members");
-    let moved = moved(&before, &after, gone);
-    moved * 1_000 / before.len()
+/// Of all slots the part, in hundredths of a per cent, that moves without need where a member is removed: for each of
+/// those that leave in turn.
+fn moved_by_removals(weights: &[u32], leaves: Range<usize>, size: u32) -> Vec<usize> {
+    let all = members(weights);
+    let before = servers(&all, size);
+    let moved_without = |gone: usize| {
+        let mut members = all.clone();
+        let gone = members.remove(gone).address;
+        let after = servers(&members, size);
+        moved(&before, &after, gone) * 10_000 / before.len()
+    };
+    leaves.map(moved_without).collect()
 }
 
 #[test]
 fn when_one_of_any_number_is_removed_less_than_one_percent_of_the_others_flows_move() {
     let number_and_place =
-        [(3, 2), (6, 5), (11, 10), (21, 0), (50, 49), (82, 81), (100, 50), (198, 7), (500, 250)];
+        [(3, 2), (6, 5), (11, 10), (21, 0), (50, 49), (82, 81), (198, 7), (500, 250)];
     for (n, leaves) in number_and_place {
-        assert!(moved_by_removal(n, leaves) < 10, "{leaves} of {n}");
+        let moved = moved_by_removals(&vec![100; n], leaves..leaves + 1, size(n, NO_CAP));
+        assert!(moved[0] < 100, "{leaves} of {n}: {moved:?}");
+    }
+}
+
+#[test]
+fn whichever_of_a_hundred_is_removed_less_than_one_percent_of_the_others_flows_move() {
+    let unequal: Vec<u32> = (0..100).map(|n| 1 + n * 37 % 100).collect();
+    for weights in [vec![100; 100], unequal] {
+        let moved = moved_by_removals(&weights, 0..100, size(100, NO_CAP));
+        assert!(moved.iter().all(|moved| *moved < 100), "{moved:?}");
+    }
+}
+
+#[test]
+fn a_ring_that_was_cut_moves_more_the_fewer_slots_each_member_has() {
+    for (n, cap, at_most) in [
+        // 163 slots each.
+        (25, 4_093, 300),
+        (100, 16_381, 300),
+        // 40 each.
+        (6, 251, 600),
+        (100, 4_093, 600),
+        // Ten or four each.
+        (6, 61, 2_000),
+        (15, 61, 2_000),
+        (100, 1_021, 2_000),
+    ] {
+        let moved = moved_by_removals(&vec![100; n], 0..n, size(n, cap));
+        let most = *moved.iter().max().unwrap();
+        assert!((100..at_most).contains(&most), "{n} members, {cap} slots: {moved:?}");
     }
 }
 

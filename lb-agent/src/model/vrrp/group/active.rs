@@ -140,6 +140,9 @@ impl Group {
 
     /// Takes over what the configuration says now.
     pub(in crate::model::vrrp) fn set_election(&mut self, now: Instant, election: super::Election) {
+        if self.election != election {
+            self.told.clear();
+        }
         self.election = election;
         if self.state == State::Active {
             self.next_advert_at = self.next_advert_at.min(now + self.election.interval);

@@ -125,3 +125,39 @@ fn an_agent_that_is_back_in_time_goes_on_as_active() {
     one.event(Event::Network(network(&["eth0"])));
     assert_eq!(one.state(), State::Backup);
 }
+
+#[test]
+fn who_lets_go_keeps_the_addresses_until_somebody_is_active() {
+    // Nobody else is there: it is Active again, and they were never off.
+    let mut alone = One::active(vec![router("a", 51)]);
+    let released = alone.routers.release(alone.now, "a").unwrap();
+    alone.note(released);
+    alone.run(3_609);
+    assert_eq!(alone.did(), "send 0, backup");
+    alone.run(1);
+    assert_eq!(alone.did(), "send 100, announce, active");
+    // It is told to stop meanwhile: it waits as long as it would have.
+    let mut stops = One::active(vec![router("a", 51)]);
+    let released = stops.routers.release(stops.now, "a").unwrap();
+    stops.note(released);
+    stops.run(1_000);
+    stops.event(Event::Stop);
+    assert!(!stops.routers.is_done());
+    stops.run(300);
+    assert_eq!(stops.did(), "send 0, backup, initialize, place 0");
+    assert!(stops.routers.is_done());
+}
+
+#[test]
+fn a_clean_stop_waits_for_the_other_one_at_the_longest_interval_too() {
+    let advert_interval = Duration::from_millis(40_950);
+    let mut one = One::with(vec![Vrrp { advert_interval, ..router("a", 51) }]);
+    one.run(180_000);
+    one.did();
+    one.event(Event::Stop);
+    // The skew of priority 1.
+    one.run(40_790);
+    assert_eq!((one.did().as_str(), one.routers.is_done()), ("send 0, initialize", false));
+    one.hear(1);
+    assert!(one.did().ends_with("place 0") && one.routers.is_done());
+}

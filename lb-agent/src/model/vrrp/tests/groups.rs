@@ -87,7 +87,7 @@ fn several_routers_of_one_interface_are_independent_of_each_other() {
         one.hear_from(OTHER, "eth0", 51, 200);
         one.run(1_000);
     }
-    assert_eq!(one.routers.active().collect::<Vec<_>>(), ["b"]);
+    assert_eq!(one.routers.active().map(|(name, _)| name).collect::<Vec<_>>(), ["b"]);
 }
 
 #[test]

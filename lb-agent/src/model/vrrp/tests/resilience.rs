@@ -138,6 +138,27 @@ fn a_backup_that_was_asleep_hears_what_it_missed_before_it_decides() {
 }
 
 #[test]
+fn what_comes_due_while_a_director_reads_what_has_come_is_decided_the_next_time() {
+    // It was stopped after it had read that there was nothing, and meanwhile the Active router has spoken.
+    let mut one = One::with(vec![router("a", 51)]);
+    let advert = || received(OTHER, "eth0", &advert(200));
+    let begun = one.now + Duration::from_secs(3);
+    let awake = one.now + Duration::from_secs(4);
+    let effects = one.routers.catch_up(begun, awake, Vec::new());
+    one.note(effects);
+    assert_eq!((one.state(), one.did().as_str()), (State::Backup, "backup"));
+    let effects = one.routers.catch_up(awake, awake, vec![advert()]);
+    one.note(effects);
+    assert_eq!((one.state(), one.did().as_str()), (State::Backup, ""));
+    // It was stopped before: what it hears then is as old as that at most, and is waited for from the end.
+    let later = awake + Duration::from_secs(60);
+    let effects = one.routers.catch_up(awake, later, vec![advert()]);
+    one.note(effects);
+    one.now = later;
+    assert_eq!((one.state(), one.due()), (State::Backup, 3_609));
+}
+
+#[test]
 fn an_active_router_that_was_asleep_leaves_the_addresses_to_who_has_taken_over() {
     for (preempt, after) in [(false, State::Backup), (true, State::Active)] {
         let mut one = One::active(vec![Vrrp { priority: 200, preempt, ..router("a", 51) }]);
@@ -205,6 +226,51 @@ fn a_split_brain_is_told_once_and_shown_until_it_is_over() {
     one.hear(50);
     one.run(5_000);
     assert!(!one.did().contains("warning"));
+}
+
+#[test]
+fn another_interval_is_told_once_and_shown_while_it_is_heard() {
+    let entry = |millis| Vrrp { advert_interval: Duration::from_millis(millis), ..router("a", 51) };
+    let mut one = One::with(vec![entry(1_000)]);
+    let shown = |one: &One| one.routers.status(one.now).routers[0].warnings.clone();
+    one.hear(200);
+    assert_eq!((one.did().as_str(), shown(&one).len()), ("backup", 0));
+    one.configure(vec![entry(500)]);
+    for _ in 0..3 {
+        one.hear(200);
+        one.run(1_000);
+    }
+    let said = "192.0.2.6 has an interval of 1s, this director of 500ms";
+    assert_eq!((one.did(), shown(&one)), (format!("warning a: {said}"), vec![said.to_owned()]));
+    one.run(10_000);
+    assert!(shown(&one).is_empty());
+    one.did();
+
+    // What is not waited for has its own words, each time that the configuration has changed.
+    for _ in 0..2 {
+        one.configure(vec![entry(10)]);
+        one.hear(200);
+        one.run(1_000);
+        one.hear(200);
+        let said = "192.0.2.6 announces itself every 1s only, and is taken for dead again and again: the interval here is 10ms";
+        assert_eq!(one.did().matches("warning").count(), 1);
+        assert_eq!(shown(&one), [said]);
+        one.configure(vec![entry(1_000)]);
+        one.hear(200);
+        assert!(shown(&one).is_empty());
+        one.did();
+    }
+}
+
+#[test]
+fn a_second_owner_is_told_of() {
+    let mut one = One::active(vec![Vrrp { priority: 255, ..router("a", 51) }]);
+    one.hear(254);
+    assert!(!one.did().contains("warning"));
+    one.hear(255);
+    one.hear(255);
+    let did = one.did();
+    assert_eq!(did.matches("warning a: 192.0.2.6 owns the addresses too").count(), 1, "{did}");
 }
 
 #[test]
