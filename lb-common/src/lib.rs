@@ -115,7 +115,8 @@ pub mod map {
     /// Pages of [`root`](crate::layout::firewall::root)s by half, family and the first eight bits of an address.
     pub const FIREWALL_ROOTS: &str = "FIREWALL_ROOTS";
     /// Words of bits by half, family and the first 24 bits of an address, see
-    /// [`BIT_WORDS`](crate::layout::firewall::BIT_WORDS).
+    /// [`BIT_WORDS`](crate::layout::firewall::BIT_WORDS), and as a third plane those of
+    /// [`alone_mark`](crate::layout::firewall::alone_mark).
     pub const FIREWALL_BITS: &str = "FIREWALL_BITS";
     /// [`Front`](crate::layout::firewall::Front)s by half and chunk.
     pub const FIREWALL_FRONTS: &str = "FIREWALL_FRONTS";

@@ -89,6 +89,8 @@ pub trait Family: Copy + Debug + 'static {
     type Header<'p>: Copy + Debug;
     /// 4 or 6.
     const NUMBER: u8;
+    /// The bit of the firewall's word without which all addresses are of class 0.
+    const HAS_CLASSES: u64;
     /// Number of the family's ICMP.
     const ICMP: u8;
     /// Number of the protocol that carries packets of this family in others.

@@ -2,6 +2,7 @@
 
 use core::mem::offset_of;
 
+use lb_common::layout::firewall::Firewall;
 use lb_common::layout::{Address, HashKey, ListenerKeyV4, MAX_NAT_SOURCES, Settings, Vip};
 use lb_common::verdict::Verdict;
 use network_types::ip::{IpProto, Ipv4Hdr};
@@ -37,6 +38,7 @@ impl Family for V4 {
     type Address = u32;
     type Header<'p> = Window<'p, V4_LENGTH>;
     const NUMBER: u8 = 4;
+    const HAS_CLASSES: u64 = Firewall::HAS_V4;
     const ICMP: u8 = ICMP;
     const ENCAPSULATED: u8 = IpProto::Ipv4 as u8;
     const LENGTH: usize = V4_LENGTH;

@@ -2,6 +2,7 @@
 
 use core::mem::offset_of;
 
+use lb_common::layout::firewall::Firewall;
 use lb_common::layout::{Address, HashKey, ListenerKeyV6, MAX_NAT_SOURCES, Settings, Vip};
 use lb_common::verdict::Verdict;
 use network_types::ip::{IpProto, Ipv6Hdr};
@@ -32,6 +33,7 @@ impl Family for V6 {
     type Address = [u32; 4];
     type Header<'p> = Window<'p, V6_LENGTH>;
     const NUMBER: u8 = 6;
+    const HAS_CLASSES: u64 = Firewall::HAS_V6;
     const ICMP: u8 = ICMPV6;
     const ENCAPSULATED: u8 = IpProto::Ipv6 as u8;
     const LENGTH: usize = V6_LENGTH;

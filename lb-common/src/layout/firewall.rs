@@ -40,18 +40,21 @@ pub const NO_LISTENER: u32 = crate::MAX_LISTENERS;
 /// The number of no counter.
 pub const NO_COUNT: u32 = MAX_RULE_COUNTS;
 
-/// What is the same for all packets. Only the word changes while packets are looked at.
+/// What is the same for all packets. Only the word and the masks change while packets are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Firewall {
     /// The half in use, and what its rules ask about: bits below.
     pub word: u64,
-    /// Buckets of [`FIREWALL_CELLS`](crate::map::FIREWALL_CELLS) in a half, less one; they are a power of two.
-    pub cell_mask: u32,
+    /// By half, buckets of [`FIREWALL_CELLS`](crate::map::FIREWALL_CELLS) that it uses, less one; they are a power of two,
+    /// and no more than it takes: what lies close together is at hand sooner. Changes only while no packet reads the half.
+    pub cell_masks: [u32; 2],
     /// Buckets of [`FIREWALL_LONG`](crate::map::FIREWALL_LONG) in a half, less one; they are a power of two.
     pub long_mask: u32,
     /// Entries of [`FIREWALL_FRONTS`](crate::map::FIREWALL_FRONTS) in a half.
     pub chunks: u32,
+    /// Entries of [`FIREWALL_CELLS`](crate::map::FIREWALL_CELLS) in a half.
+    pub cell_buckets: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -79,6 +82,11 @@ impl Firewall {
     pub const BY_INTERFACE: u64 = 1 << 9;
     /// There are rules about the service, or lists of who may use it.
     pub const BY_SERVICE: u64 = 1 << 10;
+    /// Some IPv4 address lies in a prefix. Without it they all are of class 0.
+    pub const HAS_V4: u64 = 1 << 11;
+    /// Some IPv6 address lies in a prefix. Without it they all are of class 0.
+    pub const HAS_V6: u64 = 1 << 12;
+
     /// The number of the half in use: 0 or 1.
     #[must_use]
     #[inline(always)]
@@ -91,6 +99,22 @@ impl Firewall {
 /// Entries of [`FIREWALL_BITS`](crate::map::FIREWALL_BITS) for one family: a bit for each value of the first 24 bits of
 /// an address. All addresses of one that is not set have the value 0, so that most packets need no other look.
 pub const BIT_WORDS: u32 = (1 << 24) / 64;
+
+/// Planes of [`FIREWALL_BITS`](crate::map::FIREWALL_BITS): one for each family, and that of [`alone_mark`].
+pub const BIT_PLANES: u32 = 3;
+
+/// In the place of a family: the plane of [`alone_mark`].
+pub const ALONE_PLANE: u32 = 2;
+
+/// The word of its plane, and two bits in it, that the hash of the first 32 bits of an IPv6 address leads to. Both are set
+/// where a prefix is [`ALONE`] in them; rarely they are where there is none.
+#[must_use]
+#[inline(always)]
+#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "few bits")]
+pub const fn alone_mark(hash: u64) -> (u32, u64) {
+    let word = (hash >> (64 - BIT_WORDS.trailing_zeros())) as u32;
+    (word, (1 << ((hash >> 40) & 63)) | (1 << ((hash >> 34) & 63)))
+}
 
 /// The first 16 bits of an address lead here: `chunk << ROOT_SHIFT | value`.
 ///
@@ -151,6 +175,9 @@ pub struct Node {
 }
 
 /// Prefixes of IPv6 with more than 32 bits: three of them.
+///
+/// One with whose first 32 bits no other begins is [`ALONE`], and lies where the hash of these leads: then the address at
+/// hand tells its place, whatever its length is. The others are found by [`Node`]s.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -158,11 +185,14 @@ pub struct Node {
 pub struct LongBucket {
     /// The prefixes, in host order, the more significant half first.
     pub prefixes: [[u64; 2]; LONG_PER_BUCKET],
-    /// `length << 16 | class`; a length of 0 marks a free place.
+    /// `length << 16 | class`, the length with [`ALONE`] where that is so; 0 marks a free place.
     pub values: [u32; LONG_PER_BUCKET],
     /// 1 where some prefix whose first bucket this is lies in its second.
     pub spilled: u32,
 }
+
+/// Beside the length of a prefix: no other of more than 32 bits begins with its first 32 bits.
+pub const ALONE: u32 = 1 << 8;
 
 /// Prefixes in a [`LongBucket`].
 pub const LONG_PER_BUCKET: usize = 3;

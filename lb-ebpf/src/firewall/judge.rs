@@ -8,7 +8,7 @@ use lb_common::verdict::Verdict;
 
 use super::maps::Maps;
 use super::rows::{self, Rows};
-use super::{Subject, limit, word};
+use super::{Subject, address, limit, word};
 use crate::family::Family;
 use crate::flight::Flight;
 use crate::verifier::at;
@@ -21,7 +21,7 @@ pub(super) fn judge<A: Family, M: Maps>(maps: &M, flight: &mut Flight<A>) -> Opt
     let half = Firewall::half(word);
     let mut rows = Rows::ALL;
     if word & Firewall::BY_SOURCE != 0 {
-        let class = A::class(maps, half, subject.source);
+        let class = address::class::<A, M>(maps, word, subject.source);
         if class == 0 && word & Firewall::STRANGERS_PASS != 0 {
             return None;
         }
@@ -31,7 +31,7 @@ pub(super) fn judge<A: Family, M: Maps>(maps: &M, flight: &mut Flight<A>) -> Opt
         return Some(Verdict::ServiceNotAllowed);
     }
     if word & Firewall::BY_DESTINATION != 0 {
-        rows.destination = destination_row(A::class(maps, half, subject.destination));
+        rows.destination = destination_row(address::class::<A, M>(maps, word, subject.destination));
     }
     find_rows(maps, word, subject, &mut rows);
     let rule = deciding(maps, half, &rows, flight);

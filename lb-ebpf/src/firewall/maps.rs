@@ -76,6 +76,10 @@ pub trait Maps: Sized {
     fn first_rule(&self, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
         rows::first_rule(self, half, addresses_and_ports, others)
     }
+    /// [`address::alone_class`], likewise.
+    fn alone_class(&self, half: u32, high: u64, low: u64) -> u32 {
+        address::alone_class(self, half, high, low)
+    }
     /// [`address::long_class`], likewise.
     fn long_class(&self, half: u32, node: u32, high: u64, low: u64) -> u32 {
         address::long_class(self, half, node, high, low)

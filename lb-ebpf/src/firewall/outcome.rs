@@ -9,7 +9,7 @@ use lb_common::layout::firewall::{
 };
 use lb_common::verdict::Verdict;
 
-use super::word;
+use super::{address, word};
 use crate::family::{Family, Ip, UDP};
 use crate::tables::Tables;
 use crate::transport::Transport;
@@ -59,12 +59,20 @@ fn told<A: Family, T: Tables>(
     transport: &Transport,
 ) -> Option<Told> {
     let half = Firewall::half(word);
+    let class = if word & Firewall::BY_SOURCE == 0 {
+        0
+    } else {
+        address::class::<A, T>(tables, word, ip.source)
+    };
+    // Before all else, as the rules would: this is what most packets come to.
+    if class == 0 && word & Firewall::STRANGERS_PASS != 0 {
+        return Some(Told::Accepted(NO_COUNT));
+    }
     let port = u32::from(u16::from_be(transport.destination_port));
     let asked = tables.asked(half * ASKED_WORDS + port / 64)? >> (port % 64);
     if asked & 1 != 0 {
         return None;
     }
-    let class = if word & Firewall::BY_SOURCE == 0 { 0 } else { A::class(tables, half, ip.source) };
     let place = outcome_place(class, ip.protocol == UDP);
     let page = tables.outcomes(half * OUTCOME_PAGES + place / PAGE as u32)?;
     let outcome = at(page, place as usize);

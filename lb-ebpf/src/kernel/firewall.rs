@@ -3,9 +3,9 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use lb_common::layout::firewall::{
-    ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES,
-    MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row,
-    SERVICE_PAGES,
+    ASKED_WORDS, BIT_PLANES, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS,
+    MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES,
+    ROOT_PAGES, Row, SERVICE_PAGES,
 };
 use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS, SOURCE_MASKS};
 use lb_common::layout::{Bucket, Count};
@@ -24,7 +24,7 @@ const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 #[map]
 static FIREWALL: Array<Firewall> = Array::with_max_entries(1, MMAPABLE);
 #[map]
-static FIREWALL_BITS: Array<u64> = Array::with_max_entries(2 * 2 * BIT_WORDS, MMAPABLE);
+static FIREWALL_BITS: Array<u64> = Array::with_max_entries(2 * BIT_PLANES * BIT_WORDS, MMAPABLE);
 #[map]
 static FIREWALL_ROOTS: Array<[u32; PAGE]> = Array::with_max_entries(2 * 2 * ROOT_PAGES, MMAPABLE);
 #[map]
@@ -199,6 +199,11 @@ impl<const QUICK: bool> Maps for KernelTables<QUICK> {
     #[inline(always)]
     fn first_rule(&self, half: u32, addresses_and_ports: u64, others: u64) -> u32 {
         parts::firewall_first_rule(u64::from(half), addresses_and_ports, others) as u32
+    }
+
+    #[inline(always)]
+    fn alone_class(&self, half: u32, high: u64, low: u64) -> u32 {
+        parts::firewall_alone_class(u64::from(half), high, low) as u32
     }
 
     #[inline(always)]

@@ -114,6 +114,13 @@ pub extern "C" fn firewall_first_rule(half: u64, addresses_and_ports: u64, other
     rows::first_rule(&SLOW, half as u32 & 1, addresses_and_ports, others).into()
 }
 
+/// See [`lb_ebpf::firewall::address::alone_class`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn firewall_alone_class(half: u64, high: u64, low: u64) -> u64 {
+    address::alone_class(&SLOW, half as u32 & 1, high, low).into()
+}
+
 /// See [`lb_ebpf::firewall::address::long_class`].
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -31,9 +31,10 @@ pub fn on_the_host(compiled: &Compiled, lo: u32) -> HostFirewall {
     HostFirewall {
         firewall: Firewall {
             word,
-            cell_mask: cell_buckets - 1,
+            cell_masks: [u32::try_from(half.cells.len()).unwrap() - 1; 2],
             long_mask: long_buckets - 1,
             chunks,
+            cell_buckets,
             reserved: 0,
         },
         bits: half.bits,

@@ -5,23 +5,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aya::maps::{HashMap, MapData, MapError};
-use lb_common::layout::firewall::{
-    ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_NODES, MAX_ROWS,
-    MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row, SERVICE_PAGES,
-};
-use lb_common::layout::limit::{Limit, MAX_LIMITS};
+use lb_common::layout::firewall::{Firewall, LinkKey};
 use lb_common::map;
-use zerocopy::IntoBytes;
+use zerocopy::{IntoBytes, transmute};
 
 use super::backends::wait_for_packets;
 use super::error::{OnMap, Result};
-use super::halves::{Halves, fill};
+use super::halves::fill;
 use super::mapping::Mapping;
 use super::maps::{data, entries};
 use super::open_flows::OpenFlows;
 use super::pins::Pins;
 use crate::io::netlink::links;
-use crate::model::firewall::compile::{Compiled, Content, Half, Image, Order, Patch, Size};
+use crate::model::firewall::compile::{Compiled, Content, Order, Size};
+
+mod opened;
+
+use opened::{InUse, Opened};
+
+/// The word of [`Firewall`] that holds its masks.
+const CELL_MASKS: usize = std::mem::offset_of!(Firewall, cell_masks) / size_of::<u64>();
 
 /// All maps of the firewall but its counters.
 pub struct FirewallMaps {
@@ -41,25 +44,6 @@ pub(super) struct Both {
     size: Size,
     /// Whoever holds this has the idle half for themselves.
     known: Mutex<Known>,
-}
-
-/// What they hold.
-struct Opened {
-    bits: Halves,
-    roots: Halves,
-    fronts: Halves,
-    values: Halves,
-    cells: Halves,
-    nodes: Halves,
-    long: Halves,
-    rows: Halves,
-    ports: Halves,
-    kinds: Halves,
-    services: Halves,
-    rules: Halves,
-    asked: Halves,
-    outcomes: Halves,
-    limits: Halves,
 }
 
 /// The ids of what the halves hold, where this process has written it.
@@ -176,46 +160,37 @@ impl Both {
         Ok(both)
     }
 
-    fn open(&self) -> Result<Opened> {
-        let size = self.size;
-        let halves = |name, entries, size| {
-            let map = self.maps.get(name).ok_or("there is none").on("open", name)?;
-            Halves::new(map, name, entries, size)
-        };
-        Ok(Opened {
-            bits: halves(map::FIREWALL_BITS, 2 * BIT_WORDS, size_of::<u64>())?,
-            roots: halves(map::FIREWALL_ROOTS, 2 * ROOT_PAGES, size_of::<[u32; PAGE]>())?,
-            fronts: halves(map::FIREWALL_FRONTS, size.chunks, size_of::<Front>())?,
-            values: halves(map::FIREWALL_VALUES, size.chunks, size_of::<[u16; PAGE]>())?,
-            cells: halves(map::FIREWALL_CELLS, size.cell_buckets, size_of::<[u64; 8]>())?,
-            nodes: halves(map::FIREWALL_NODES, MAX_NODES, size_of::<Node>())?,
-            long: halves(map::FIREWALL_LONG, size.long_buckets, size_of::<LongBucket>())?,
-            rows: halves(map::FIREWALL_ROWS, MAX_ROWS, size_of::<Row>())?,
-            ports: halves(map::FIREWALL_PORTS, 2 * PORT_PAGES, size_of::<[u16; PAGE]>())?,
-            kinds: halves(map::FIREWALL_KINDS, KINDS, size_of::<[u16; PAGE]>())?,
-            services: halves(map::FIREWALL_SERVICES, SERVICE_PAGES, size_of::<[u32; PAGE]>())?,
-            rules: halves(map::FIREWALL_RULES, 1, size_of::<[u32; MAX_RULES]>())?,
-            asked: halves(map::FIREWALL_ASKED, ASKED_WORDS, size_of::<u64>())?,
-            outcomes: halves(map::FIREWALL_OUTCOMES, OUTCOME_PAGES, size_of::<[u32; PAGE]>())?,
-            limits: halves(map::FIREWALL_LIMITS, MAX_LIMITS, size_of::<Limit>())?,
-        })
-    }
-
     /// They are the same for both halves, and written before packets read either.
     fn tell_sizes(&self, size: Size) {
         let sizes = Firewall {
             word: self.word().load(Ordering::Relaxed),
-            cell_mask: size.cell_buckets.saturating_sub(1),
+            cell_masks: self.cell_masks(),
             long_mask: size.long_buckets.saturating_sub(1),
             chunks: size.chunks,
+            cell_buckets: size.cell_buckets,
             reserved: 0,
         };
         fill(self.firewall.words(), sizes.as_bytes());
     }
 
     fn word(&self) -> &AtomicU64 {
+        self.word_at(0)
+    }
+
+    fn word_at(&self, place: usize) -> &AtomicU64 {
         static NONE: AtomicU64 = AtomicU64::new(0);
-        self.firewall.words().first().unwrap_or(&NONE)
+        self.firewall.words().get(place).unwrap_or(&NONE)
+    }
+
+    fn cell_masks(&self) -> [u32; 2] {
+        transmute!(self.word_at(CELL_MASKS).load(Ordering::Relaxed))
+    }
+
+    /// Says how many buckets of cells the half uses that no packet reads.
+    fn use_buckets(&self, half: u32, mask: u32) {
+        let [first, second] = self.cell_masks();
+        let masks = if half == 0 { [mask, second] } else { [first, mask] };
+        self.word_at(CELL_MASKS).store(transmute!(masks), Ordering::Relaxed);
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -239,7 +214,7 @@ impl Both {
             return None;
         }
         // Where they cannot be opened, the write tells why.
-        let opened = self.open().ok()?;
+        let opened = Opened::open(&self.maps, self.size).ok()?;
         order.compile_difference(&InUse { opened, half: 1 - self.idle_half() })
     }
 
@@ -248,11 +223,13 @@ impl Both {
             return Ok(());
         }
         let content = compiled.content().ok_or("they are to be compiled anew");
-        let (half, opened) = (self.idle_half(), self.open()?);
+        let (half, opened) = (self.idle_half(), Opened::open(&self.maps, self.size)?);
         match &*content.on("write rules into", map::FIREWALL)? {
             Content::Half(all) => {
                 known.idle = None;
                 opened.write(half, all);
+                let n_buckets = u32::try_from(all.cells.len()).unwrap_or(self.size.cell_buckets);
+                self.use_buckets(half, n_buckets.saturating_sub(1));
             }
             Content::Patch { base, patch } => {
                 if known.used != Some(*base) {
@@ -261,90 +238,11 @@ impl Both {
                 opened.follow(half, known.idle, known.last.as_deref());
                 known.idle = None;
                 opened.patch(half, patch);
+                let [first, second] = self.cell_masks();
+                self.use_buckets(half, if half == 0 { second } else { first });
             }
         }
         known.idle = Some(compiled.id);
         Ok(())
-    }
-}
-
-impl Opened {
-    /// Has the idle half, which holds the rules of this id, hold what the one in use does.
-    fn follow(&self, half: u32, idle: Option<u64>, last: Option<&Content>) {
-        match last {
-            Some(Content::Patch { base, patch }) if idle == Some(*base) => self.patch(half, patch),
-            Some(_) | None => self.all().into_iter().for_each(|map| map.copy_to(half)),
-        }
-    }
-
-    fn all(&self) -> [&Halves; 15] {
-        [
-            &self.bits,
-            &self.roots,
-            &self.fronts,
-            &self.values,
-            &self.cells,
-            &self.nodes,
-            &self.long,
-            &self.rows,
-            &self.ports,
-            &self.kinds,
-            &self.services,
-            &self.rules,
-            &self.asked,
-            &self.outcomes,
-            &self.limits,
-        ]
-    }
-
-    fn write(&self, half: u32, all: &Half) {
-        self.bits.write(half, &all.bits);
-        self.roots.write(half, &all.roots);
-        self.fronts.write(half, &all.fronts);
-        self.values.write(half, &all.values);
-        self.cells.write(half, &all.cells);
-        self.nodes.write(half, &all.nodes);
-        self.long.write(half, &all.long);
-        self.rows.write(half, &all.rows);
-        self.ports.write(half, &all.ports);
-        self.kinds.write(half, &all.kinds);
-        self.services.write(half, &all.services);
-        self.rules.write(half, &all.rules);
-        self.asked.write(half, &all.asked);
-        self.outcomes.write(half, &all.outcomes);
-        self.limits.write(half, &all.limits);
-    }
-
-    fn patch(&self, half: u32, patch: &Patch) {
-        self.bits.write_some(half, &patch.bits);
-        for (place, root) in &patch.roots {
-            self.roots.write_part(half, *place, *root);
-        }
-        self.fronts.write_some(half, &patch.fronts);
-        self.values.write_some(half, &patch.values);
-        self.cells.write_some(half, &patch.cells);
-        self.nodes.write_some(half, &patch.nodes);
-        self.long.write_some(half, &patch.long);
-    }
-}
-
-/// The half that packets read.
-struct InUse {
-    opened: Opened,
-    half: u32,
-}
-
-impl Image for InUse {
-    fn root(&self, place: u32) -> u32 {
-        let [first, second] = self.opened.roots.read(self.half, place / 2);
-        if place.is_multiple_of(2) { first } else { second }
-    }
-
-    fn cells(&self, bucket: u32) -> [u64; 8] {
-        self.opened.cells.read(self.half, bucket)
-    }
-
-    fn long(&self, bucket: u32) -> LongBucket {
-        self.opened.long.read(self.half, bucket)
     }
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
 use lb_common::layout::firewall::{
-    ASKED_WORDS, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS, MAX_NODES,
-    MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES, ROOT_PAGES, Row,
-    SERVICE_PAGES,
+    ASKED_WORDS, BIT_PLANES, BIT_WORDS, Firewall, Front, KINDS, LinkKey, LongBucket, MAX_LINKS,
+    MAX_NODES, MAX_ROWS, MAX_RULE_COUNTS, MAX_RULES, Node, OUTCOME_PAGES, PAGE, PORT_PAGES,
+    ROOT_PAGES, Row, SERVICE_PAGES,
 };
 use lb_common::layout::guard::Guard;
 use lb_common::layout::limit::{Limit, MAX_LIMITS, RULE_BUCKETS, SOURCE_BUCKETS, SOURCE_MASKS};
@@ -185,7 +185,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
         ),
         (map::SAMPLE_UNTIL, Shape::array::<u64>(1, 0)),
         (map::FIREWALL, Shape::array::<Firewall>(1, MMAPABLE)),
-        (map::FIREWALL_BITS, Shape::array::<u64>(2 * 2 * BIT_WORDS, MMAPABLE)),
+        (map::FIREWALL_BITS, Shape::array::<u64>(2 * BIT_PLANES * BIT_WORDS, MMAPABLE)),
         (map::FIREWALL_ROOTS, Shape::array::<[u32; PAGE]>(2 * 2 * ROOT_PAGES, MMAPABLE)),
         (map::FIREWALL_FRONTS, Shape::array::<Front>(2 * geometry.firewall.chunks, MMAPABLE)),
         (map::FIREWALL_VALUES, Shape::array::<[u16; PAGE]>(2 * geometry.firewall.chunks, MMAPABLE)),
@@ -286,7 +286,7 @@ mod tests {
         let table = geometry(1_048_576).unwrap();
         let (shared, with_one_cpu) = (bytes(table, 0), bytes(table, 1));
         let mib = [shared, with_one_cpu - shared].map(|bytes| bytes.div_ceil(1 << 20));
-        assert_eq!(mib, [288 + 115, 14]);
+        assert_eq!(mib, [288 + 119, 14]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ipnet::IpNet;
-use lb_common::layout::firewall::{Front, LongBucket, PAGE};
+use lb_common::layout::firewall::{Firewall as Wire, Front, LongBucket, PAGE};
 
 use super::class::{Classes, Prefix, Uses};
 use super::long::{self, Nodes};
@@ -24,6 +24,8 @@ pub(super) struct Addresses {
     pub(super) nodes: Nodes,
     /// By class, the rules that its addresses are in, see [`Uses`](super::class::Uses).
     pub(super) classes: Classes,
+    /// Bits of the word that tell of which families there are prefixes.
+    pub(super) families: u64,
 }
 
 impl Addresses {
@@ -43,11 +45,16 @@ impl Addresses {
         let v4 = classes.classify(v4, &labels.list)?;
         let v6 = classes.classify(v6, &labels.list)?;
         let (mut planes, mut nodes) = (Planes::new(size), Nodes::new());
+        let of = |bit, is_empty| if is_empty { 0 } else { bit };
+        let families = of(Wire::HAS_V4, v4.is_empty()) | of(Wire::HAS_V6, v6.is_empty());
+        let (v6, alone) = long::divide(&v6);
         planes.add(0, &v4)?;
         planes.add(1, &nodes.plane(&v6)?)?;
-        let (cells, long) = (planes.buckets()?, long::buckets(&v6, size)?);
+        planes.add_bits(long::alone_bits(&alone));
+        let long: Vec<_> = long::below_nodes(&v6).chain(alone).collect();
+        let (cells, long) = (planes.buckets()?, long::buckets(&long, size)?);
         let Planes { bits, roots, fronts, values, .. } = planes;
-        Ok(Self { bits, roots, fronts, values, cells, long, nodes, classes })
+        Ok(Self { bits, roots, fronts, values, cells, long, nodes, classes, families })
     }
 }
 

@@ -164,7 +164,7 @@ impl Patch {
                 entries.iter().map(|(place, entry)| (*place, *entry)).unzip();
             mixed(mixed(from, &places), &entries)
         }
-        let digest = of(of(from, &self.bits), &self.roots);
+        let digest = of(of(of(from, &self.bits), &self.alone_bits), &self.roots);
         let digest = of(of(of(digest, &self.fronts), &self.values), &self.cells);
         of(of(digest, &self.nodes), &self.long)
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use lb_common::layout::firewall::{CELL_SHIFT, CELL_SPILLED, LONG_PER_BUCKET, LongBucket};
-use lb_ebpf::firewall::address::{buckets, cell_hash, long_hash};
+use lb_ebpf::firewall::address::{buckets, cell_hash};
+
+use super::long;
 
 /// A bucket of entries with a key and a value each.
 pub(super) trait Bucket: Copy + PartialEq {
@@ -53,17 +55,16 @@ impl Bucket for [u64; 8] {
 }
 
 impl Bucket for LongBucket {
-    type Key = ([u64; 2], u8);
+    type Key = long::Key;
     const PLACES: usize = LONG_PER_BUCKET;
 
-    fn hash((prefix, length): Self::Key) -> u64 {
-        long_hash(prefix, length.into())
+    fn hash(key: long::Key) -> u64 {
+        long::hash(key)
     }
 
     fn entry(&self, place: usize) -> Option<(Self::Key, u16)> {
         let (prefix, value) = (self.prefixes.get(place)?, self.values.get(place)?);
-        let [length, class] = [value >> 16, value & u32::from(u16::MAX)];
-        let (length, class) = (u8::try_from(length).ok()?, u16::try_from(class).ok()?);
+        let (length, class) = (value >> 16, u16::try_from(value & u32::from(u16::MAX)).ok()?);
         (length != 0).then_some(((*prefix, length), class))
     }
 
@@ -71,7 +72,7 @@ impl Bucket for LongBucket {
         let mut slots = self.prefixes.iter_mut().zip(&mut self.values);
         if let Some((prefix, value)) = slots.nth(place) {
             let ((bits, length), class) = entry.unwrap_or_default();
-            (*prefix, *value) = (bits, (u32::from(length) << 16) | u32::from(class));
+            (*prefix, *value) = (bits, (length << 16) | u32::from(class));
         }
     }
 

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use lb_common::layout::firewall::{LONG_PER_BUCKET, LongBucket, MAX_NODES, Node};
-use lb_ebpf::firewall::address::long_hash;
+use lb_common::layout::firewall::{
+    ALONE, ALONE_PLANE, BIT_WORDS, LONG_PER_BUCKET, LongBucket, MAX_NODES, Node, alone_mark,
+};
+use lb_ebpf::firewall::address::{alone_hash, long_hash};
 
 use super::class::{Bits, Prefix};
+use super::edit::Bucket;
 use super::place::Places;
 use super::{CompileError, Size};
 
@@ -40,10 +43,7 @@ impl Nodes {
         let mut plane: Vec<Prefix<u32, u16>> = Vec::new();
         // The prefixes of up to 32 bits that hold the one at hand, the longest last.
         let mut around: Vec<Prefix<u128, u16>> = Vec::new();
-        let same = |a: &Prefix<u128, u16>, b: &Prefix<u128, u16>| {
-            a.length > 32 && b.length > 32 && first_bits(a.bits) == first_bits(b.bits)
-        };
-        for group in prefixes.chunk_by(same) {
+        for group in prefixes.chunk_by(are_long_together) {
             let Some(first) = group.first() else { continue };
             while around.last().is_some_and(|outer| !outer.bits.holds(outer.length, first.bits)) {
                 around.pop();
@@ -69,7 +69,7 @@ fn first_bits(bits: u128) -> u32 {
     u32::try_from(bits >> 96).unwrap_or_default()
 }
 
-pub(super) fn halves(bits: u128) -> [u64; 2] {
+fn halves(bits: u128) -> [u64; 2] {
     [bits >> 64, bits & u128::from(u64::MAX)].map(|half| u64::try_from(half).unwrap_or_default())
 }
 
@@ -80,28 +80,62 @@ fn lengths(prefixes: &[Prefix<u128, u16>]) -> [u64; 2] {
     [low, high]
 }
 
-/// Prefixes of more than 32 bits in their buckets.
-pub(super) fn buckets(
-    prefixes: &[Prefix<u128, u16>],
-    size: Size,
-) -> Result<Vec<LongBucket>, CompileError> {
-    let long: Vec<_> = prefixes.iter().filter(|prefix| prefix.length > 32).collect();
-    let hash = |prefix: &&Prefix<u128, u16>| long_hash(halves(prefix.bits), prefix.length.into());
-    let full = CompileError::Prefixes;
+/// Names an entry: a prefix, and its length, with [`ALONE`] where that is so.
+pub(super) type Key = ([u64; 2], u32);
+
+/// The hash that leads to an entry.
+pub(super) fn hash((prefix, length): Key) -> u64 {
+    if length & ALONE != 0 { alone_hash(prefix[0]) } else { long_hash(prefix, length) }
+}
+
+/// Prefixes that are sorted, in two parts: those that the plane leads to, and entries of those that are alone in their
+/// first 32 bits.
+pub(super) fn divide(prefixes: &[Prefix<u128, u16>]) -> (Vec<Prefix<u128, u16>>, Vec<(Key, u16)>) {
+    let (mut others, mut alone) = (Vec::new(), Vec::new());
+    for group in prefixes.chunk_by(are_long_together) {
+        match group {
+            [prefix] if prefix.length > 32 => alone.push(entry(prefix, ALONE)),
+            _ => others.extend(group),
+        }
+    }
+    (others, alone)
+}
+
+/// Entries of the prefixes that a node leads to.
+pub(super) fn below_nodes(prefixes: &[Prefix<u128, u16>]) -> impl Iterator<Item = (Key, u16)> {
+    prefixes.iter().filter(|prefix| prefix.length > 32).map(|prefix| entry(prefix, 0))
+}
+
+fn entry(prefix: &Prefix<u128, u16>, flags: u32) -> (Key, u16) {
+    ((halves(prefix.bits), u32::from(prefix.length) | flags), prefix.value)
+}
+
+/// Whether both have more than 32 bits, the first of which are the same.
+fn are_long_together(a: &Prefix<u128, u16>, b: &Prefix<u128, u16>) -> bool {
+    a.length > 32 && b.length > 32 && first_bits(a.bits) == first_bits(b.bits)
+}
+
+/// Entries in their buckets.
+pub(super) fn buckets(entries: &[(Key, u16)], size: Size) -> Result<Vec<LongBucket>, CompileError> {
+    let hashes = entries.iter().map(|(key, _)| hash(*key)).collect();
     let places: Places<LONG_PER_BUCKET> =
-        Places::find(long.iter().map(hash).collect(), size.long_buckets).ok_or(full)?;
+        Places::find(hashes, size.long_buckets).ok_or(CompileError::Prefixes)?;
     let mut buckets = vec![LongBucket::default(); places.buckets.len()];
-    for ((bucket, entries), spilled) in buckets.iter_mut().zip(&places.buckets).zip(&places.spilled)
+    for ((bucket, places), spilled) in buckets.iter_mut().zip(&places.buckets).zip(&places.spilled)
     {
         bucket.spilled = u32::from(*spilled);
-        let slots = bucket.prefixes.iter_mut().zip(&mut bucket.values).zip(entries);
-        for ((bits, value), entry) in slots {
+        for (place, entry) in places.iter().enumerate() {
             let entry = entry.and_then(|entry| usize::try_from(entry).ok());
-            if let Some(prefix) = entry.and_then(|entry| long.get(entry)) {
-                *bits = halves(prefix.bits);
-                *value = (u32::from(prefix.length) << 16) | u32::from(prefix.value);
-            }
+            bucket.set(place, entry.and_then(|entry| entries.get(entry)).copied());
         }
     }
     Ok(buckets)
+}
+
+/// Bits of the words of [`ALONE_PLANE`], by their places in a half.
+pub(super) fn alone_bits(alone: &[(Key, u16)]) -> impl Iterator<Item = (u32, u64)> {
+    alone.iter().map(|(key, _)| {
+        let (word, mark) = alone_mark(hash(*key));
+        (ALONE_PLANE * BIT_WORDS + word, mark)
+    })
 }

@@ -162,7 +162,9 @@ pub fn compile(
     let Properties { rows, ports, kinds, services, links } =
         Properties::compile(&rules, &addresses, names)?;
     let word = Wire::ON | asked(&rules, firewall.policy) | strangers(&rules, firewall.policy);
-    let Addresses { bits, roots, fronts, values, cells, nodes, long, classes } = addresses;
+    let Addresses { bits, roots, fronts, values, cells, nodes, long, classes, families } =
+        addresses;
+    let word = word | families;
     // The rows of sources stand behind that of all rules, one of two.
     let sources = rows.iter().skip(1).step_by(2).take(classes.list().len());
     let outcomes = outcome::pages(&rules, firewall.policy, names, sources);
@@ -171,7 +173,8 @@ pub fn compile(
     let (rules, limits) = limit::words(&rules, names)?;
     let n_chunks = u32::try_from(fronts.len()).unwrap_or(u32::MAX);
     let list = nodes.list.clone();
-    let basis = Basis { classes, nodes, n_chunks, free: Vec::new() };
+    let cell_buckets = u32::try_from(cells.len()).unwrap_or(u32::MAX);
+    let basis = Basis { classes, nodes, n_chunks, free: Vec::new(), cell_buckets, families };
     let half = Half {
         bits,
         roots,

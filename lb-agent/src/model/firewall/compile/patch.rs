@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use lb_common::layout::firewall::{Front, LongBucket, Node, PAGE, ROOT_SHIFT, root};
+use lb_common::layout::firewall::{
+    Firewall as Wire, Front, LongBucket, Node, PAGE, ROOT_SHIFT, root,
+};
 
 use super::address::{Labels, add, uses};
 use super::class::{Bits, Classes, Prefix, Uses};
 use super::edit::{Bucket, Edited};
-use super::long::{Nodes, halves};
+use super::long::{self, Nodes};
 use super::plane::{Chunk, group_bits};
 use super::row::Rules;
 use super::{Match, Recipe, Sets, Size};
@@ -28,10 +30,16 @@ pub struct Basis {
     pub(super) n_chunks: u32,
     /// Those that are used no more.
     pub(super) free: Vec<u32>,
+    /// Buckets of cells that are used.
+    pub(super) cell_buckets: u32,
+    /// Bits of the word that tell of which families there are prefixes.
+    pub(super) families: u64,
 }
 
 /// What packets are judged by.
 pub trait Image {
+    /// A word of bits.
+    fn bits(&self, word: u32) -> u64;
     /// A root, by plane and the first 16 bits.
     fn root(&self, place: u32) -> u32;
     /// A bucket of cells.
@@ -46,6 +54,8 @@ pub trait Image {
 pub struct Patch {
     /// By plane and the first 16 bits: four words.
     pub bits: BTreeMap<u32, [u64; 4]>,
+    /// Words. No bit is taken away: another prefix may have it too.
+    pub alone_bits: BTreeMap<u32, u64>,
     pub roots: BTreeMap<u32, u32>,
     pub fronts: BTreeMap<u32, Front>,
     pub values: BTreeMap<u32, [u16; PAGE]>,
@@ -78,17 +88,28 @@ pub(super) fn patch(
         patch: Patch::default(),
     };
     let size = patcher.size;
-    let mut cells = Edited::new(size.cell_buckets, |bucket| image.cells(bucket));
-    let mut long = Edited::new(size.long_buckets, |bucket| image.long(bucket));
+    let mut cells = Edited::new(basis.cell_buckets, |bucket| image.cells(bucket));
+    let mut buckets = Edited::new(size.long_buckets, |bucket| image.long(bucket));
     let groups: BTreeSet<(u32, u32)> = changed.iter().map(group_of).collect::<Option<_>>()?;
     for (plane, group) in groups {
+        let family = if plane == 0 { Wire::HAS_V4 } else { Wire::HAS_V6 };
+        if basis.families & family == 0 {
+            return None;
+        }
         let [old, new] = if plane == 0 {
             let all = IpNet::V4(Ipv4Net::new((group << 16).into(), 16).ok()?);
             patcher.classified(all, |(v4, _)| v4)?
         } else {
             let all = IpNet::V6(Ipv6Net::new((u128::from(group) << 112).into(), 16).ok()?);
-            let [old, new] = patcher.classified(all, |(_, v6)| v6)?;
-            change(&mut long, &long_entries(&old), &long_entries(&new))?;
+            let classified = patcher.classified(all, |(_, v6)| v6)?;
+            let [(old, old_alone), (new, new_alone)] =
+                classified.map(|prefixes| long::divide(&prefixes));
+            for (word, bits) in long::alone_bits(&new_alone) {
+                *patcher.patch.alone_bits.entry(word).or_insert_with(|| image.bits(word)) |= bits;
+            }
+            let entries =
+                |prefixes: &Long, alone| long::below_nodes(prefixes).chain(alone).collect();
+            change(&mut buckets, &entries(&old, old_alone), &entries(&new, new_alone))?;
             [patcher.basis.nodes.plane(&old).ok()?, patcher.basis.nodes.plane(&new).ok()?]
         };
         let place = (plane << 16) | group;
@@ -97,7 +118,7 @@ pub(super) fn patch(
     }
     patcher.new_nodes(basis.nodes.list.len());
     let Patcher { patch, basis, .. } = patcher;
-    Some((Patch { cells: cells.changed, long: long.changed, ..patch }, basis))
+    Some((Patch { cells: cells.changed, long: buckets.changed, ..patch }, basis))
 }
 
 /// The prefixes in which sets differ that rules or lists name.
@@ -216,11 +237,6 @@ impl Patcher<'_> {
         let new = (0..).zip(&self.basis.nodes.list).skip(n_before);
         self.patch.nodes = new.map(|(number, node)| (number, *node)).collect();
     }
-}
-
-fn long_entries(prefixes: &Long) -> BTreeMap<([u64; 2], u8), u16> {
-    let long = prefixes.iter().filter(|prefix| prefix.length > 32);
-    long.map(|prefix| ((halves(prefix.bits), prefix.length), prefix.value)).collect()
 }
 
 /// Turns the entries before into those after.

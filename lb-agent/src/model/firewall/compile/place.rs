@@ -30,6 +30,19 @@ impl<const N: usize> Places<N> {
         Some(places)
     }
 
+    /// The same in as few buckets as they fill to four fifths, if there is room in these, or in more: a power of two.
+    pub(super) fn find_few(hashes: &[u64], most_buckets: u32) -> Option<Self> {
+        let few = (hashes.len() * 5).div_ceil(4 * N).next_power_of_two();
+        let mut n_buckets = u32::try_from(few).ok()?.clamp(2, most_buckets);
+        loop {
+            let places = Self::find(hashes.to_vec(), n_buckets);
+            if places.is_some() || n_buckets >= most_buckets {
+                return places;
+            }
+            n_buckets *= 2;
+        }
+    }
+
     fn insert(&mut self, entry: u32) -> Option<()> {
         let (first, second) = self.of(entry)?;
         if self.put(first, entry)? || self.put(second, entry)? {
@@ -97,6 +110,20 @@ mod tests {
             assert!(lies_in(first) != lies_in(second));
             assert!(lies_in(first) || places.spilled[usize::try_from(first).unwrap()]);
         }
+    }
+
+    #[test]
+    fn entries_take_few_buckets_and_more_where_these_are_too_few() {
+        let n_buckets = |hashes: &[u64], most| {
+            Places::<3>::find_few(hashes, most).map(|places| places.buckets.len())
+        };
+        let spread: Vec<u64> = (0..300).map(lb_ebpf::family::mix).collect();
+        assert_eq!(n_buckets(&spread, 1_024), Some(128));
+        assert_eq!(n_buckets(&[], 1_024), Some(2));
+        // In two or four buckets, all of these have the same two.
+        let alike: Vec<u64> = (0..7).map(|number| number << 2).collect();
+        assert_eq!(n_buckets(&alike, 1_024), Some(8));
+        assert_eq!(n_buckets(&alike, 4), None);
     }
 
     #[test]

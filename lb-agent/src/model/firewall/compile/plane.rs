@@ -57,6 +57,16 @@ impl Planes {
         Ok(())
     }
 
+    /// Adds the next plane of bits: some of words, by their places among all.
+    pub(super) fn add_bits(&mut self, marks: impl Iterator<Item = (u32, u64)>) {
+        self.bits.resize(self.bits.len() + index(BIT_WORDS), 0);
+        for (place, mark) in marks {
+            if let Some(word) = self.bits.get_mut(index(place)) {
+                *word |= mark;
+            }
+        }
+    }
+
     /// Makes a chunk of prefixes that begin with the same 16 bits, all of which have the value `outer` without them;
     /// returns the root that leads to it.
     fn chunk(
@@ -81,9 +91,9 @@ impl Planes {
 
     /// The cells in their buckets.
     pub(super) fn buckets(&self) -> Result<Vec<[u64; 8]>, CompileError> {
-        let hashes = self.cells.iter().map(|(key, _)| cell_hash(*key)).collect();
+        let hashes: Vec<_> = self.cells.iter().map(|(key, _)| cell_hash(*key)).collect();
         let places =
-            Places::<8>::find(hashes, self.size.cell_buckets).ok_or(CompileError::Prefixes)?;
+            Places::<8>::find_few(&hashes, self.size.cell_buckets).ok_or(CompileError::Prefixes)?;
         let word = |entry: &Option<u32>| {
             let cell = entry.and_then(|entry| self.cells.get(index(entry)));
             cell.map_or(0, |(key, value)| (key << CELL_SHIFT) | u64::from(*value))

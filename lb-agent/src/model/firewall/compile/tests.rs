@@ -33,9 +33,10 @@ fn of_half(size: Size, word: u64, half: Half) -> HostTables {
     host.firewall = HostFirewall {
         firewall: Wire {
             word,
-            cell_mask: size.cell_buckets - 1,
+            cell_masks: [u32::try_from(half.cells.len()).unwrap() - 1; 2],
             long_mask: size.long_buckets - 1,
             chunks: size.chunks,
+            cell_buckets: size.cell_buckets,
             reserved: 0,
         },
         bits: half.bits,
@@ -80,9 +81,33 @@ fn prefixes_below_every_first_half_of_ipv4_and_of_ipv6_as_it_is_used_are_all_fou
 }
 
 #[test]
+fn a_long_prefix_is_found_by_its_first_32_bits_where_it_is_alone_in_them() {
+    let of = |first: u128, rest: u128, length| v6((first << 96) | rest, length).trunc();
+    let lengths = [(1, 33), (2, 48), (3, 64), (4, 65), (5, 128)];
+    let alone = lengths.map(|(n, length)| of(0x2001_0000 + n, u128::MAX >> 32, length));
+    let neighbours = [of(0x2002_0000, 1, 128), of(0x2002_0000, 2, 127)];
+    let prefixes = || alone.into_iter().chain(neighbours);
+    let compiled = compiled(prefixes()).unwrap();
+    // That of no prefix, and that of the neighbours.
+    assert_eq!(compiled.half().unwrap().nodes.len(), 2);
+    let host = on_the_host(&compiled);
+    let class = |bits: u128| {
+        let [high, low] = [bits >> 64, bits & u128::from(u64::MAX)];
+        class_v6(&host, 0, u64::try_from(high).unwrap(), u64::try_from(low).unwrap())
+    };
+    for prefix in prefixes() {
+        let IpNet::V6(net) = prefix else { panic!("IPv4") };
+        let [first, last] = [net.network(), net.broadcast()].map(Ipv6Addr::to_bits);
+        let beside = first ^ (1 << (128 - net.prefix_len()));
+        assert_eq!([first, last, beside].map(class), [1, 1, 0], "{prefix}");
+    }
+}
+
+#[test]
 fn more_of_unusual_ipv6_than_there_is_room_for_is_an_error() {
     let unusual = 0x4000..0x4000 + 9 * u128::from(MOST_OTHERS) + 1;
-    let prefixes_v6 = unusual.map(|half| v6((half << 112) | 7, 128));
+    // Two each, since those that are alone in their first 32 bits need no room of this kind.
+    let prefixes_v6 = unusual.flat_map(|half| [7, 8].map(|low| v6((half << 112) | low, 128)));
     let prefixes_v4 = (0..0x1_0000_u32).map(|half| v4((half << 16) | 7, 32));
     let error = compiled(prefixes_v4.chain(prefixes_v6)).err();
     assert_eq!(error, Some(CompileError::Networks));

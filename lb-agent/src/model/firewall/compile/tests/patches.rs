@@ -13,6 +13,10 @@ use crate::model::firewall::Elements;
 struct Maps(Half);
 
 impl Image for Maps {
+    fn bits(&self, word: u32) -> u64 {
+        self.0.bits[index(word)]
+    }
+
     fn root(&self, place: u32) -> u32 {
         self.0.roots.as_flattened()[usize::try_from(place).unwrap()]
     }
@@ -33,6 +37,7 @@ impl Maps {
             assert!(*place < 2 * BIT_WORDS / 4);
             write(bits.as_chunks_mut().0, *place, *words);
         }
+        patch.alone_bits.iter().for_each(|(place, word)| write(bits, *place, *word));
         patch.roots.iter().for_each(|(place, root)| write(roots.as_flattened_mut(), *place, *root));
         for (place, front) in &patch.fronts {
             fronts.resize(fronts.len().max(index(*place) + 1), [0; 8]);
