@@ -178,6 +178,13 @@ impl Cell {
         State::from_number(self.state_number())
     }
 
+    /// Whether a flow is held that has not ended.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_open(self) -> bool {
+        !matches!(self.state(), None | Some(State::Closing))
+    }
+
     /// Whether the cell is of the direction from backend to client.
     #[must_use]
     #[inline(always)]

@@ -4,7 +4,6 @@
 //! draws: a TCP packet of a connection that is not known, as after a failover, takes a slot that is the same
 //! on every director.
 
-use lb_common::cell::State;
 use lb_common::layout::{
     Address, Affinity, AffinityKey, BACKEND_UP, Listener, Load, Scheduler, Settings, run_parts,
 };
@@ -13,7 +12,6 @@ use crate::World;
 use crate::family::{Family, TCP, spread};
 use crate::firewall::open;
 use crate::flight::Flight;
-use crate::flow::Found;
 use crate::tables::Tables;
 use crate::verifier::masked;
 
@@ -196,23 +194,26 @@ pub(crate) fn began<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<
     }
 }
 
-/// Notes that a flow of a client has ended, if it has by the new state of its cell.
+/// Notes that the flow of a client's packet has ended at a backend.
 #[inline(always)]
-pub(crate) fn follow<A: Family, T: Tables>(
+pub(crate) fn ended<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>, backend: u32) {
+    ended_of::<A, T>(world, flight.listener, &flight.ip.source, backend);
+}
+
+/// Notes that a client's flow has ended at a backend.
+#[inline(always)]
+pub(crate) fn ended_of<A: Family, T: Tables>(
     world: &World<'_, T>,
     listener: u32,
     client: &A::Address,
-    found: &Found,
-    new: State,
+    backend: u32,
 ) {
-    if new == State::Closing && found.cell.state() != Some(State::Closing) {
-        ended(world.tables, listener, found.cell.backend());
-        open::note::<A, T>(world, client, false);
-    }
+    lighten(world.tables, listener, backend);
+    open::note::<A, T>(world, client, false);
 }
 
 #[inline(never)]
-fn ended<T: Tables>(tables: &T, listener: u32, backend: u32) {
+fn lighten<T: Tables>(tables: &T, listener: u32, backend: u32) {
     if tables.listener(listener).is_some_and(|listener| listener.scheduler == LEAST_LOAD) {
         tables.add_load(backend, ONE_LESS);
     }

@@ -186,11 +186,13 @@ impl<T: Tables> Flows<'_, T> {
         if self.swap(old, cell) { Found { place: old.place, cell } } else { Found::NONE }
     }
 
-    /// Notes that a flow was seen now, in this state.
+    /// Notes that a flow was seen now, in this state; says whether that ends it, which one of several CPUs is told.
     #[inline(always)]
-    pub fn touch(&self, found: &Found, state: State) {
-        if !self.swap(found, self.seen(found.cell, state)) {
-            self.touch_again(found, state);
+    pub fn touch(&self, found: &Found, state: State) -> bool {
+        if self.swap(found, self.seen(found.cell, state)) {
+            state == State::Closing && found.cell.is_open()
+        } else {
+            self.touch_again(found, state)
         }
     }
 
@@ -212,21 +214,22 @@ impl<T: Tables> Flows<'_, T> {
 
     /// Once more with what another CPU has written, if it is still the same flow; states only go forward.
     #[inline(always)]
-    fn touch_again(&self, found: &Found, state: State) {
-        let Some(bucket) = self.tables.bucket(found.place.bucket) else { return };
+    fn touch_again(&self, found: &Found, state: State) -> bool {
+        let Some(bucket) = self.tables.bucket(found.place.bucket) else { return false };
         let cell = Cell(bucket.load(found.place.slot));
         let same = cell.tag() == found.cell.tag()
             && cell.backend() == found.cell.backend()
             && cell.is_reply() == found.cell.is_reply();
-        if same && cell.state_number() <= state as u64 {
-            self.swap(&Found { place: found.place, cell }, self.seen(cell, state));
-        }
+        same && cell.state_number() <= state as u64
+            && self.swap(&Found { place: found.place, cell }, self.seen(cell, state))
+            && state == State::Closing
+            && cell.is_open()
     }
 
-    /// Frees a place that was just taken, if no other CPU has touched it since.
+    /// Frees a place, if no other CPU has touched it since; says whether that ends the flow of its cell.
     #[inline(always)]
-    pub fn remove(&self, found: &Found) {
-        self.swap(found, Cell::EMPTY);
+    pub fn remove(&self, found: &Found) -> bool {
+        self.swap(found, Cell::EMPTY) && found.cell.is_open()
     }
 
     #[inline(always)]

@@ -170,8 +170,9 @@ fn follow_alone<A: Family, T: Tables>(
     } else {
         old
     };
-    flight.flows(world.tables, world.settings).touch(found, new);
-    draw::follow::<A, T>(world, flight.listener, &flight.ip.source, found, new);
+    if flight.flows(world.tables, world.settings).touch(found, new) {
+        draw::ended(world, flight, found.cell.backend());
+    }
     detail::write(world, flight, found.place.index());
 }
 
@@ -194,7 +195,9 @@ fn follow_both<A: Family, T: Tables>(
         && !partner.is_none()
         && !detail::is_of_client(world, flight, partner.place.index())
     {
-        flows.remove(found);
+        if flows.remove(found) {
+            draw::ended(world, flight, found.cell.backend());
+        }
         return false;
     }
     let theirs = if is_ours { partner.cell.state() } else { None };
@@ -208,8 +211,9 @@ fn follow_both<A: Family, T: Tables>(
     } else {
         old
     };
-    flows.touch(found, new);
-    draw::follow::<A, T>(world, flight.listener, &flight.ip.source, found, new);
+    if flows.touch(found, new) {
+        draw::ended(world, flight, found.cell.backend());
+    }
     if is_ours {
         flows.touch(&partner, partner_state(&partner, new));
         detail::write(world, flight, partner.place.index());

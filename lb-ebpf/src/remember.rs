@@ -4,7 +4,6 @@ use lb_common::cell::{Cell, State};
 use lb_common::layout::Backend;
 use lb_common::verdict::Verdict;
 
-use crate::World;
 use crate::detail;
 use crate::family::{Family, TCP};
 use crate::flight::Flight;
@@ -13,6 +12,7 @@ use crate::lookup::{find_reply, reply_tuple};
 use crate::nat::is_full_nat;
 use crate::source;
 use crate::tables::Tables;
+use crate::{World, draw};
 
 /// Takes the cells of the packet's flow to the packet's backend; says [`Verdict::ToBackend`] where it could.
 #[inline(always)]
@@ -99,14 +99,18 @@ fn is_free_for(found: &Found, id: u32, takes_over: bool) -> bool {
 fn take_forward_cell<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> bool {
     let flows = flight.flows(world.tables, world.settings);
     let (id, kind) = (flight.backend, first_kind(flight));
-    let old = &flight.found;
+    let old = flight.found;
     let new = if old.is_none() {
         flows.insert(flight.hash, id, kind, false)
     } else {
-        flows.replace(old, id, kind)
+        flows.replace(&old, id, kind)
     };
     if new.is_none() {
         return false;
+    }
+    // One that goes on elsewhere is about to be counted there.
+    if old.cell.is_open() {
+        draw::ended(world, flight, old.cell.backend());
     }
     // Flows that are not established make room, and so would the cell of the flow's own reply.
     let index = new.place.index();

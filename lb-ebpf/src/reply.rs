@@ -127,8 +127,9 @@ pub(crate) fn follow<A: Family, T: Tables>(
     };
     flows.touch(found, new);
     if is_ours {
-        flows.touch(&partner, partner_state(&partner, new));
-        draw::follow::<A, T>(world, backend.listener, &flight.peer, &partner, new);
+        if flows.touch(&partner, partner_state(&partner, new)) {
+            draw::ended_of::<A, T>(world, backend.listener, &flight.peer, flight.backend);
+        }
         if flight.is_translated != 0 {
             translation::write(world, flight, partner.place.index());
         }

@@ -4,7 +4,7 @@
 //! frame anew; what it draws by chance stands there once more, inverted, so that the checksums stay right. All 32 bits
 //! of it tell a connection: hardly any comes twice.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -20,6 +20,8 @@ use crate::xdp::{self, Program};
 
 /// The sources: 100.64.0.0/16 (RFC 6598); what is behind 16 bits is drawn.
 pub const SOURCE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
+/// Those of IPv6: the last 16 bits are drawn.
+const SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x6440, 0, 0, 0, 0, 0);
 /// Frames of one batch, so that no queue of 256 (`VETH_RING_SIZE` in drivers/net/veth.c) overflows.
 const BATCH: u32 = 64;
 /// Frames between two looks at whether to go on.
@@ -36,7 +38,7 @@ pub struct Way {
     /// The MAC addresses of the next hop and of that interface.
     pub macs: [[u8; 6]; 2],
     /// The listener.
-    pub target: SocketAddrV4,
+    pub target: SocketAddr,
 }
 
 /// A running flood.
@@ -52,11 +54,13 @@ impl Flood {
     /// those of one thread come between those of the others.
     pub fn start(from: &Namespace, way: Way, (threads, rate): (u32, Option<u32>)) -> Result<Self> {
         let frame = syn(way)?;
+        let program = writer(&frame, if way.target.is_ipv4() { &V4 } else { &V6 });
         let (stop, sent) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let thread = |number: u32| {
-            let (frame, shared) = (frame.clone(), (Arc::clone(&stop), Arc::clone(&sent)));
+            let (frame, program) = (frame.clone(), program.clone());
+            let shared = (Arc::clone(&stop), Arc::clone(&sent));
             let rate = rate.map(|rate| (rate, Duration::from_secs(1) * number / BURSTS / threads));
-            from.spawn(move || send(&frame, way.interface, rate, &shared))
+            from.spawn(move || send((&program, &frame), way.interface, rate, &shared))
         };
         let threads = (0..threads).map(thread).collect::<Result<_>>()?;
         Ok(Self { stop, sent, threads })
@@ -87,12 +91,12 @@ impl Drop for Flood {
 }
 
 fn send(
-    frame: &[u8],
+    (program, frame): (&[u64], &[u8]),
     interface: u32,
     rate: Option<(u32, Duration)>,
     (stop, sent): &(Arc<AtomicBool>, Arc<AtomicU64>),
 ) -> Result<()> {
-    let mut loaded = xdp::load(Program::of(&writer(frame)))?;
+    let mut loaded = xdp::load(Program::of(program))?;
     let program: &mut Xdp =
         loaded.program_mut(xdp::NAME).context("find the program")?.try_into()?;
     program.load()?;
@@ -125,34 +129,43 @@ fn send(
     Ok(())
 }
 
-/// The frame of a SYN, as the wire wants it: at least 60 bytes.
+/// The frame of a SYN, as the wire and the program want it: at least 60 bytes, and whole words.
 fn syn(Way { macs: [next_hop, own], target, .. }: Way) -> Result<Vec<u8>> {
     let mut frame = Vec::new();
-    PacketBuilder::ethernet2(own, next_hop)
-        .ipv4(SOURCE.octets(), target.ip().octets(), 64)
-        .tcp(0, target.port(), 0, 64_240)
-        .syn()
-        .write(&mut frame, &[])?;
+    let link = PacketBuilder::ethernet2(own, next_hop);
+    let ip = match target.ip() {
+        IpAddr::V4(target) => link.ipv4(SOURCE.octets(), target.octets(), 64),
+        IpAddr::V6(target) => link.ipv6(SOURCE_V6.octets(), target.octets(), 64),
+    };
+    ip.tcp(0, target.port(), 0, 64_240).syn().write(&mut frame, &[])?;
     // What is drawn and its inverse add up to -0 in ones' complement, which is what the checksums have for 0.
-    frame.resize(60, 0);
+    frame.resize(frame.len().next_multiple_of(4).max(60), 0);
     Ok(frame)
 }
 
-/// Where a frame of IPv4 and TCP without options has the words that are drawn, and those that are inverted.
-const SOURCE_END: u64 = 28;
-const IDENTIFICATION: u64 = 18;
-const SOURCE_PORT: u64 = 34;
-const SEQUENCE: u64 = 38;
+/// Where a frame of TCP without options has the words that are drawn, and those that are inverted.
+struct Places {
+    source_end: u64,
+    /// Of IPv4, whose header has a checksum of its own.
+    identification: Option<u64>,
+    source_port: u64,
+    sequence: u64,
+}
+
+const V4: Places =
+    Places { source_end: 28, identification: Some(18), source_port: 34, sequence: 38 };
+const V6: Places = Places { source_end: 36, identification: None, source_port: 54, sequence: 58 };
 
 /// A program that writes the frame, draws source, port and sequence number, and sends it.
-fn writer(frame: &[u8]) -> Vec<u64> {
+fn writer(frame: &[u8], places: &Places) -> Vec<u64> {
+    let length = frame.iter().fold(0, |length, _| length + 1);
     let mut program = vec![
-        0x0000_0000_0000_16bf, // r6 = r1
-        0x0000_0007_0000_0085, // r0 = bpf_get_prandom_u32()
-        0x0000_0000_0000_6261, // r2 = data
-        0x0000_0000_0004_6361, // r3 = data_end
-        0x0000_0000_0000_24bf, // r4 = r2
-        0x0000_003c_0000_0407, // r4 += 60
+        0x0000_0000_0000_16bf,   // r6 = r1
+        0x0000_0007_0000_0085,   // r0 = bpf_get_prandom_u32()
+        0x0000_0000_0000_6261,   // r2 = data
+        0x0000_0000_0004_6361,   // r3 = data_end
+        0x0000_0000_0000_24bf,   // r4 = r2
+        (length << 32) | 0x0407, // r4 += length
     ];
     let (words, _) = frame.as_chunks::<4>();
     let mut body: Vec<u64> = (0..)
@@ -161,15 +174,17 @@ fn writer(frame: &[u8]) -> Vec<u64> {
         .collect();
     let store = |at: u64, register: u64| (at << 16) | (register << 12) | 0x026b;
     body.extend([
-        store(SOURCE_END, 0),
+        store(places.source_end, 0),
         0x0000_0000_0000_05bf, // r5 = r0
         0x0000_ffff_0000_05a7, // r5 ^= 0xffff
-        store(IDENTIFICATION, 5),
-        store(SEQUENCE, 5),
+    ]);
+    body.extend(places.identification.map(|at| store(at, 5)));
+    body.extend([
+        store(places.sequence, 5),
         0x0000_0010_0000_0077, // r0 >>= 16
-        store(SOURCE_PORT, 0),
+        store(places.source_port, 0),
         0x0000_ffff_0000_00a7, // r0 ^= 0xffff
-        store(SEQUENCE + 2, 0),
+        store(places.sequence + 2, 0),
     ]);
     // if r4 > r3 goto end
     program.push((body.iter().fold(0, |length, _| length + 1) << 16) | 0x342d);

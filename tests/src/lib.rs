@@ -14,6 +14,7 @@ pub mod command;
 pub mod decap;
 pub mod far;
 pub mod flood;
+pub mod flooder;
 pub mod greeter;
 pub mod held;
 pub mod http_client;

@@ -15,16 +15,22 @@ mod packet_path;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use aya::maps::Array;
 use aya::programs::Xdp;
 use aya_obj::programs::xdp::XdpAttachType;
 use lb_agent::io::clock;
 use lb_agent::io::datapath::{Datapath, DatapathError, FlowCounts, OBJECT, Prepared, Swept};
+use lb_agent::model::firewall::compile::{Compiled, Names, compile};
+use lb_agent::model::firewall::{Action, Firewall, Rule, Sets};
+use lb_agent::model::tables::Write;
 use lb_common::cell::{Cell, State, before};
+use lb_common::layout::limit::{SOURCE_BUCKETS, SOURCE_MASKS};
 use lb_common::layout::{Bucket, Detail, Forward, Interface, Settings};
 use lb_common::map;
 use lb_ebpf::detail::detail_matches;
+use lb_ebpf::firewall::open::flows_of;
 
 use director::{Director, map_of, on_a_director};
 use packet_path::frames::{ACK, Ends, SYN, ends, tcp_frame, v4};
@@ -265,5 +271,72 @@ fn a_table_does_not_become_too_small_for_the_flows_that_are_open() {
         assert!(matches!(error, DatapathError::TooManyOpen { .. }), "{error}");
         assert!(error.to_string().contains("max_flows = 1024 is less than the 1025 flows"));
         assert!(datapath.resize(SMALL, 1025).unwrap().is_none());
+    });
+}
+
+/// Rules that drop all that is of no known flow.
+fn closed() -> Arc<Compiled> {
+    let rules = vec![Rule::any(Action::Drop)];
+    let firewall = Firewall { rules, max_prefixes: 1_024, ..Firewall::default() };
+    compile(&firewall, &Sets::new(), &Names::default()).unwrap()
+}
+
+/// Whether somebody new is let in.
+fn admits(director: &Director, number: u32) -> bool {
+    send(&program(director), client(number), SYN).destination != VIP
+}
+
+#[test]
+fn rules_that_need_other_maps_wait_for_the_flow_table_to_have_its_size() {
+    on_a_director(|director| {
+        pin_to_cpu(1);
+        let mut datapath = open_small(director);
+        connect(&program(director), client(0));
+        let rules = closed();
+        let refuse = |datapath: &mut Datapath, number| {
+            let asked = datapath.next_rules(rules.head.size).err();
+            let written = datapath.apply(&[Write::Firewall(Arc::clone(&rules))]).err();
+            for error in [asked, written] {
+                assert!(matches!(error, Some(DatapathError::Resizing)), "{error:?}");
+            }
+            assert!(admits(director, number), "nothing has changed");
+        };
+        let resize = datapath.resize(LARGE, 1).unwrap().unwrap();
+        assert!(datapath.is_preparing());
+        refuse(&mut datapath, 1);
+        let ready = resize.prepare().unwrap();
+        datapath.switch(ready).unwrap();
+        refuse(&mut datapath, 2);
+        finish(&mut datapath);
+        let next = datapath.next_rules(rules.head.size).unwrap();
+        assert!(datapath.resize(SMALL, 1).unwrap().is_none(), "one after the other");
+        datapath.rules_ready(next.prepare(&rules).unwrap());
+        datapath.room_ended();
+        datapath.apply(&[Write::Firewall(rules)]).unwrap();
+        assert!(!admits(director, 3));
+    });
+}
+
+#[test]
+fn open_flows_of_sources_are_counted_while_they_move_too() {
+    on_a_director(|director| {
+        pin_to_cpu(1);
+        let mut datapath = open_small(director);
+        let mut sources: Array<_, Bucket> = map_of(director.pins(), map::SOURCE_FLOWS);
+        sources.set(SOURCE_MASKS, [u32::MAX.into(), 0, 0, 0, 0, 0, 0, 0], 0).unwrap();
+        connect_all(director);
+        // All flows are of one client.
+        let n_open = |sources: &Array<_, Bucket>| {
+            let buckets = (0..SOURCE_BUCKETS).map(|number| sources.get(&number, 0).unwrap());
+            buckets.flatten().map(flows_of).sum::<u64>()
+        };
+        assert_eq!(n_open(&sources), u64::from(N_FLOWS));
+        let ready = prepared(&mut datapath, LARGE);
+        datapath.switch(ready).unwrap();
+        (0..SOURCE_BUCKETS).for_each(|number| sources.set(number, [0; 8], 0).unwrap());
+        assert!(sweep(&datapath).old.is_some_and(|cells| cells > 0));
+        assert_eq!(n_open(&sources), u64::from(N_FLOWS));
+        assert_eq!(sweep(&datapath).old, Some(0));
+        assert_eq!(n_open(&sources), u64::from(N_FLOWS));
     });
 }

@@ -1,6 +1,5 @@
 //! A flow that the rules accept no more.
 
-use lb_common::cell::State;
 use lb_common::layout::Backend;
 
 use crate::World;
@@ -25,18 +24,14 @@ pub(crate) fn close<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Fli
         if is_reply { request(world, flight, backend) } else { reply(world, flight, backend) };
     let found = flight.found;
     let flows = flight.flows(world.tables, world.settings);
-    flows.remove(&found);
+    let ends = flows.remove(&found);
     let is_pair = !partner.is_none() && partner.cell.backend() == found.cell.backend();
-    if is_pair {
-        flows.remove(&partner);
-    }
+    let partner_ends = is_pair && flows.remove(&partner);
     // Of a reply whose client's cell is gone nothing is known to have ended.
-    if is_reply && !is_pair {
-        return;
+    if if is_reply { partner_ends } else { ends } {
+        let client = if is_reply { &flight.peer } else { &flight.ip.source };
+        draw::ended_of::<A, T>(world, backend.listener, client, flight.backend);
     }
-    let of_client = if is_reply { &partner } else { &found };
-    let client = if is_reply { &flight.peer } else { &flight.ip.source };
-    draw::follow::<A, T>(world, backend.listener, client, of_client, State::Closing);
 }
 
 /// The cell of a client's packets.

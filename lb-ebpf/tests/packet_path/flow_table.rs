@@ -49,6 +49,23 @@ fn victims() -> Vec<Cell> {
     ]
 }
 
+#[test]
+fn of_two_cpus_that_see_a_flow_end_one_is_told() {
+    let tables = HostTables::with_buckets(2, HASH_KEY);
+    let flows = flows(&tables);
+    let begin = || flows.insert(5, 7, ESTABLISHED, false);
+    let read_by_both = begin();
+    // What one has written, the other tries to write once more.
+    assert!(flows.touch(&read_by_both, State::Closing));
+    assert!(!flows.touch(&read_by_both, State::Closing));
+    let read_by_both = begin();
+    assert!(!flows.touch(&read_by_both, State::HalfClosed));
+    assert!(flows.touch(&read_by_both, State::Closing), "it was open until now");
+    let read_by_both = begin();
+    assert!(flows.remove(&read_by_both));
+    assert!(!flows.touch(&read_by_both, State::Closing) && !flows.remove(&read_by_both));
+}
+
 proptest! {
     #[test]
     fn the_least_worthy_flow_makes_room_and_an_established_one_never(

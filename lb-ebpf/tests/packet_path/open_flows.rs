@@ -1,13 +1,13 @@
 //! A rule that lets each source have so many flows open: it is about what opens one, and nothing else.
 
 use lb_common::cell::Cell;
-use lb_common::layout::{Load, Scheduler};
+use lb_common::layout::{BACKEND_DOWN_KEEP, Load, Scheduler};
 use lb_common::verdict::Verdict;
 use lb_ebpf::host::HostFirewall;
 
 use crate::cast::firewall::dropping;
 use crate::cast::packet::{Packet, icmp, tcp, udp};
-use crate::cast::{Cast, FAMILIES, PROTOCOLS, TCP, World, answer, opening};
+use crate::cast::{Cast, FAMILIES, PROTOCOLS, TCP, UDP, World, answer, opening};
 
 /// A source that has as many flows as it may.
 fn at_limit(cast: Cast, protocol: u8) -> World {
@@ -17,6 +17,12 @@ fn at_limit(cast: Cast, protocol: u8) -> World {
         world.begin(cast.client_number(number));
     }
     world
+}
+
+/// How many flows each backend has, by what is counted.
+fn loads(world: &World) -> [u64; 3] {
+    let flows = |Load { base, change, .. }: Load| Load::flows(base, change);
+    [0, 1, 2].map(|index| flows(world.tables.load_of(world.backends[index])))
 }
 
 #[track_caller]
@@ -88,10 +94,6 @@ fn a_refused_reply_whose_client_s_cell_is_gone_ends_nobody_s_flow() {
             world.let_open(100);
             let clients = (0..20).map(|number| cast.client_number(number));
             let flows: Vec<_> = clients.map(|client| (client, world.begin(client))).collect();
-            let loads = |world: &World| {
-                let flows = |Load { base, change, .. }: Load| Load::flows(base, change);
-                [0, 1, 2].map(|index| flows(world.tables.load_of(world.backends[index])))
-            };
             let before = (loads(&world), world.n_open());
             assert_eq!((before.0.iter().sum::<u64>(), before.1), (20, 20));
             for (index, cell) in world.tables.cells().into_iter().enumerate() {
@@ -109,5 +111,26 @@ fn a_refused_reply_whose_client_s_cell_is_gone_ends_nobody_s_flow() {
             assert_eq!((loads(&world), world.n_open()), before);
             assert!(world.tables.cells().iter().all(|cell| cell.is_empty()));
         }
+    }
+}
+
+#[test]
+fn a_datagram_that_moves_on_is_counted_where_it_goes_and_nowhere_else() {
+    for cast in FAMILIES {
+        let mut world = World::new(cast, UDP);
+        world.tables.set_scheduler(world.listener, Scheduler::LeastLoad);
+        world.let_open(100);
+        let clients = (0..20).map(|number| cast.client_number(number));
+        let first: Vec<_> = clients.filter(|client| world.begin(*client) == 0).collect();
+        let [n_first, b, c] = loads(&world);
+        assert!(n_first > 0 && u64::try_from(first.len()) == Ok(n_first));
+        world.tables.backends[world.backends[0] as usize].state = BACKEND_DOWN_KEEP;
+        world.tables.set_slots(world.listener, &world.backends[1..]);
+        for client in first {
+            assert_ne!(world.more(client), 0);
+        }
+        let [none, d, e] = loads(&world);
+        assert_eq!((none, d + e), (0, n_first + b + c));
+        assert_eq!(world.n_open(), 20);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::time::Duration;
 
-use lb_tests::agent::{config_file, shop};
+use lb_tests::agent::{Settings, config_file, shop};
 use lb_tests::clock::wait_until;
 use lb_tests::load::TIMEOUT;
 use lb_tests::process::Process;
@@ -14,6 +15,9 @@ use super::{connects, ctl, ctl_ends, is_served, met_by, wait_until_served, with}
 
 const CLOSED: &str = "[firewall]\npolicy = 'drop'\n\
     [[firewall.rule]]\nname = 'web'\naction = 'accept'\nservice = 'shop'";
+
+/// The kernel verifies nine programs before the first flow moves.
+const RESIZED_WITHIN: Duration = Duration::from_mins(2);
 
 /// The director's own addresses on the client's side.
 fn host(port: u16) -> [SocketAddr; 2] {
@@ -101,6 +105,31 @@ fn what_cannot_be_written_is_taken_back_all_the_same_as_soon_as_it_can() {
     assert!(!ctl(&stage, "status").contains("put back"));
     assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), before);
     ctl(&stage, "firewall rule add other --action drop --source 10.0.0.0/8");
+    assert!(is_served(&stage));
+}
+
+#[test]
+fn what_cannot_be_taken_back_while_the_flow_table_changes_is_taken_back_after_that() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let open =
+        "[firewall]\nmax_prefixes = 1024\n[[firewall.rule]]\nname = 'all'\naction = 'accept'";
+    let stage = Stage::set(&world, &with(&world, open)).unwrap();
+    let before = std::fs::read_to_string(config_file(&world)).unwrap();
+    let closed = with(&world, "[firewall]\nmax_prefixes = 2048\npolicy = 'drop'");
+    let closed = Settings { datapath: "max_flows = 131072".to_owned(), ..closed };
+    let draft = world.folder().join("draft.toml");
+    std::fs::write(&draft, closed.file(&world)).unwrap();
+    // The kernel takes longer to verify the programs of another flow table.
+    ctl(&stage, &format!("config apply {} --confirm 1s", draft.display()));
+    let told = "put back what ran before: maps of another size are being made";
+    let is_tried = || Ok(ctl(&stage, "status").contains(told));
+    wait_until("the agent to tell that it tries again", TIMEOUT, is_tried).unwrap();
+    let is_back = || Ok(!is_waiting(&stage));
+    wait_until("what ran before to be back", RESIZED_WITHIN, is_back).unwrap();
+    assert!(is_served(&stage));
+    assert_eq!(std::fs::read_to_string(config_file(&world)).unwrap(), before);
+    let is_settled = || Ok(stage.agent.ctl_json(&["status"])?["warnings"] == serde_json::json!([]));
+    wait_until("the flow table to have its size again", RESIZED_WITHIN, is_settled).unwrap();
     assert!(is_served(&stage));
 }
 

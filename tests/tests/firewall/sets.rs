@@ -172,6 +172,11 @@ fn sets_are_swapped_under_load_without_one_failed_request() {
         for file in &files {
             ctl(&stage, &format!("set load bad {}", file.display()));
             load.wait_for_more(5).unwrap();
+            // One prefix more, and one less, beside the client's: a patch of what is in force.
+            for change in ["add", "delete"] {
+                ctl(&stage, &format!("set {change} bad 198.51.100.11 2001:db8:1::11"));
+                load.wait_for_more(5).unwrap();
+            }
         }
     }
     assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());

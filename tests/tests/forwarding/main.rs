@@ -4,6 +4,7 @@
 
 mod direct;
 mod errors;
+mod flooded;
 mod fragments;
 mod full_nat;
 mod jumbo;

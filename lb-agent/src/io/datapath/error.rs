@@ -160,8 +160,11 @@ pub enum DatapathError {
         /// Why not.
         source: Source,
     },
-    /// The flow table is being made anew, and the firewall has to wait for it.
-    #[error("make room for the firewall while the flow table gets another size")]
+    /// Only one of them gets maps of another size at a time.
+    #[error(
+        "maps of another size are being made for the flow table, or for the firewall: another `max_flows` and another \
+         `max_prefixes` come one after the other. Try again once `lb-ctl status` does not tell of it any more"
+    )]
     Resizing,
     /// The kernel refused the program.
     #[error("load the packet path into the kernel")]

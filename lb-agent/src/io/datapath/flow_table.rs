@@ -124,9 +124,10 @@ impl FlowTable {
             return Ok(Swept::Part);
         }
         let before = take(&mut round.loads);
+        let open = take(&mut round.open);
         // Flows that are still in the old table have not been counted.
-        if self.old.is_none() {
-            self.open_flows.settle(take(&mut round.open));
+        if round.n_left == 0 {
+            self.open_flows.settle(open);
         }
         let counts = round.end(self.old.is_some());
         set_loads(self.loads.words(), &before, &counts.open);

@@ -91,7 +91,10 @@ impl Round {
             match moved {
                 Moved::Nothing => continue,
                 Moved::Now => {}
-                Moved::Not => self.tally.count(cell),
+                Moved::Not => {
+                    self.tally.count(cell);
+                    self.n_left += 1;
+                }
             }
             n_moves += 1;
             self.n_old += 1;

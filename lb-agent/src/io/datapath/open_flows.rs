@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use aya::maps::MapData;
-use lb_common::cell::{Cell, State};
+use lb_common::cell::Cell;
 use lb_common::layout::limit::{OPEN_BITS, SOURCE_BUCKETS, SOURCE_MASKS};
 use lb_common::layout::{Bucket, CELLS_PER_BUCKET, Detail, HashKey};
 use lb_common::map;
@@ -111,8 +111,7 @@ impl Count {
 
     /// Counts a cell, if it is that of an open flow from client to backend.
     pub fn add(&mut self, key: &HashKey, cell: Cell, detail: impl FnOnce() -> Option<Detail>) {
-        let is_open = cell.state().is_some_and(|state| state != State::Closing);
-        if !is_open || cell.is_reply() || cell.is_moving() {
+        if !cell.is_open() || cell.is_reply() || cell.is_moving() {
             return;
         }
         let Some(detail) = detail() else { return };

@@ -127,6 +127,12 @@ impl Datapath {
         matches!(self.size, Size::Moving(_))
     }
 
+    /// Whether maps of another size are being made, which no packet uses yet.
+    #[must_use]
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.size, Size::Preparing | Size::MakingRoom)
+    }
+
     /// Lets go of the old table, in which a sweep has found no flow.
     pub fn finish(&mut self) -> Result<()> {
         let mut settings = self.maps.settings.get(&0, 0).on("read", map::SETTINGS)?;

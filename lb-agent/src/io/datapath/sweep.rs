@@ -67,8 +67,9 @@ pub(super) const AT_A_TIME: usize = 1 << 24;
 pub(super) struct Round {
     /// Cells of the old table that have been looked at, while flows move.
     pub(super) moved_to: usize,
-    /// Flows that were found there.
+    /// Flows that were found there, and those of them that could not be moved.
     pub(super) n_old: u64,
+    pub(super) n_left: u64,
     /// Cells that flows were arriving at, by index.
     pub(super) arriving: Vec<(u32, u64)>,
     /// The changes of the backends' loads when it began.
@@ -236,7 +237,6 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use lb_common::cell::State;
-
     use zerocopy::FromZeros;
 
     use super::*;

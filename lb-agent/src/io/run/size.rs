@@ -68,8 +68,11 @@ impl Runtime {
         Some(FlowMove { cells_left, cells: self.flows.cells.values().sum() })
     }
 
-    /// What is to be said of a move under way.
+    /// What is to be said of maps that are being made, or of a move under way.
     pub(super) fn move_notice(&self) -> Option<String> {
+        if self.datapath.is_preparing() {
+            return Some("maps of another size are being made".to_owned());
+        }
         self.datapath.is_moving().then(|| {
             let left = self
                 .flows

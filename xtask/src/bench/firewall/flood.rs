@@ -63,7 +63,7 @@ impl Rate {
         let client = End { namespace: &world.client.namespace, interface: "eth0" };
         let front = End { namespace: &world.director, interface: "front" };
         let macs = [mac(front)?, mac(client)?];
-        let way = Way { interface: link(client)?.index, macs, target: TARGET };
+        let way = Way { interface: link(client)?.index, macs, target: TARGET.into() };
         let threads = std::thread::available_parallelism().context("count the CPUs")?.get();
         let pace = match self {
             Self::Of(0) => return Ok(None),
