@@ -95,7 +95,7 @@ fn messages() -> Vec<Message> {
     };
     let interface = Interface { number: 2, networks: vec!["192.0.2.0/24".parse().unwrap()] };
     vec![
-        Message::Hello { node: "lb1".to_owned() },
+        Message::Hello { run: 7, node: "lb1".to_owned() },
         Message::Servers { is_first: true, servers: vec![(1, server(80)), (2, server(443))] },
         Message::Interfaces(vec![interface]),
         Message::Flows(vec![record(6, [0; 2]), record(6, [7, 8])]),

@@ -51,6 +51,10 @@ pub struct SyncLink {
     pub cells: u64,
     /// Bytes since the agent started.
     pub bytes: u64,
+    /// Cells in the last whole second.
+    pub cells_per_second: u64,
+    /// Bytes in the last whole second.
+    pub bytes_per_second: u64,
     /// Why there is no connection.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub problem: Option<String>,

@@ -30,18 +30,22 @@ fn refused(status: &SyncStatus) -> String {
     )
 }
 
-fn columns() -> [Column<SyncPeer>; 13] {
+fn columns() -> [Column<SyncPeer>; 17] {
     [
         Column::new("PEER", |peer: &SyncPeer| peer.address.into()),
         Column::new("NODE", |peer: &SyncPeer| peer.node.as_deref().unwrap_or("-").into()),
         Column::new("TOLD", |peer: &SyncPeer| stands(&peer.told)),
         Column::new("LAG", |peer: &SyncPeer| lag(&peer.told)).right(),
         Column::new("CELLS", |peer: &SyncPeer| peer.told.cells.into()).right(),
+        Column::new("CELLS/S", |peer: &SyncPeer| peer.told.cells_per_second.into()).right(),
         Column::new("BYTES", |peer: &SyncPeer| bytes(peer.told.bytes).into()).right().wide(),
+        Column::new("BYTES/S", |peer: &SyncPeer| per_second(&peer.told)).right().wide(),
         Column::new("HEARD", |peer: &SyncPeer| stands(&peer.heard)),
         Column::new("AGO", |peer: &SyncPeer| lag(&peer.heard)).right(),
         Column::new("CELLS", |peer: &SyncPeer| peer.heard.cells.into()).right(),
+        Column::new("CELLS/S", |peer: &SyncPeer| peer.heard.cells_per_second.into()).right(),
         Column::new("BYTES", |peer: &SyncPeer| bytes(peer.heard.bytes).into()).right().wide(),
+        Column::new("BYTES/S", |peer: &SyncPeer| per_second(&peer.heard)).right().wide(),
         Column::new("UNKNOWN", |peer: &SyncPeer| peer.unknown_flows.into()).right().wide(),
         Column::new("CONFLICTS", |peer: &SyncPeer| peer.conflicts.into()).right().wide(),
         Column::new("NO PLACE", |peer: &SyncPeer| peer.without_place.into()).right().wide(),
@@ -58,6 +62,10 @@ fn stands(link: &SyncLink) -> Word {
 
 fn lag(link: &SyncLink) -> Word {
     if link.connected { format!("{} ms", link.lag_ms).into() } else { "-".into() }
+}
+
+fn per_second(link: &SyncLink) -> Word {
+    bytes(link.bytes_per_second).into()
 }
 
 fn problems(peer: &SyncPeer) -> impl Iterator<Item = String> {
@@ -79,7 +87,16 @@ mod tests {
 
     fn link(connected: bool, in_step: bool, problem: Option<&str>) -> SyncLink {
         let problem = problem.map(str::to_owned);
-        SyncLink { connected, in_step, lag_ms: 3, cells: 40, bytes: 2_000, problem }
+        SyncLink {
+            connected,
+            in_step,
+            lag_ms: 3,
+            cells: 40,
+            bytes: 2_000,
+            cells_per_second: 12,
+            bytes_per_second: 300,
+            problem,
+        }
     }
 
     #[test]
@@ -107,8 +124,8 @@ in step     no
 listens on  10.0.0.2:8848
 refused     0 strangers, 2 of another version, 0 with another key, 0 not understood
 
-PEER           NODE  TOLD          LAG  CELLS  HEARD          AGO  CELLS
-10.0.0.3:8848  lb2   catching up  3 ms     40  no connection    -     40
+PEER           NODE  TOLD          LAG  CELLS  CELLS/S  HEARD          AGO  CELLS  CELLS/S
+10.0.0.3:8848  lb2   catching up  3 ms     40       12  no connection    -     40       12
 
 warning: hear 10.0.0.3:8848: it speaks version 2
 warning: 10.0.0.3:8848 has backends that are not configured here: 192.0.2.13:80 behind 203.0.113.10:80 (tcp, nat)

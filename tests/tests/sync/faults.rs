@@ -117,6 +117,14 @@ fn a_peer_that_stalls_keeps_nobody_waiting_and_catches_up() {
     let _open = both_vips().map(|vip| worlds.connect(vip).unwrap());
     second.process.signal(Signal::SIGCONT).unwrap();
     wait_until_in_step([&first, &second]).unwrap();
+    for (agent, way) in [(&first, "told"), (&second, "heard")] {
+        let goes_on = || {
+            let link = &status(agent)["peers"][0][way];
+            let rates = ["cells_per_second", "bytes_per_second"].map(|rate| link[rate].as_u64());
+            Ok(rates.iter().all(|rate| *rate > Some(0)))
+        };
+        wait_until("a second with cells to be over", TIMEOUT, goes_on).unwrap();
+    }
     assert_eq!(failures(&load.stop().unwrap()), Vec::<&String>::new());
     wait_for_flows(&second, 2).unwrap();
 }

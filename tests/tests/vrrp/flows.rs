@@ -16,8 +16,9 @@ use lb_tests::world::Host;
 use crate::cast::{holds, tables};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
-/// Services, each with a port of its own: how they forward, and their schedulers.
-const SERVICES: [(u16, &str, &str); 7] = [
+/// A port of its own, how it forwards, and its scheduler.
+pub(crate) type Service = (u16, &'static str, &'static str);
+const SERVICES: [Service; 7] = [
     (PORT, "nat", "rr"),
     (81, "nat", "wlc"),
     (82, "full-nat", "lc"),
@@ -26,7 +27,7 @@ const SERVICES: [(u16, &str, &str); 7] = [
     (85, "ipip", "random"),
     (86, "gue", "sh"),
 ];
-const N_BACKENDS: u8 = 2;
+pub(crate) const N_BACKENDS: u8 = 2;
 /// Connections to each address of each service.
 const N_EACH: usize = 3;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -51,7 +52,7 @@ fn is_direct(forward: &str) -> bool {
 }
 
 /// A service with its backends.
-fn service((port, forward, scheduler): (u16, &str, &str)) -> String {
+fn service(&(port, forward, scheduler): &Service) -> String {
     let at = if is_direct(forward) { port } else { PORT };
     let backend = |n: u8| {
         let host = 10 + n;
@@ -68,12 +69,12 @@ fn service((port, forward, scheduler): (u16, &str, &str)) -> String {
 }
 
 /// The configuration of a director: all services and both routers, which preempt, and replication.
-fn whole(pair: &Pair, number: usize) -> String {
+fn whole(pair: &Pair, number: usize, services: &[Service]) -> String {
     let priority = if number == 1 { 200 } else { 100 };
     let routers = tables(priority, "preempt = true");
     let (_, routers) = routers.split_once("[[vrrp]]").unwrap();
     let sources = "sources = [\"192.0.2.1\", \"2001:db8:2::1\"]";
-    let services = SERVICES.map(service).concat();
+    let services = services.iter().map(service).collect::<String>();
     format!(
         "[datapath.full_nat]\n{sources}\n[datapath.tunnel]\n{sources}\n\n{services}[[vrrp]]{routers}\n{}",
         sync(pair, number)
@@ -81,14 +82,14 @@ fn whole(pair: &Pair, number: usize) -> String {
 }
 
 /// Backends that serve, also what comes to the VIPs themselves.
-fn serve(pair: &Pair) -> (Vec<Backend<'_>>, Vec<Web>) {
+pub(crate) fn serve<'p>(pair: &'p Pair, services: &[Service]) -> (Vec<Backend<'p>>, Vec<Web>) {
     let binaries = Binaries::of_this_profile().unwrap();
     pair.answer_directly().unwrap();
     let options = [&DIRECTORS[..], &["--interface", "eth1"]].concat();
     let start = |host| Backend::start_on(pair, host, &binaries, &options).unwrap();
     let ends = pair.backends.iter().map(start).collect();
-    let direct = SERVICES.into_iter().filter(|(_, forward, _)| is_direct(forward));
-    let at_vips: Vec<_> = direct.flat_map(|(port, ..)| at(port)).collect();
+    let direct = services.iter().filter(|(_, forward, _)| is_direct(forward));
+    let at_vips: Vec<_> = direct.flat_map(|(port, ..)| at(*port)).collect();
     let start = |host: &Host| {
         let listen = [&host.at(PORT)[..], &at_vips].concat();
         Web::start_in(pair.folder(), host, &binaries, &listen).unwrap()
@@ -102,13 +103,13 @@ fn at(port: u16) -> [SocketAddr; 2] {
 }
 
 /// Connections of the client, and who has answered each of them first.
-struct Open(Vec<(Connection, String)>);
+pub(crate) struct Open(Vec<(Connection, String)>);
 
 impl Open {
     /// Some to each address of each service.
-    fn new(pair: &Pair) -> Self {
-        let all = SERVICES.into_iter().flat_map(|(port, ..)| at(port));
-        let each = all.cycle().take(2 * SERVICES.len() * N_EACH);
+    pub(crate) fn new(pair: &Pair, services: &[Service]) -> Self {
+        let all = services.iter().flat_map(|(port, ..)| at(*port));
+        let each = all.cycle().take(2 * services.len() * N_EACH);
         let open = |address| {
             let mut connection = Connection::open(address, ANSWER_WITHIN).unwrap();
             let backend = connection.get("/").unwrap().backend;
@@ -118,7 +119,7 @@ impl Open {
     }
 
     /// All of them go on where they were.
-    fn assert_all_go_on(&mut self) {
+    pub(crate) fn assert_all_go_on(&mut self) {
         let goes_on = |(connection, backend): &mut (Connection, String)| {
             let answer = connection.get("/bytes/20000").ok()?;
             let is_right = checksum(&answer.body) == checksum(&pattern(20_000));
@@ -136,15 +137,22 @@ fn wait_until_in_step(directors: [&Director<'_>; 2]) {
     }
 }
 
-/// Both directors, in step, the first one Active, and connections through it.
-fn both(pair: &Pair) -> ([Director<'_>; 2], Open) {
-    let both = [1, 2].map(|number| Director::start(pair, number, &whole(pair, number)).unwrap());
+/// Both directors, in step, the first one Active.
+pub(crate) fn both<'p>(pair: &'p Pair, services: &[Service]) -> [Director<'p>; 2] {
+    let start = |number| Director::start(pair, number, &whole(pair, number, services)).unwrap();
+    let both = [1, 2].map(start);
     let [lb1, lb2] = &both;
     lb1.wait_for("active").unwrap();
     lb2.wait_for("backup").unwrap();
     wait_until_in_step([lb1, lb2]);
-    let open = Open::new(pair);
-    wait_until_told(lb2, &open);
+    both
+}
+
+/// The same, and connections that both know.
+fn both_and_connections(pair: &Pair) -> ([Director<'_>; 2], Open) {
+    let both = both(pair, &SERVICES);
+    let open = Open::new(pair, &SERVICES);
+    wait_until_told(&both[1], &open);
     (both, open)
 }
 
@@ -158,13 +166,13 @@ fn wait_until_told(director: &Director<'_>, open: &Open) {
 #[test]
 fn no_open_connection_breaks_when_the_active_director_dies_and_returns() {
     let pair = Pair::new(N_BACKENDS).unwrap();
-    let _serving = serve(&pair);
-    let ([mut lb1, lb2], mut before) = both(&pair);
+    let _serving = serve(&pair, &SERVICES);
+    let ([mut lb1, lb2], mut before) = both_and_connections(&pair);
     lb1.process.kill().unwrap();
     pair.deafen_director(1, true).unwrap();
     lb2.wait_for("active").unwrap();
     before.assert_all_go_on();
-    let mut meanwhile = Open::new(&pair);
+    let mut meanwhile = Open::new(&pair, &SERVICES);
     // It comes back, and hears the other one; but there is no way for replication.
     let peer: IpAddr = ENDS[1].parse().unwrap();
     lb1.namespace.ip(&format!("route add blackhole {peer}/32")).unwrap();
@@ -184,19 +192,19 @@ fn no_open_connection_breaks_when_the_active_director_dies_and_returns() {
     lb2.wait_for("backup").unwrap();
     before.assert_all_go_on();
     meanwhile.assert_all_go_on();
-    Open::new(&pair).assert_all_go_on();
+    Open::new(&pair, &SERVICES).assert_all_go_on();
 }
 
 #[test]
 fn no_open_connection_breaks_when_a_link_is_lost_or_the_active_director_stops() {
     let pair = Pair::new(N_BACKENDS).unwrap();
-    let _serving = serve(&pair);
-    let ([mut lb1, lb2], mut open) = both(&pair);
+    let _serving = serve(&pair, &SERVICES);
+    let ([mut lb1, lb2], mut open) = both_and_connections(&pair);
     for port in ["lb1-front", "lb1-back"] {
         pair.unplug(port).unwrap();
         lb2.wait_for("active").unwrap();
         open.assert_all_go_on();
-        let mut meanwhile = Open::new(&pair);
+        let mut meanwhile = Open::new(&pair, &SERVICES);
         pair.plug_in(port).unwrap();
         lb1.wait_for("active").unwrap();
         lb2.wait_for("backup").unwrap();
@@ -208,5 +216,5 @@ fn no_open_connection_breaks_when_a_link_is_lost_or_the_active_director_stops() 
     lb1.process.terminate(Duration::from_secs(10)).unwrap();
     lb2.wait_for("active").unwrap();
     open.assert_all_go_on();
-    Open::new(&pair).assert_all_go_on();
+    Open::new(&pair, &SERVICES).assert_all_go_on();
 }

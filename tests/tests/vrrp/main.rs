@@ -16,4 +16,5 @@ mod frr;
 mod hostile;
 mod keepalived;
 mod steady;
+mod untold;
 mod virtual_mac;

@@ -17,6 +17,7 @@ use clap::ValueEnum;
 use lb_tests::clock::now;
 use lb_tests::held::Held;
 use lb_tests::load::{Load, failures};
+use lb_tests::namespace::Namespace;
 use lb_tests::pair::{Pair, vips};
 use lb_tests::pulse::{BEFORE_TCP_ASKS_AGAIN, Beat, Pulse, longest_silence};
 
@@ -117,6 +118,7 @@ pub(crate) struct Trial {
     pub(crate) longest_stall: Duration,
 }
 
+const OPEN_ATTEMPTS: usize = 3;
 /// Requests before a fault, and after it.
 const REQUESTS_AROUND: usize = 200;
 
@@ -124,7 +126,7 @@ const REQUESTS_AROUND: usize = 200;
 pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize) -> Result<Trial> {
     directors.prepare(fault)?;
     let client = &directors.pair().client.namespace;
-    let held = Held::open(client, vip(), n_open)?;
+    let held = open(client, n_open)?;
     let load = Load::start(client, &[vip()])?;
     let pulse = Pulse::start(client, vip(), BEFORE_TCP_ASKS_AGAIN)?;
     pulse
@@ -152,6 +154,15 @@ pub(crate) fn attempt(directors: &mut Directors<'_>, fault: Fault, n_open: usize
         broken: fates.len() - survivors.count(),
         longest_stall,
     })
+}
+
+/// On a busy machine addresses may move by themselves, and break connections that are being opened.
+fn open(client: &Namespace, n_open: usize) -> Result<Held> {
+    let mut outcome = Held::open(client, vip(), n_open);
+    for _ in 1..OPEN_ATTEMPTS {
+        outcome = outcome.or_else(|_| Held::open(client, vip(), n_open));
+    }
+    outcome
 }
 
 fn vip() -> SocketAddr {

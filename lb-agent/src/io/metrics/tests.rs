@@ -60,6 +60,8 @@ fn sync() -> SyncStatus {
         lag_ms: 4,
         cells,
         bytes: 1_000,
+        cells_per_second: 10,
+        bytes_per_second: 250,
         problem: None,
     };
     let peer = SyncPeer {

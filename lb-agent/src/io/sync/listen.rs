@@ -80,7 +80,7 @@ fn listen(shared: &Shared, peer: &Peer, stream: TcpStream) {
 fn prove(shared: &Shared, stream: TcpStream) -> Result<(Sender, Receiver, Message), Broken> {
     let (mut sender, mut receiver) = sealed::accept(stream, &shared.key)?;
     let (hello, _) = receiver.receive()?;
-    sender.send(&Message::Hello { node: shared.node.clone() })?;
+    sender.send(&shared.hello)?;
     Ok((sender, receiver, hello))
 }
 
@@ -153,7 +153,7 @@ impl<'a> Listener<'a> {
             let listener = backends.get(&told.backend).and_then(ListenerKey::of_backend);
             told.holder = listener.map_or(Holder::Unknown, |it| vips.holder(it.address.ip()));
         }
-        let (shadow, heard) = (self.peer.shadow(), &self.peer.heard);
+        let (shadow, heard) = (self.peer.shadow_of(self.listening.run), &self.peer.heard);
         heard.count(told.len(), 0);
         let has_missed = &mut self.has_missed;
         self.directory.table.adopt(told, clock::tick(), |adopted| match adopted {

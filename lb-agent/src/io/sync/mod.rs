@@ -7,6 +7,7 @@
 //! ```
 
 mod key;
+mod known;
 mod listen;
 mod networks;
 mod sealed;

@@ -1,6 +1,7 @@
 //! What the threads of all connections share.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -9,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use lb_common::layout::Backend;
 
+use super::known::Known;
 use super::sealed::Broken;
 use crate::io::clock;
 use crate::io::datapath::{FlowTable, Shadow};
 use crate::model::config;
-use crate::model::sync::Vips;
+use crate::model::sync::{Message, Meter, Rate, Vips};
 
 /// What the agent's loop has told: the flow table and the backends of its cells.
 pub struct Directory {
@@ -26,7 +28,8 @@ pub struct Directory {
 /// Everything that threads share.
 pub(super) struct Shared {
     pub(super) listen: SocketAddr,
-    pub(super) node: String,
+    /// How it says who it is.
+    pub(super) hello: Message,
     pub(super) interfaces: Vec<String>,
     pub(super) key: [u8; 32],
     pub(super) started_at: Instant,
@@ -50,9 +53,8 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) told: Link,
     pub(super) heard: Link,
-    /// What it is known to know; shared by the thread that tells and the one that listens, so that what it has
-    /// told is not told back.
-    shadow: Mutex<Arc<Shadow>>,
+    /// Shared by the thread that tells and the one that listens, so that what it has told is not told back.
+    known: Mutex<Known>,
     /// Stretches of the flow table that have news for it; a word each.
     marks: Mutex<Arc<Vec<AtomicBool>>>,
     /// It asks for every cell once more.
@@ -76,6 +78,7 @@ pub(super) struct Link {
     pub(super) unknown: AtomicU64,
     pub(super) no_place: AtomicU64,
     pub(super) conflicts: AtomicU64,
+    meter: Mutex<Meter>,
     state: Mutex<LinkState>,
 }
 
@@ -114,7 +117,9 @@ impl Shared {
         let peers = config.peers.iter().map(|address| Peer::new(*address)).collect();
         let (directory, refused) = (Mutex::new(Arc::new(directory)), Refused::default());
         let (vips, started_at, listen) = (Mutex::default(), clock::now(), config.listen);
-        Self { listen, node, interfaces, key, started_at, peers, refused, directory, vips }
+        // The standard library's keys of hashes are drawn by chance.
+        let hello = Message::Hello { run: RandomState::new().build_hasher().finish(), node };
+        Self { listen, hello, interfaces, key, started_at, peers, refused, directory, vips }
     }
 
     pub(super) fn directory(&self) -> Arc<Directory> {
@@ -163,7 +168,7 @@ impl Peer {
             address,
             told: Link::default(),
             heard: Link::default(),
-            shadow: Mutex::default(),
+            known: Mutex::default(),
             marks: Mutex::default(),
             again: AtomicBool::new(false),
             teller: OnceLock::new(),
@@ -175,13 +180,13 @@ impl Peer {
     /// Nothing of this table has been told.
     pub(super) fn forget(&self, table: &FlowTable) {
         let marks = std::iter::repeat_with(|| AtomicBool::new(true)).take(table.n_stretches());
-        *lock(&self.shadow) = Arc::new(table.new_shadow());
+        lock(&self.known).forget(table.new_shadow());
         *lock(&self.marks) = Arc::new(marks.collect());
     }
 
     /// It is not told anything.
     pub(super) fn leave(&self) {
-        *lock(&self.shadow) = Arc::default();
+        *lock(&self.known) = Known::default();
         *lock(&self.marks) = Arc::default();
     }
 
@@ -197,8 +202,19 @@ impl Peer {
         }
     }
 
+    /// It has said, as it is told, which run of its agent it is.
+    pub(super) fn is_run(&self, run: u64) {
+        lock(&self.known).is_told(run);
+    }
+
+    /// For what it is told.
     pub(super) fn shadow(&self) -> Arc<Shadow> {
-        Arc::clone(&lock(&self.shadow))
+        lock(&self.known).shadow()
+    }
+
+    /// For what a run of its agent tells.
+    pub(super) fn shadow_of(&self, run: u64) -> Arc<Shadow> {
+        lock(&self.known).shadow_of(run)
     }
 
     pub(super) fn marks(&self) -> Arc<Vec<AtomicBool>> {
@@ -234,7 +250,13 @@ impl Link {
     }
 
     pub(super) fn count(&self, flows: usize, bytes: usize) {
-        self.flows.fetch_add(u64::try_from(flows).unwrap_or_default(), Ordering::Relaxed);
-        self.bytes.fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
+        let [cells, bytes] = [flows, bytes].map(|n| u64::try_from(n).unwrap_or_default());
+        self.flows.fetch_add(cells, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        lock(&self.meter).count(clock::now(), Rate { cells, bytes });
+    }
+
+    pub(super) fn rate(&self, now: Instant) -> Rate {
+        lock(&self.meter).rate(now)
     }
 }

@@ -120,7 +120,7 @@ fn status_of(peer: &Peer, now: Instant) -> SyncPeer {
 }
 
 fn link(link: &Link, now: Instant) -> SyncLink {
-    let state = link.state();
+    let (state, rate) = (link.state(), link.rate(now));
     let since = state.at.map(|at| now.saturating_duration_since(at));
     SyncLink {
         connected: state.is_connected,
@@ -129,6 +129,8 @@ fn link(link: &Link, now: Instant) -> SyncLink {
             .unwrap_or(u64::MAX),
         cells: read(&link.flows),
         bytes: read(&link.bytes),
+        cells_per_second: rate.cells,
+        bytes_per_second: rate.bytes,
         problem: state.problem,
     }
 }

@@ -121,15 +121,15 @@ impl<'a> Teller<'a> {
     }
 
     fn tell(&mut self, telling: &Mutex<Telling>, is_open: &AtomicBool) -> Result<Never, Broken> {
-        self.sender.send(&Message::Hello { node: self.shared.node.clone() })?;
+        self.sender.send(&self.shared.hello)?;
         self.tell_interfaces()?;
         self.tell_servers()?;
-        self.peer.forget(&self.directory.table);
+        self.begin(telling);
         tracing::info!("flows are told to the director at {}", self.peer.address);
         while is_open.load(Ordering::Relaxed) {
-            self.follow()?;
+            self.follow(telling)?;
             if self.peer.again.swap(false, Ordering::Relaxed) {
-                self.peer.forget(&self.directory.table);
+                self.begin(telling);
             }
             self.look(telling)?;
             self.note(telling)?;
@@ -138,8 +138,14 @@ impl<'a> Teller<'a> {
         Err(Broken::Connection(ErrorKind::ConnectionAborted.into()))
     }
 
+    /// Everything is to be told, and what is told before that is done is not whole.
+    fn begin(&self, telling: &Mutex<Telling>) {
+        lock(telling).set_whole(false);
+        self.peer.forget(&self.directory.table);
+    }
+
     /// Goes by what the loop has told since.
-    fn follow(&mut self) -> Result<(), Broken> {
+    fn follow(&mut self, telling: &Mutex<Telling>) -> Result<(), Broken> {
         let before = replace(&mut self.directory, self.shared.directory());
         self.settings = self.directory.table.settings()?;
         if Arc::ptr_eq(&before, &self.directory) {
@@ -147,7 +153,7 @@ impl<'a> Teller<'a> {
         }
         self.tell_servers()?;
         if !Arc::ptr_eq(&before.table, &self.directory.table) {
-            self.peer.forget(&self.directory.table);
+            self.begin(telling);
         }
         Ok(())
     }
@@ -261,12 +267,12 @@ impl<'a> Teller<'a> {
 fn hear(peer: &Peer, mut receiver: Receiver, telling: &Mutex<Telling>) {
     while let Ok((message, _)) = receiver.receive() {
         match message {
-            Message::Hello { node } => peer.told.update(|state| state.node = Some(node)),
-            Message::Seen { number } => lock(telling).seen(number, clock::now()),
-            Message::Again => {
-                lock(telling).set_whole(false);
-                peer.again.store(true, Ordering::Relaxed);
+            Message::Hello { run, node } => {
+                peer.is_run(run);
+                peer.told.update(|state| state.node = Some(node));
             }
+            Message::Seen { number } => lock(telling).seen(number, clock::now()),
+            Message::Again => peer.again.store(true, Ordering::Relaxed),
             // What only a teller says.
             Message::Servers { .. }
             | Message::Interfaces(_)

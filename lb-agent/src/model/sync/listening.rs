@@ -32,6 +32,8 @@ pub enum Taken {
 pub struct Listening {
     /// Name of the peer.
     pub node: Option<String>,
+    /// Which run of its agent speaks.
+    pub run: u64,
     /// Whether the peer has told every cell.
     pub is_whole: bool,
     /// Cells of servers that are not known here.
@@ -84,7 +86,7 @@ impl Listening {
     /// What a message asks for.
     pub fn take(&mut self, message: Message) -> Result<Taken, Wrong> {
         match message {
-            Message::Hello { node } => self.node = Some(node),
+            Message::Hello { run, node } => (self.run, self.node) = (run, Some(node)),
             Message::Servers { is_first, servers } => {
                 if is_first {
                     self.servers.clear();

@@ -15,6 +15,7 @@
 //! in the same cell any number of times.
 
 mod listening;
+mod meter;
 mod news;
 mod reader;
 mod record;
@@ -26,6 +27,7 @@ mod vips;
 mod wire;
 
 pub use listening::{Listening, Taken};
+pub use meter::{Meter, Rate};
 pub use news::{is_news, seconds, ticks};
 pub use record::Record;
 pub use server::Server;

@@ -82,7 +82,7 @@ prop_compose! {
 fn message() -> impl Strategy<Value = Message> {
     let servers = (any::<bool>(), prop::collection::vec((any::<u32>(), server()), 0..20));
     prop_oneof![
-        "[a-z0-9é]{0,100}".prop_map(|node| Message::Hello { node }),
+        (any::<u64>(), "[a-z0-9é]{0,100}").prop_map(|(run, node)| Message::Hello { run, node }),
         servers.prop_map(|(is_first, servers)| Message::Servers { is_first, servers }),
         prop::collection::vec(interface(), 0..5).prop_map(Message::Interfaces),
         prop::collection::vec(record(), 0..20).prop_map(Message::Flows),
@@ -317,4 +317,18 @@ fn an_age_that_is_told_to_and_fro_never_falls() {
         last = there;
     }
     assert_eq!((seconds(0), ticks(0), seconds(u64::from(u16::MAX))), (0, 0, u16::MAX));
+}
+
+#[test]
+fn a_rate_is_that_of_the_last_whole_second() {
+    let (begin, mut meter) = (crate::model::cast::start(), Meter::default());
+    let count = |cells| Rate { cells, bytes: 10 * cells };
+    for at in [0, 400, 999, 1_000, 1_900] {
+        meter.count(after(begin, at), count(1));
+    }
+    let rates = [1_000, 1_999, 2_000, 2_999, 3_000].map(|at| meter.rate(after(begin, at)));
+    assert_eq!(rates, [3, 3, 2, 2, 0].map(count));
+    // After a pause a second begins with what comes.
+    meter.count(after(begin, 9_500), count(5));
+    assert_eq!([10_499, 10_500].map(|at| meter.rate(after(begin, at))), [0, 5].map(count));
 }

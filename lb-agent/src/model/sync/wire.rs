@@ -10,7 +10,7 @@ use super::record::Record;
 use super::server::Server;
 
 /// Version of the messages; directors of different ones do not talk to each other.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Most records of one message: with all fields each has 70 bytes, and a frame takes 65,519.
 pub const MAX_RECORDS: usize = 900;
@@ -45,6 +45,8 @@ pub struct Interface {
 pub enum Message {
     /// Who speaks.
     Hello {
+        /// Which run of its agent, told from all others by chance.
+        run: u64,
         /// Name of the node.
         node: String,
     },
@@ -91,8 +93,9 @@ impl Message {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self {
-            Self::Hello { node } => {
+            Self::Hello { run, node } => {
                 bytes.push(HELLO);
+                bytes.extend_from_slice(&run.to_be_bytes());
                 put_text(node, &mut bytes);
             }
             Self::Servers { is_first, servers } => {
@@ -132,7 +135,7 @@ impl Message {
         let mut reader = Reader(bytes);
         let reader = &mut reader;
         let message = match reader.u8()? {
-            HELLO => Self::Hello { node: reader.text()? },
+            HELLO => Self::Hello { run: reader.u64()?, node: reader.text()? },
             SERVERS => Self::Servers {
                 is_first: boolean(reader)?,
                 servers: all(reader, |reader| Ok((reader.u32()?, Server::decode(reader)?)))?,

@@ -206,6 +206,16 @@ impl Member {
         self.down_at = now + down_interval(self.active_interval, priority);
     }
 
+    /// Another router of the group hears that the Active one leaves. If it has the interface of this one no more,
+    /// nothing tells so here: wait for its next advertisement and not for three of them.
+    pub(super) fn wait_for_one_more(&mut self, now: Instant, priority: u8) {
+        let skew = skew(self.active_interval, priority);
+        if let Some(heard) = self.heard {
+            let due = (heard.at + self.active_interval).max(now);
+            self.down_at = self.down_at.min(due + skew);
+        }
+    }
+
     /// Back to what holds without any Active router in sight.
     pub(super) fn forget(&mut self, now: Instant, priority: u8) {
         self.active_interval = self.settings.entry.advert_interval;

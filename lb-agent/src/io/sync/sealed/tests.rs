@@ -23,7 +23,7 @@ fn shake_hands(key: [u8; 32], other_key: [u8; 32]) -> Ends<(Sender, Receiver)> {
 }
 
 fn hello(node: &str) -> Message {
-    Message::Hello { node: node.to_owned() }
+    Message::Hello { run: 1, node: node.to_owned() }
 }
 
 #[test]

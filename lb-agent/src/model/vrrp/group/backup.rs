@@ -27,6 +27,7 @@ impl Group {
             // RFC 9568 6.4.2: the Active router is leaving, so wait only the skew.
             member.down_at = now + skew(member.active_interval, own);
             member.heard = Some(Heard { from, priority: 0, at: now });
+            self.members.iter_mut().for_each(|member| member.wait_for_one_more(now, own));
         } else if is_kept_waiting {
             member.adopt(now, advert, from);
             member.wait(now, own);

@@ -49,6 +49,40 @@ fn an_interface_that_is_down_ends_the_whole_group_in_good_order() {
     assert_eq!(one.state(), State::Initialize);
 }
 
+/// The Active director announces itself on both interfaces, and an instant later that it leaves, on one of them.
+fn leaves_on_eth0() -> One {
+    let mut one = One::with(pair());
+    for (from, interface, id) in [(OTHER, "eth0", 51), (OTHER_V6, "eth0", 51), (OTHER, "eth1", 52)]
+    {
+        one.hear_from(from, interface, id, 200);
+    }
+    one.run(100);
+    for from in [OTHER, OTHER_V6] {
+        one.hear_from(from, "eth0", 51, 0);
+    }
+    one
+}
+
+#[test]
+fn who_leaves_on_one_interface_and_is_silent_on_the_other_has_left() {
+    let mut one = leaves_on_eth0();
+    // The next advertisement would have come after 1,000 ms, and the skew of priority 100 is 609.4 ms.
+    one.run(1_509);
+    assert_eq!(one.state(), State::Backup);
+    one.run(1);
+    assert_eq!(one.state(), State::Active);
+}
+
+#[test]
+fn who_leaves_on_one_interface_and_goes_on_on_the_other_is_there() {
+    let mut one = leaves_on_eth0();
+    for _ in 0..10 {
+        one.run(1_000);
+        one.hear_from(OTHER, "eth1", 52, 200);
+    }
+    assert_eq!(one.state(), State::Backup);
+}
+
 /// Two directors with equal priorities, of which this one has the lesser IPv4 and the greater IPv6 address.
 #[test]
 fn a_tie_is_decided_by_the_first_router_that_hears_the_other_one() {
