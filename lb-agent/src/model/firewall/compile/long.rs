@@ -83,6 +83,12 @@ fn lengths(prefixes: &[Prefix<u128, u16>]) -> [u64; 2] {
 /// Names an entry: a prefix, and its length, with [`ALONE`] where that is so.
 pub(super) type Key = ([u64; 2], u32);
 
+/// An entry and its class.
+pub(super) type Entry = (Key, u16);
+
+/// Prefixes of IPv6, sorted, with their classes.
+pub(super) type Long = Vec<Prefix<u128, u16>>;
+
 /// The hash that leads to an entry.
 pub(super) fn hash((prefix, length): Key) -> u64 {
     if length & ALONE != 0 { alone_hash(prefix[0]) } else { long_hash(prefix, length) }
@@ -90,7 +96,7 @@ pub(super) fn hash((prefix, length): Key) -> u64 {
 
 /// Prefixes that are sorted, in two parts: those that the plane leads to, and entries of those that are alone in their
 /// first 32 bits.
-pub(super) fn divide(prefixes: &[Prefix<u128, u16>]) -> (Vec<Prefix<u128, u16>>, Vec<(Key, u16)>) {
+pub(super) fn divide(prefixes: &[Prefix<u128, u16>]) -> (Long, Vec<Entry>) {
     let (mut others, mut alone) = (Vec::new(), Vec::new());
     for group in prefixes.chunk_by(are_long_together) {
         match group {
@@ -102,11 +108,11 @@ pub(super) fn divide(prefixes: &[Prefix<u128, u16>]) -> (Vec<Prefix<u128, u16>>,
 }
 
 /// Entries of the prefixes that a node leads to.
-pub(super) fn below_nodes(prefixes: &[Prefix<u128, u16>]) -> impl Iterator<Item = (Key, u16)> {
+pub(super) fn below_nodes(prefixes: &[Prefix<u128, u16>]) -> impl Iterator<Item = Entry> {
     prefixes.iter().filter(|prefix| prefix.length > 32).map(|prefix| entry(prefix, 0))
 }
 
-fn entry(prefix: &Prefix<u128, u16>, flags: u32) -> (Key, u16) {
+fn entry(prefix: &Prefix<u128, u16>, flags: u32) -> Entry {
     ((halves(prefix.bits), u32::from(prefix.length) | flags), prefix.value)
 }
 
@@ -116,7 +122,7 @@ fn are_long_together(a: &Prefix<u128, u16>, b: &Prefix<u128, u16>) -> bool {
 }
 
 /// Entries in their buckets.
-pub(super) fn buckets(entries: &[(Key, u16)], size: Size) -> Result<Vec<LongBucket>, CompileError> {
+pub(super) fn buckets(entries: &[Entry], size: Size) -> Result<Vec<LongBucket>, CompileError> {
     let hashes = entries.iter().map(|(key, _)| hash(*key)).collect();
     let places: Places<LONG_PER_BUCKET> =
         Places::find(hashes, size.long_buckets).ok_or(CompileError::Prefixes)?;
@@ -133,7 +139,7 @@ pub(super) fn buckets(entries: &[(Key, u16)], size: Size) -> Result<Vec<LongBuck
 }
 
 /// Bits of the words of [`ALONE_PLANE`], by their places in a half.
-pub(super) fn alone_bits(alone: &[(Key, u16)]) -> impl Iterator<Item = (u32, u64)> {
+pub(super) fn alone_bits(alone: &[Entry]) -> impl Iterator<Item = (u32, u64)> {
     alone.iter().map(|(key, _)| {
         let (word, mark) = alone_mark(hash(*key));
         (ALONE_PLANE * BIT_WORDS + word, mark)

@@ -13,7 +13,7 @@ use lb_common::layout::firewall::{
 use super::address::{Labels, add, uses};
 use super::class::{Bits, Classes, Prefix, Uses};
 use super::edit::{Bucket, Edited};
-use super::long::{self, Nodes};
+use super::long::{self, Long, Nodes};
 use super::plane::{Chunk, group_bits};
 use super::row::Rules;
 use super::{Match, Recipe, Sets, Size};
@@ -145,7 +145,6 @@ fn group_of(prefix: &IpNet) -> Option<(u32, u32)> {
 }
 
 type Plane = Vec<Prefix<u32, u16>>;
-type Long = Vec<Prefix<u128, u16>>;
 /// Prefixes of both families with their labels.
 type Gathered = (Vec<Prefix<u32, u32>>, Vec<Prefix<u128, u32>>);
 

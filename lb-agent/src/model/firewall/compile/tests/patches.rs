@@ -1,6 +1,7 @@
 //! A patched half against one that was compiled as a whole.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use lb_common::layout::firewall::{BIT_WORDS, LongBucket, PAGE};
 use proptest::prelude::*;
@@ -51,6 +52,42 @@ impl Maps {
             nodes.push(*node);
         }
         patch.long.iter().for_each(|(place, bucket)| write(long, *place, *bucket));
+    }
+}
+
+/// Maps that were made once and patched since, and what they hold.
+struct Patched {
+    recipe: Recipe,
+    compiled: Arc<Compiled>,
+    maps: Maps,
+}
+
+impl Patched {
+    fn of(recipe: Recipe) -> Self {
+        let compiled = recipe.compile().unwrap();
+        let maps = Maps(compiled.half().unwrap());
+        Self { recipe, compiled, maps }
+    }
+
+    /// Whether the maps could be patched.
+    fn follow(&mut self, after: &Recipe) -> bool {
+        let before = Some((self.recipe.clone(), Arc::clone(&self.compiled)));
+        let order = Order { recipe: after.clone(), before };
+        let Some(patched) = order.compile_difference(&self.maps) else { return false };
+        let content = patched.content().unwrap();
+        let Content::Patch { patch, .. } = &*content else { panic!("a whole half") };
+        self.maps.apply(patch);
+        (self.recipe, self.compiled) = (after.clone(), Arc::clone(&patched));
+        true
+    }
+
+    fn uses(&self, probes: &[IpAddr]) -> Vec<Vec<u32>> {
+        uses(&self.compiled, &self.maps.0, probes)
+    }
+
+    /// What maps would tell that are made anew.
+    fn wanted(&self, probes: &[IpAddr]) -> Vec<Vec<u32>> {
+        Self::of(self.recipe.clone()).uses(probes)
     }
 }
 
@@ -124,9 +161,7 @@ proptest! {
         changes in prop::collection::vec((any::<bool>(), any::<bool>(), prefix()), 1..12),
     ) {
         let [mut a, mut b] = lists.map(|list| list.into_iter().collect::<Elements>());
-        let mut before = recipe(&a, &b);
-        let mut compiled = before.compile().unwrap();
-        let mut maps = Maps(compiled.half().unwrap());
+        let mut patched = Patched::of(recipe(&a, &b));
         for (of_a, adds, prefix) in &changes {
             let set = if *of_a { &mut a } else { &mut b };
             // What is there already is deleted as often as not.
@@ -135,22 +170,27 @@ proptest! {
                 set.add(target);
             }
             let after = recipe(&a, &b);
-            let order = Order { recipe: after.clone(), before: Some((before, compiled)) };
-            before = after;
-            if let Some(patched) = order.compile_difference(&maps) {
-                let content = patched.content().unwrap();
-                let Content::Patch { patch, .. } = &*content else { panic!("a whole half") };
-                maps.apply(patch);
-                compiled = patched;
-            } else {
-                compiled = before.compile().unwrap();
-                maps = Maps(compiled.half().unwrap());
+            if !patched.follow(&after) {
+                patched = Patched::of(after);
             }
         }
-        let whole = before.compile().unwrap();
         let probes = probes(&changes, &[&a, &b]);
-        let wanted = uses(&whole, &whole.half().unwrap(), &probes);
-        prop_assert_eq!(uses(&compiled, &maps.0, &probes), wanted);
+        prop_assert_eq!(patched.uses(&probes), patched.wanted(&probes));
+    }
+}
+
+#[test]
+fn a_long_prefix_is_found_before_while_and_after_another_begins_as_it_does() {
+    let [one, other] =
+        [(1, 64), (2, 63)].map(|(n, length)| v6((0x2001 << 112) | (n << 64), length));
+    let [mut set, none] = [[one, other].into_iter().collect(), Elements::default()];
+    let mut patched = Patched::of(recipe(&set, &none));
+    assert_eq!(patched.maps.0.nodes.len(), 2);
+    for change in [Elements::delete, Elements::add, Elements::delete] {
+        change(&mut set, other);
+        assert!(patched.follow(&recipe(&set, &none)), "made anew");
+        let probes = probes(&[(true, true, other)], &[&set]);
+        assert_eq!(patched.uses(&probes), patched.wanted(&probes), "{set:?}");
     }
 }
 
