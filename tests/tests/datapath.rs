@@ -183,6 +183,7 @@ fn a_first_start_that_was_cut_short_is_finished_by_the_next() {
         for pin in ["program", "link-nic", "VERDICTS"] {
             std::fs::remove_file(director.pins().join(pin)).unwrap();
         }
+        assert!(comes_to_run_none("nic"), "a link ends some time after its pin");
         let again = Datapath::open(&config, OBJECT).unwrap();
         assert_eq!(again.tables().unwrap().settings.bucket_mask, 511);
     });
