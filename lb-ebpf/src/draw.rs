@@ -30,7 +30,7 @@ const NOBODY: u32 = u32::MAX;
 pub(crate) const LOOKS: usize = 32;
 
 /// Backends that are tried for a flow where replies of the first ones could not be told apart; a power of two.
-pub(crate) const TRIES: usize = 4;
+pub(crate) const CANDIDATES: usize = 4;
 
 /// What has been drawn for a flow. It lies in the memory of [`crate::flight`].
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub struct Choice {
     /// The backend that the source was sent to before, or [`NOBODY`].
     recalled: u32,
     /// The backends that were tried, from the first on; then [`NOBODY`].
-    tried: [u32; TRIES],
+    tried: [u32; CANDIDATES],
 }
 
 impl Choice {
@@ -74,7 +74,7 @@ impl Choice {
             return false;
         }
         let number = [a, b, c].iter().filter(|tried| **tried != NOBODY).count();
-        if let Some(place) = self.tried.get_mut(masked::<{ TRIES - 1 }>(number)) {
+        if let Some(place) = self.tried.get_mut(masked::<{ CANDIDATES - 1 }>(number)) {
             *place = backend;
         }
         true
@@ -83,7 +83,7 @@ impl Choice {
     /// The backend that was tried as the one of this number, if there was one.
     #[inline(always)]
     fn tried(&self, number: usize) -> Option<u32> {
-        let backend = self.tried.get(masked::<{ TRIES - 1 }>(number)).copied();
+        let backend = self.tried.get(masked::<{ CANDIDATES - 1 }>(number)).copied();
         backend.filter(|backend| *backend != NOBODY)
     }
 
@@ -118,7 +118,7 @@ pub(crate) fn draw<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
     }
     flight.choice.run = run;
     flight.choice.recalled = NOBODY;
-    flight.choice.tried = [NOBODY; TRIES];
+    flight.choice.tried = [NOBODY; CANDIDATES];
     if listener.affinity_ticks != 0 && begins(flight) {
         flight.choice.recalled = recall(world.tables, flight, listener);
     }

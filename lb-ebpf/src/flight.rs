@@ -92,7 +92,7 @@ pub struct Flight<A: Family> {
     pub partner: Found,
     /// What is to be done with the packet.
     pub next: Next,
-    /// The end that full NAT hides: from a packet's backend, the source that it sees; from a reply, the client.
+    /// The end that is not the backend: of a client's packet the source that the backend sees, of a reply the client.
     pub peer: A::Address,
     /// The port of that end, network order.
     pub peer_port: u16,
@@ -106,7 +106,7 @@ pub struct Flight<A: Family> {
     pub is_translated: u32,
     /// Number of its verdict, where SYN cookies refuse it.
     pub refusal: u32,
-    /// How they are, if they are.
+    /// How sequence numbers are rewritten, where they are.
     pub translation: Translation,
     /// The packet's TCP options, where they have been read.
     pub options: Options,

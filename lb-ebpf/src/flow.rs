@@ -1,7 +1,7 @@
 //! The flow table: cells in buckets of one cache line (`lb_common::cell`).
 //!
-//! A flow has a first and a second bucket. Lookups read the second only on a miss of the first; inserts
-//! prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
+//! A flow has a first and a second bucket. A search goes through the second only where the first has no cell of the
+//! flow; inserts prefer the first until it is crowded. Every write is one compare-and-swap from the value read.
 
 use lb_common::cell::{Cell, State, TAG_BITS};
 use lb_common::layout::{Bucket, CELLS_PER_BUCKET, HashKey, Settings};

@@ -30,15 +30,15 @@ pub fn sluice(context: XdpContext) -> u32 {
     {
         return action(outcome.exit);
     }
-    let is_guarded = lb_ebpf::firewall::is_on(&KernelTables::<true>);
-    go_on(&context, if is_guarded { STAGE_FIREWALL } else { STAGE_SECOND })
+    let has_rules = lb_ebpf::firewall::is_on(&KernelTables::<true>);
+    go_on(&context, if has_rules { STAGE_FIREWALL } else { STAGE_SECOND })
 }
 
 /// The program that judges by the rules what the first one has not finished, where there are any.
 #[xdp]
 pub fn sluice_firewall(context: XdpContext) -> u32 {
     let mut packet = Packet::new(LateFrame(context.ctx));
-    match lb_ebpf::guard(&mut packet, &KernelTables::<false>) {
+    match lb_ebpf::judge(&mut packet, &KernelTables::<false>) {
         Some(outcome) => action(outcome.exit),
         None => go_on(&context, STAGE_SECOND),
     }

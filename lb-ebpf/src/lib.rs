@@ -6,8 +6,9 @@
 //! ```
 //!
 //! [`process`] takes a frame and the tables and says what happened, as a [`Verdict`], and where the frame
-//! goes, as an [`Exit`]. The program in `main.rs` turns that into an XDP action. There is no global state,
-//! no clock and no map here: all of it is behind [`tables::Tables`] and [`packet::Frame`].
+//! goes, as an [`Exit`]. In the kernel each of its stages is a program, which turns that into an XDP action
+//! (`kernel.rs`). There is no global state, no clock and no map here: all of it is behind [`tables::Tables`]
+//! and [`packet::Frame`].
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(
     target_arch = "bpf",
@@ -107,7 +108,7 @@ pub struct World<'t, T> {
 
 /// Decides on a packet, rewrites it and counts it.
 pub fn process<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Outcome {
-    let decided = first(packet, tables).or_else(|| guard(packet, tables));
+    let decided = first(packet, tables).or_else(|| judge(packet, tables));
     let decided = decided.or_else(|| second(packet, tables));
     decided.unwrap_or_else(|| cookie::third(packet, tables))
 }
@@ -126,7 +127,7 @@ pub fn first<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<
 /// Has the rules of the firewall judge a packet that [`first`] has left, where there are some. `None`: it is as it
 /// was, and left to [`second`].
 #[inline(always)]
-pub fn guard<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
+pub fn judge<F: Frame, T: Tables>(packet: &mut Packet<F>, tables: &T) -> Option<Outcome> {
     if !firewall::is_on(tables) {
         return None;
     }

@@ -15,7 +15,7 @@ use network_types::udp::UdpHdr;
 
 use crate::ethernet;
 use crate::family::{Family, Ip, TCP, UDP};
-use crate::firewall::outcome::{self, Told};
+use crate::firewall::outcome::{self, BySource};
 use crate::flight::{Flight, Next};
 use crate::flow::{Tuple, tag_of};
 use crate::identify::has_mac;
@@ -91,12 +91,12 @@ fn of_family<A: Family, F: Frame, T: Tables>(
 
 /// The verdict on a packet that would have this one without rules.
 #[inline(always)]
-fn judged<T: Tables>(tables: &T, told: Told, passes: Verdict, bytes: u64) -> Option<Verdict> {
+fn judged<T: Tables>(tables: &T, told: BySource, passes: Verdict, bytes: u64) -> Option<Verdict> {
     let (verdict, counter) = match told {
-        Told::Nothing => return None,
-        Told::Accepted(counter) => (passes, counter),
-        Told::Dropped(..) if tables.samples() => return None,
-        Told::Dropped(verdict, counter) => (verdict, counter),
+        BySource::Nothing => return None,
+        BySource::Accepted(counter) => (passes, counter),
+        BySource::Dropped(..) if tables.samples() => return None,
+        BySource::Dropped(verdict, counter) => (verdict, counter),
     };
     outcome::count(tables, counter, bytes);
     Some(verdict)
@@ -111,7 +111,7 @@ fn unknown<A: Family, T: Tables>(
     transport: &Transport,
     bytes: u64,
 ) -> Option<Outcome> {
-    let Told::Dropped(verdict, counter) = outcome::of_client(tables, ip, transport) else {
+    let BySource::Dropped(verdict, counter) = outcome::of_client(tables, ip, transport) else {
         return None;
     };
     // Of a reply it counts where its client is.

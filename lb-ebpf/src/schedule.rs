@@ -3,7 +3,7 @@
 use lb_common::layout::BACKEND_UP;
 use lb_common::verdict::Verdict;
 
-use crate::draw::{LOOKS, TRIES};
+use crate::draw::{CANDIDATES, LOOKS};
 use crate::family::Family;
 use crate::flight::Flight;
 use crate::tables::Tables;
@@ -31,7 +31,7 @@ pub(crate) fn schedule<A: Family, T: Tables>(
         return Verdict::NoBackend;
     }
     let mut refusal = Verdict::NoBackend;
-    for step in rolled(LOOKS + TRIES) {
+    for step in rolled(LOOKS + CANDIDATES) {
         let Some(id) = flight.choice.candidate(world.tables, step) else { continue };
         // The port of a connection that is ending is taken over only where no other backend has it free.
         refusal = attempt(world, flight, id, step >= LOOKS);

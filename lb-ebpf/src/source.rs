@@ -16,17 +16,17 @@ use crate::tables::Tables;
 use crate::verifier::rolled;
 
 /// Sources that are tried in the CPU's own share.
-const OWN_TRIES: usize = 4;
+const OWN_SOURCES: usize = 4;
 /// Sources that are tried in all. Where a part u of them is in use, u^124 of the new flows are refused: at 90% two
 /// in a million, at 95% one in 600, at 97% one in 44.
-const TRIES: usize = 128;
+const SOURCES: usize = 128;
 
 /// Finds a source that the backend does not know a flow of, and takes the cell of its replies; says
 /// [`Verdict::ToBackend`] where it could.
 #[inline(always)]
 pub(crate) fn take<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flight<A>) -> Verdict {
-    for attempt in rolled(TRIES) {
-        let verdict = world.tables.try_source(world, flight, attempt >= OWN_TRIES);
+    for attempt in rolled(SOURCES) {
+        let verdict = world.tables.try_source(world, flight, attempt >= OWN_SOURCES);
         if verdict != Verdict::ReplyConflict {
             return verdict;
         }

@@ -126,7 +126,8 @@ pub trait Tables: Maps {
     fn samples(&self) -> bool {
         false
     }
-    /// Writes a cell of the flow table if it still holds `old`; says whether it did.
+    /// Writes a word of a bucket, of whatever table, if it still holds `old`; says whether it did. Where packets are
+    /// explained it is not written, and said to be.
     fn swap(&self, bucket: Entry<Bucket>, slot: usize, old: u64, new: u64) -> bool {
         self.explains() || bucket.swap(slot, old, new)
     }

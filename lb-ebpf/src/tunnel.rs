@@ -22,11 +22,11 @@ use crate::v6::V6;
 pub struct Tunnel {
     /// The backend's address, of the outer family.
     pub destination: Address,
-    /// [`NO_UDP`], or the destination port of the UDP header, network order.
+    /// 0 where there is a UDP header between the two IP headers, else [`NO_UDP`].
     pub udp: u32,
 }
 
-/// Nothing between the two IP headers.
+/// See [`Tunnel::udp`].
 const NO_UDP: u32 = u32::MAX;
 
 /// First of the 16,384 source ports of GUE: the dynamic ports (RFC 6335 section 6).
@@ -41,10 +41,27 @@ pub(crate) fn choose<A: Family>(flight: &mut Flight<A>, backend: &Backend) -> us
     flight.tunnel.destination = backend.address;
     flight.tunnel.udp = if is_gue { 0 } else { NO_UDP };
     flight.hop.kind = if is_v4 { ethernet::IPV4 } else { ethernet::IPV6 };
-    let header = if is_v4 { V4::LENGTH } else { V6::LENGTH };
-    let room = if is_gue { header + UdpHdr::LEN } else { header };
+    let room = if is_v4 { room::<V4>(is_gue) } else { room::<V6>(is_gue) };
     flight.hop.room = room as u32;
     room
+}
+
+/// Bytes that this way of forwarding puts in front of a packet.
+#[inline(always)]
+pub(crate) fn overhead(forward: Forward) -> usize {
+    match forward {
+        Forward::Nat | Forward::FullNat | Forward::Dsr => 0,
+        Forward::IpipV4 => room::<V4>(false),
+        Forward::IpipV6 => room::<V6>(false),
+        Forward::GueV4 => room::<V4>(true),
+        Forward::GueV6 => room::<V6>(true),
+    }
+}
+
+/// Bytes of headers with an outer one of this family.
+#[inline(always)]
+fn room<O: Family>(is_gue: bool) -> usize {
+    if is_gue { O::LENGTH + UdpHdr::LEN } else { O::LENGTH }
 }
 
 /// What the headers in front of a packet are made of, beside the tunnel.
@@ -71,7 +88,7 @@ impl Tunnel {
 
     #[inline(always)]
     fn room<O: Family>(&self) -> usize {
-        if self.udp == NO_UDP { O::LENGTH } else { O::LENGTH + UdpHdr::LEN }
+        room::<O>(self.udp != NO_UDP)
     }
 }
 

@@ -54,19 +54,6 @@ impl Forward {
     pub const fn number(self) -> u8 {
         self as u8
     }
-
-    /// Bytes that are put in front of a packet.
-    #[must_use]
-    #[inline(always)]
-    pub const fn overhead(self) -> u16 {
-        match self {
-            Self::Nat | Self::FullNat | Self::Dsr => 0,
-            Self::IpipV4 => 20,
-            Self::IpipV6 => 40,
-            Self::GueV4 => 28,
-            Self::GueV6 => 48,
-        }
-    }
 }
 
 /// A backend as one listener sees it.

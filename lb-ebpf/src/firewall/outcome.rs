@@ -17,7 +17,7 @@ use crate::verifier::at;
 
 /// What the source of a packet tells.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Told {
+pub(crate) enum BySource {
     /// The rules are to be asked.
     Nothing,
     /// It goes on, and a rule counts it, or none.
@@ -32,10 +32,10 @@ pub(crate) fn of_source<A: Family, T: Tables>(
     tables: &T,
     ip: &Ip<A>,
     transport: &Transport,
-) -> Told {
+) -> BySource {
     match word(tables) {
-        None => Told::Accepted(NO_COUNT),
-        Some(word) => told(tables, word, ip, transport).unwrap_or(Told::Nothing),
+        None => BySource::Accepted(NO_COUNT),
+        Some(word) => told(tables, word, ip, transport).unwrap_or(BySource::Nothing),
     }
 }
 
@@ -46,9 +46,9 @@ pub(crate) fn of_client<A: Family, T: Tables>(
     tables: &T,
     ip: &Ip<A>,
     transport: &Transport,
-) -> Told {
+) -> BySource {
     let word = word(tables).filter(|word| word & Firewall::BY_SERVICE == 0);
-    word.and_then(|word| told(tables, word, ip, transport)).unwrap_or(Told::Nothing)
+    word.and_then(|word| told(tables, word, ip, transport)).unwrap_or(BySource::Nothing)
 }
 
 #[inline(always)]
@@ -57,7 +57,7 @@ fn told<A: Family, T: Tables>(
     word: u64,
     ip: &Ip<A>,
     transport: &Transport,
-) -> Option<Told> {
+) -> Option<BySource> {
     let half = Firewall::half(word);
     let class = if word & Firewall::BY_SOURCE == 0 {
         0
@@ -66,7 +66,7 @@ fn told<A: Family, T: Tables>(
     };
     // Before all else, as the rules would: this is what most packets come to.
     if class == 0 && word & Firewall::STRANGERS_PASS != 0 {
-        return Some(Told::Accepted(NO_COUNT));
+        return Some(BySource::Accepted(NO_COUNT));
     }
     let port = u32::from(u16::from_be(transport.destination_port));
     let asked = tables.asked(half * ASKED_WORDS + port / 64)? >> (port % 64);
@@ -81,11 +81,11 @@ fn told<A: Family, T: Tables>(
     }
     let counter = outcome & OUTCOME_COUNTER;
     if outcome & OUTCOME_DROPS == 0 {
-        return Some(Told::Accepted(counter));
+        return Some(BySource::Accepted(counter));
     }
     let by_policy = outcome & OUTCOME_POLICY != 0;
     let verdict = if by_policy { Verdict::FirewallPolicy } else { Verdict::FirewallDrop };
-    Some(Told::Dropped(verdict, counter))
+    Some(BySource::Dropped(verdict, counter))
 }
 
 /// Has a rule count a packet.

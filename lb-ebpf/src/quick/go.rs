@@ -12,7 +12,7 @@ use crate::packet::{Frame, Mac, Packet};
 use crate::send::count;
 use crate::tables::Tables;
 use crate::transport::Port;
-use crate::tunnel::{Inside, Tunnel, put};
+use crate::tunnel::{Inside, Tunnel, overhead, put};
 use crate::v4::V4;
 use crate::v6::V6;
 use crate::{Exit, Outcome};
@@ -46,8 +46,7 @@ fn to_backend<A: Family, F: Frame, T: Tables>(
     let length = plain.ip.end - plain.ip.start;
     let is_its = A::same(A::from_words(&backend.vip), plain.ip.destination)
         && backend.vip_port == plain.transport.destination_port;
-    let fits =
-        backend.mtu == 0 || length + usize::from(forward.overhead()) <= usize::from(backend.mtu);
+    let fits = backend.mtu == 0 || length + overhead(forward) <= usize::from(backend.mtu);
     if !is_its || !fits || backend.interface == 0 {
         return None;
     }
