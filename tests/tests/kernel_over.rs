@@ -72,6 +72,13 @@ fn director(rules: Vec<Rule>) -> PacketPath {
     path
 }
 
+/// Has every flow be judged anew, as after a change of the rules.
+fn judge_anew(path: &mut PacketPath) {
+    let mut settings = path.settings.get(&0, 0).unwrap();
+    settings.generation = settings.generation % 3 + 1;
+    path.settings.set(0, settings, 0).unwrap();
+}
+
 fn rule(name: &str, over: Option<Over>) -> Rule {
     Rule { name: name.to_owned(), over, ..Rule::any(Action::Drop) }
 }
@@ -172,7 +179,7 @@ fn connect(path: &PacketPath, vip: SocketAddr, port: u16) -> (Ends, Ends) {
 fn packets_of_known_flows_count_and_no_flow_ends_by_that() {
     pin_to_cpu(0);
     let flags = Some(TcpFlags { mask: SYN | ACK, value: ACK });
-    let path = director(vec![Rule {
+    let mut path = director(vec![Rule {
         dports: vec![80..=80],
         tcp_flags: flags,
         ..rule("acks", Some(over(Counted::Packets, None)))
@@ -186,6 +193,9 @@ fn packets_of_known_flows_count_and_no_flow_ends_by_that() {
     }
     // The first ACK came before.
     exact(count(Verdict::ToBackend) - before + 1, began, "packets of a flow");
+    // Now the rules are asked about replies too.
+    judge_anew(&mut path);
+    let count = |verdict: Verdict| path.verdict(verdict.number()).packets;
     let (before, dropped) = (count(Verdict::ToClient), count(Verdict::FirewallDrop));
     for _ in 0..1_000 {
         path.run(&tcp_frame(&link(), reply, ACK, b"y"), LOOPBACK);
@@ -197,7 +207,7 @@ fn packets_of_known_flows_count_and_no_flow_ends_by_that() {
 
 #[test]
 fn new_flows_count_and_not_what_follows() {
-    let path = director(vec![Rule {
+    let mut path = director(vec![Rule {
         dports: vec![80..=80],
         ..rule("new", Some(over(Counted::NewFlows, None)))
     }]);
@@ -214,8 +224,14 @@ fn new_flows_count_and_not_what_follows() {
     exact(began_flows, began, "new flows");
     assert_eq!(began_flows + dropped, 60_000);
     let first = Ends { source: v4([198, 51, 100, 0], 1), destination: VIP };
+    let elsewhere = Ends { destination: v4([192, 0, 2, 9], 80), ..first };
     for _ in 0..1_000 {
+        judge_anew(&mut path);
         path.run(&tcp_frame(&link(), first, ACK, b"x"), LOOPBACK);
+        path.run(&tcp_frame(&link(), elsewhere, ACK, b"x"), LOOPBACK);
     }
-    assert_eq!(count(Verdict::FirewallDrop), dropped, "packets of a known flow begin none");
+    let count = |verdict: Verdict| path.verdict(verdict.number()).packets;
+    assert_eq!(count(Verdict::FirewallDrop), dropped, "packets without SYN begin none");
+    assert_eq!(count(Verdict::ToBackend), began_flows + 1_000);
+    assert_eq!(count(Verdict::NotOurs), 1_000);
 }

@@ -84,6 +84,28 @@ fn pinned_maps_of_another_layout_are_never_misread() {
     assert!(said.contains("version 99") && said.contains("of another layout"), "{said}");
 }
 
+#[test]
+fn a_pinned_map_of_another_shape_is_named_with_the_remedy_that_helps() {
+    let world = World::new(Arms::Two, 1).unwrap();
+    let mut stage = Stage::shop(&world).unwrap();
+    stage.agent.process.terminate(TIMEOUT).unwrap();
+    // As an agent would have left it whose firewall knew fewer bits.
+    let bits = world.pin_path().join("FIREWALL_BITS");
+    std::fs::remove_file(&bits).unwrap();
+    let mut create = world.director.command("bpftool");
+    create.args(["map", "create"]).arg(&bits).args(["type", "array", "key", "4", "value", "8"]);
+    run(create.args(["entries", "1024", "name", "FIREWALL_BITS", "flags", "0x400"])).unwrap();
+    let (code, said) = refused(&world, &shop(&world).file(&world));
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["FIREWALL_BITS is of another layout: it has 1024 entries", "`lb-agent detach`"] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    assert!(bits.exists());
+    lb_tests::agent::detach(&world, &stage.binaries).unwrap();
+    stage.agent.restart().unwrap();
+    stage.answers(4).unwrap();
+}
+
 /// The value of the only entry of a map, from what bpftool shows of it.
 fn value_bytes(dump: &str) -> Vec<String> {
     let value = dump.split("value:").nth(1).unwrap_or_default();

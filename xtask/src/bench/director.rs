@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::programs::{ProgramFd, ProgramInfo};
@@ -13,7 +14,7 @@ use lb_agent::io::datapath::{Datapath, OBJECT, detach};
 use lb_agent::io::netlink::links;
 use lb_agent::model::config::{Config, parse};
 use lb_agent::model::desired::{Turns, desired};
-use lb_agent::model::firewall::compile::{Names, compile};
+use lb_agent::model::firewall::compile::{Compiled, Names, compile};
 use lb_agent::model::firewall::{Firewall, Sets};
 use lb_agent::model::health::{Checks, Health};
 use lb_agent::model::paces::Paces;
@@ -76,8 +77,12 @@ impl Director {
 
     /// Has packets judged by these rules.
     pub(crate) fn judge_by(&mut self, firewall: &Firewall, sets: &Sets) -> Result<()> {
-        let compiled = compile(firewall, sets, &Names::default())?;
-        self.datapath.apply(&[Change::Firewall(compiled)])?;
+        self.put_in_force(&compile(firewall, sets, &Names::default())?)
+    }
+
+    /// The same by rules that are made already.
+    pub(crate) fn put_in_force(&mut self, compiled: &Arc<Compiled>) -> Result<()> {
+        self.datapath.apply(&[Change::Firewall(Arc::clone(compiled))])?;
         // Rules that need more room make another program.
         self.program = ProgramInfo::from_pin(self.pins.join("program"))?.fd()?;
         Ok(())

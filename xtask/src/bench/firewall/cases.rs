@@ -21,7 +21,7 @@ pub(super) const PREFIXES: [u32; 4] = [0, 1_000, 100_000, 1_000_000];
 const RULES: [u16; 4] = [1, 10, 100, 1_000];
 /// Prefixes of the set that those rules name.
 const CLIENTS: usize = 1_000;
-const SET: &str = "set";
+pub(super) const SET: &str = "set";
 
 /// What configurations have room for at least.
 const FEWEST: u32 = 1_024;
@@ -71,11 +71,6 @@ pub(super) fn name(kind: Kind, count: u32) -> String {
 pub(super) fn prefixes(arguments: &Arguments, kind: Kind, count: u32) -> Group {
     let random = &mut Random::new(u64::from(count));
     let prefixes = kind.prefixes(random, usize::try_from(count).unwrap_or_default());
-    let rule = Rule {
-        name: "listed".to_owned(),
-        sources: vec![Match::Set(SET.to_owned())],
-        ..Rule::any(Action::Drop)
-    };
     let name = name(kind, count);
     let case = |end: &str, verdict, sources| Case {
         name: format!("{name} {end}"),
@@ -91,7 +86,30 @@ pub(super) fn prefixes(arguments: &Arguments, kind: Kind, count: u32) -> Group {
         cases.push(case("hit", Verdict::FirewallDrop, hits));
     }
     cases.retain(|case| arguments.wants(&case.name));
-    group(kind.family(), vec![rule], prefixes, cases)
+    group(kind.family(), vec![drops_listed()], prefixes, cases)
+}
+
+/// What drops the sources that are in the set.
+fn drops_listed() -> Rule {
+    Rule {
+        name: "listed".to_owned(),
+        sources: vec![Match::Set(SET.to_owned())],
+        ..Rule::any(Action::Drop)
+    }
+}
+
+/// The firewall that drops a set of these prefixes.
+pub(super) fn dropping(elements: &Elements) -> Firewall {
+    firewall(vec![drops_listed()], elements)
+}
+
+fn firewall(rules: Vec<Rule>, elements: &Elements) -> Firewall {
+    Firewall {
+        rules,
+        sets: BTreeMap::from([(SET.to_owned(), Source::Listed(Vec::new()))]),
+        max_prefixes: u32::try_from(elements.len()).unwrap_or(u32::MAX).max(FEWEST),
+        ..Firewall::default()
+    }
 }
 
 /// Rules that each drop another port of the same clients; packets meet the last one, or none.
@@ -129,11 +147,6 @@ fn rules(arguments: &Arguments, count: u16) -> Group {
 
 fn group(family: Family, rules: Vec<Rule>, prefixes: Vec<IpNet>, cases: Vec<Case>) -> Group {
     let elements: Elements = prefixes.iter().copied().collect();
-    let firewall = Firewall {
-        rules,
-        sets: BTreeMap::from([(SET.to_owned(), Source::Listed(Vec::new()))]),
-        max_prefixes: u32::try_from(elements.len()).unwrap_or(u32::MAX).max(FEWEST),
-        ..Firewall::default()
-    };
+    let firewall = firewall(rules, &elements);
     Group { firewall, sets: Sets::from([(SET.to_owned(), elements)]), prefixes, family, cases }
 }

@@ -18,17 +18,17 @@ use super::cases::{Case, Group, SOURCES};
 const PACKETS: u32 = 1 << 19;
 const QUICK_PACKETS: u32 = 1 << 18;
 /// Packets of the kernel's own that may meet the program too.
-const STRAYS: u64 = 100;
+pub(super) const STRAYS: u64 = 100;
 const MAX_FLOWS: u32 = 1 << 10;
 
 /// A packet path in a namespace of its own.
-struct Place {
-    director: Director,
-    namespace: Namespace,
+pub(super) struct Place {
+    pub(super) director: Director,
+    pub(super) namespace: Namespace,
 }
 
 impl Place {
-    fn new(what: &str) -> Result<Self> {
+    pub(super) fn new(what: &str) -> Result<Self> {
         let namespace = Namespace::create(&format!("{}-{what}", stale::unique_name()))?;
         namespace.ip(&format!(
             "link add {NIC} type veth peer name peer\nlink set {NIC} up\nlink set peer up"

@@ -1,13 +1,16 @@
 //! What rules and sets cost: nanoseconds of a packet over those of one that no rules judge, in the same harness and the
-//! same run; beside it a trie of the kernel, and over a wire a set of nftables. And what floods of SYNs cost clients.
+//! same run; beside it a trie of the kernel, and over a wire a set of nftables. How long sets take to be loaded and swapped.
+//! And what floods of SYNs cost clients.
 
 mod cases;
 mod flood;
 mod live;
+mod load;
 mod measure;
 mod random;
 mod served;
 mod sets;
+mod swaps;
 
 use anyhow::Result;
 use lb_tests::bpf_fs::ensure_mounted;
@@ -28,17 +31,22 @@ enum Part {
     Prefixes,
     Wire,
     Rules,
+    Load,
+    Swaps,
     Floods,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Prefixes, Self::Wire, Self::Rules, Self::Floods];
+    const ALL: [Self; 6] =
+        [Self::Prefixes, Self::Wire, Self::Rules, Self::Load, Self::Swaps, Self::Floods];
 
     fn name(self) -> &'static str {
         match self {
             Self::Prefixes => "prefixes",
             Self::Wire => "sets over a wire",
             Self::Rules => "rules",
+            Self::Load => "load of sets",
+            Self::Swaps => "swaps of sets",
             Self::Floods => "floods",
         }
     }
@@ -48,6 +56,8 @@ impl Part {
             Self::Prefixes => by_prefixes(arguments, budget, results),
             Self::Wire => over_a_wire(arguments, budget, results),
             Self::Rules => by_rules(arguments, budget, results),
+            Self::Load => load::run(arguments, budget, results),
+            Self::Swaps => swaps::run(arguments, budget, results)?,
             Self::Floods => flood::run(arguments, budget, results)?,
         }
         Ok(())
@@ -56,14 +66,14 @@ impl Part {
     fn weight(self) -> u32 {
         match self {
             Self::Prefixes | Self::Floods => 4,
-            Self::Wire | Self::Rules => 1,
+            Self::Wire | Self::Rules | Self::Load | Self::Swaps => 1,
         }
     }
 }
 
 /// Whether any case is asked for that the agent takes part in.
 pub(crate) fn needs_agent(arguments: &Arguments) -> bool {
-    !flood::rates(arguments).is_empty()
+    !flood::rates(arguments).is_empty() || !load::counts(arguments).is_empty()
 }
 
 /// Measures all cases that are asked for.
