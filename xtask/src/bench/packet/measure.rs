@@ -19,11 +19,16 @@ use super::cases::{Case, Floor, Group, Kind, LRU_INSERT};
 /// Numbers of flows from which new ones are taken; established ones have less.
 const FIRST_NEW: u32 = 1 << 23;
 
-/// Packets of a run: as many as there are flows, but so many at the most, that all flows are fed and these measured in
-/// one tick. Of new flows fewer, so that the table stays half empty.
+/// Packets of a value. Of new flows fewer, so that the table stays half empty.
 const PACKETS: u32 = 1_000_000;
 const QUICK_PACKETS: u32 = 300_000;
 const NEW_PACKETS: u32 = 25_000;
+/// What is fed at once where there are more flows than packets: a stretch, and before it what warms it, take a small part
+/// of a tick.
+const STRETCH: u32 = 250_000;
+
+/// What is fed, and how many packets of it.
+type Fed = (Feed, u32);
 
 /// The director, what is compared with it, and what they are fed.
 struct Bench<'g> {
@@ -115,12 +120,12 @@ impl Bench<'_> {
         let mut ours = Vec::new();
         let mut others = vec![Vec::new(); floors.len()];
         for round in budget.rounds(7, 5) {
-            let (feed, packets) = self.next_feed(case, round);
+            let feeds = self.next_feeds(case, round);
             let nothing = self.nothing.try_clone()?;
-            let nothing = self.run(case, &nothing, feed, packets)?;
-            ours.push(self.run_ours(case, (feed, packets), budget)? - nothing);
+            let nothing = mean(&feeds, |fed| self.run(case, &nothing, fed))?;
+            ours.push(mean(&feeds, |fed| self.run_ours(case, fed, budget))? - nothing);
             for (program, values) in programs.iter().zip(&mut others) {
-                values.push(self.run(case, program, feed, packets)? - nothing);
+                values.push(mean(&feeds, |fed| self.run(case, program, fed))? - nothing);
             }
         }
         let place = (self.family().name(), case.flows);
@@ -129,30 +134,31 @@ impl Bench<'_> {
         Ok(rows.map(|(floor, values)| row.clone().beside(floor.name, &ours, values)).collect())
     }
 
-    /// What is fed in a round, and how many packets.
-    fn next_feed(&mut self, case: Case, round: u32) -> (Feed, u32) {
+    /// What is fed in a round, stretch by stretch.
+    fn next_feeds(&mut self, case: Case, round: u32) -> Vec<Fed> {
         let feed = case.feed(self.family(), self.director.mac);
         match case.kind {
             Kind::New | Kind::NewWhereFull => {
                 let next = self.next_new;
                 self.next_new += NEW_PACKETS;
-                (Feed { next, end: u32::MAX, ..feed }, NEW_PACKETS)
+                vec![(Feed { next, end: u32::MAX, ..feed }, NEW_PACKETS)]
             }
-            Kind::FirstOfTick => (feed, case.flows),
+            Kind::FirstOfTick => vec![(feed, case.flows)],
             Kind::Known | Kind::NotOurs | Kind::Closed => {
-                let feed = Feed { random_mask: case.flows - 1, random: round, ..feed };
-                (feed, self.packets.max(case.flows.min(PACKETS)))
+                let (stretches, packets) = if is_in_stretches(case) {
+                    (PACKETS / STRETCH, STRETCH)
+                } else {
+                    (1, self.packets.max(case.flows.min(PACKETS)))
+                };
+                let seeds = (0..stretches).map(|stretch| round * stretches + stretch);
+                let feed = |random| Feed { random_mask: case.flows - 1, random, ..feed };
+                seeds.map(|seed| (feed(seed), packets)).collect()
             }
         }
     }
 
     /// Within a tick, so that no cell is written but those that the case is about.
-    fn run_ours(
-        &mut self,
-        case: Case,
-        (feed, packets): (Feed, u32),
-        budget: Budget,
-    ) -> Result<f64> {
+    fn run_ours(&mut self, case: Case, fed: Fed, budget: Budget) -> Result<f64> {
         let ours = self.ours.try_clone()?;
         for attempt in 0..8 {
             budget.step()?;
@@ -161,10 +167,10 @@ impl Bench<'_> {
             }
             let began_in = tick();
             let before = self.director.packets(case.kind.verdict())?;
-            let nanoseconds = self.run(case, &ours, feed, packets)?;
+            let nanoseconds = self.run(case, &ours, fed)?;
             let met = self.director.packets(case.kind.verdict())? - before;
-            let warming = if warms(case) { case.flows } else { 0 };
-            expect_nearly_all(case, packets + warming, met)?;
+            let warming: u32 = warming(case, fed).iter().map(|(_, packets)| packets).sum();
+            expect_nearly_all(case, fed.1 + warming, met)?;
             if tick() == began_in || matches!(case.kind, Kind::New | Kind::NewWhereFull) {
                 return Ok(nanoseconds);
             }
@@ -172,11 +178,11 @@ impl Bench<'_> {
         None.context("measure within a tick, 8 times in vain; the machine is too busy")
     }
 
-    fn run(&mut self, case: Case, target: &ProgramFd, feed: Feed, packets: u32) -> Result<f64> {
-        if warms(case) {
-            // Each flow once, in their order.
-            self.feed("feed", target, Feed { random_mask: 0, ..feed }, case.flows)?;
+    fn run(&mut self, case: Case, target: &ProgramFd, fed: Fed) -> Result<f64> {
+        for (feed, packets) in warming(case, fed) {
+            self.feed("feed", target, feed, packets)?;
         }
+        let (feed, packets) = fed;
         let ran = self.feed("feed", target, feed, packets)?;
         let is_as_fed = ran.missed * 50 < u64::from(packets);
         ensure!(is_as_fed, "{} packets were answered, or their flows not in the floor", ran.missed);
@@ -209,9 +215,28 @@ fn expect_nearly_all(case: Case, packets: u32, met: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether all flows are fed once before any is measured, so that they were seen in this tick.
-fn warms(case: Case) -> bool {
-    matches!(case.kind, Kind::Known)
+/// Whether a value is the mean of stretches.
+fn is_in_stretches(case: Case) -> bool {
+    case.kind == Kind::Known && case.flows > PACKETS
+}
+
+/// What is fed before a stretch is measured, so that its flows were seen in this tick: each flow once, in their order.
+/// Where they are too many, what is to be measured, and then as much of other flows, which takes its place in the caches.
+fn warming(case: Case, (feed, packets): Fed) -> Vec<Fed> {
+    if case.kind != Kind::Known {
+        Vec::new()
+    } else if is_in_stretches(case) {
+        vec![(feed, packets), (Feed { random: !feed.random, ..feed }, packets)]
+    } else {
+        vec![(Feed { random_mask: 0, ..feed }, case.flows)]
+    }
+}
+
+/// The mean of what the stretches of a round give.
+fn mean(feeds: &[Fed], mut run: impl FnMut(Fed) -> Result<f64>) -> Result<f64> {
+    let values: Vec<_> = feeds.iter().map(|fed| run(*fed)).collect::<Result<_>>()?;
+    let n = u32::try_from(values.len())?;
+    Ok(values.iter().sum::<f64>() / f64::from(n))
 }
 
 fn wait_for_tick() -> Result<()> {
