@@ -8,6 +8,7 @@
 )]
 
 mod agent_dies;
+mod busy;
 mod cast;
 mod clock_jump;
 mod failover;
@@ -15,6 +16,8 @@ mod flows;
 mod frr;
 mod hostile;
 mod keepalived;
+mod killed;
 mod steady;
+mod thousand;
 mod untold;
 mod virtual_mac;

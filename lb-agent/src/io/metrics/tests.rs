@@ -71,6 +71,8 @@ fn sync() -> SyncStatus {
         heard: link(50, false),
         unknown_backends: Vec::new(),
         unknown_flows: 6,
+        differences: Vec::new(),
+        n_differences: 2,
         conflicts: 7,
         without_place: 8,
     };

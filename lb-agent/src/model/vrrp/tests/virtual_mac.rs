@@ -66,7 +66,11 @@ fn advertisements_and_announcements_come_from_the_virtual_mac_address() {
                 adverts.push((mac, frame(mac, destination, &packet)));
             }
             Effect::Announce { frame, .. } => announcements.push(frame),
-            Effect::Accept(_) | Effect::Addresses(_) | Effect::Changed(_) | Effect::Warning(_) => {}
+            Effect::Hold
+            | Effect::Accept(_)
+            | Effect::Addresses(_)
+            | Effect::Changed(_)
+            | Effect::Warning(_) => {}
         }
     }
     // The groups' addresses: 224.0.0.18 and ff02::12.
