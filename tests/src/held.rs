@@ -120,7 +120,10 @@ async fn exchange(stream: &mut BufReader<TcpStream>) -> Result<()> {
     let (bytes, received) = (pattern(LENGTH), digest(&pattern(LENGTH)));
     let head = format!("POST /echo-hash HTTP/1.1\r\nHost: vip\r\nContent-Length: {LENGTH}\r\n\r\n");
     stream.write_all(&[head.as_bytes(), &bytes].concat()).await.context("send")?;
-    ensure!(answer(stream, received.len()).await? == received.as_bytes(), "what was sent was changed");
+    ensure!(
+        answer(stream, received.len()).await? == received.as_bytes(),
+        "what was sent was changed"
+    );
     let request = format!("GET /bytes/{LENGTH} HTTP/1.1\r\nHost: vip\r\n\r\n");
     stream.write_all(request.as_bytes()).await.context("ask")?;
     ensure!(answer(stream, LENGTH).await? == bytes, "what was answered was changed");

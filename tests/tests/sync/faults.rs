@@ -164,7 +164,9 @@ fn configurations_that_differ_are_named_on_both_directors_until_they_do_not() {
     let differ = |agent: &Agent<'_>| status(agent)["peers"][0]["n_differences"].as_u64().unwrap();
     let all_differ = || Ok([&first, &second].iter().all(|agent| differ(agent) == 2));
     wait_until("the difference to be seen", TIMEOUT, all_differ).unwrap();
-    for (agent, words) in [(&first, "rr here and maglev there"), (&second, "maglev here and rr there")] {
+    for (agent, words) in
+        [(&first, "rr here and maglev there"), (&second, "maglev here and rr there")]
+    {
         let said = warnings(agent);
         assert!(said.contains(&format!("203.0.113.10:80 (tcp): scheduler is {words}")), "{said}");
         let shown = agent.ctl_ok(&["sync", "status"]).unwrap();

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_agent::model::config::VrrpChecksum;
-use lb_agent::model::vrrp::{GROUP_V4, GROUP_V6};
 use lb_agent::model::vrrp::advert::{Advert, PROTOCOL};
+use lb_agent::model::vrrp::{GROUP_V4, GROUP_V6};
 use lb_tests::clock::{pause, wait_until};
 use lb_tests::pair::{Director, Pair, VIP_V4};
 use nix::net::if_::if_nametoindex;

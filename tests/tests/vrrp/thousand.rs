@@ -6,7 +6,7 @@ use lb_tests::pair::{Director, Pair, vips};
 use lb_tests::web::PORT;
 
 use crate::cast::WITHIN;
-use crate::flows::{N_BACKENDS, Service, both_at, serve, wait_until_in_step};
+use crate::flows::{N_BACKENDS, Service, both, serve, wait_until_in_step};
 
 /// Neither the scheduler nor the way of forwarding lets a director find a connection's backend that it was not told of.
 const SERVICES: [Service; 2] = [(PORT, "nat", "rr"), (81, "full-nat", "lc")];
@@ -24,11 +24,10 @@ fn wait_for_return(lb1: &Director<'_>, lb2: &Director<'_>) {
 fn a_thousand_connections_outlive_every_fault() {
     let pair = Pair::new(N_BACKENDS).unwrap();
     let _serving = serve(&pair, &SERVICES);
-    let [mut lb1, lb2] = both_at(&pair, &SERVICES, "10ms");
+    let [mut lb1, lb2] = both(&pair, &SERVICES);
     let client = &pair.client.namespace;
     let addresses = SERVICES.iter().flat_map(|(port, ..)| vips().map(|vip| (vip.ip(), *port)));
-    let held: Vec<_> =
-        addresses.map(|at| Held::open(client, at.into(), N_EACH).unwrap()).collect();
+    let held: Vec<_> = addresses.map(|at| Held::open(client, at.into(), N_EACH).unwrap()).collect();
 
     // The machine is silent, and comes back.
     pair.deafen_director(1, true).unwrap();

@@ -52,9 +52,9 @@ impl Snapshot {
         families.family(
             "lb_sync_differing_services",
             "Services that the peer has configured differently, or not at all, or alone",
-            peers.iter().map(|(address, peer)| {
-                gauge(vec![("peer", address)], whole(peer.n_differences))
-            }),
+            peers
+                .iter()
+                .map(|(address, peer)| gauge(vec![("peer", address)], whole(peer.n_differences))),
         )?;
         let refused = sync.refused;
         let refused = [

@@ -193,7 +193,9 @@ impl<'a> Listener<'a> {
             }
             if state.differences != listening.differences() && listening.n_differences() > 0 {
                 let (n, first) = (listening.n_differences(), listening.differences().join("; "));
-                tracing::warn!("the other director's configuration differs in {n} services: {first}");
+                tracing::warn!(
+                    "the other director's configuration differs in {n} services: {first}"
+                );
             }
             *state = LinkState {
                 is_connected: true,

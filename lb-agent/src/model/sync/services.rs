@@ -182,7 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_compares_all_that_a_peer_tells_in_however_many_messages_and_forgets_what_was_before() {
+    fn a_listener_compares_all_that_a_peer_tells_in_however_many_messages_and_forgets_what_was_before()
+     {
         let many: Vec<_> = (1..2_000).map(|port| service(port, "", &[1])).collect();
         let (few, many) = (services(&many[..1]), services(&many));
         let mut listening = Listening::default();

@@ -212,7 +212,9 @@ fn a_backend_that_is_not_known_is_told_and_asked_for_when_it_is() {
     assert_eq!((listening.unknown_flows, listening.n_unknown()), (2, 1));
     let shown = listening.unknown()[0].to_string();
     assert_eq!(shown, "192.0.2.12:8080 behind 203.0.113.10:80 (tcp, nat)");
-    assert!(!listening.learn([(&5, &web1)], Vec::new(), &Services::default()) && listening.is_whole);
+    assert!(
+        !listening.learn([(&5, &web1)], Vec::new(), &Services::default()) && listening.is_whole
+    );
     assert!(listening.learn([(&5, &web1), (&6, &web2)], Vec::new(), &Services::default()));
     assert!(!listening.is_whole && listening.n_unknown() == 0);
     assert_eq!(told(&mut listening, vec![flow(2)])[0].backend, 6);

@@ -23,7 +23,8 @@ use super::{QUICK_ROUNDS, ROUNDS};
 use crate::failover::{Setup, System, pair, tables};
 
 pub(super) const CASE: &str = "until a director that joins is in step";
-pub(super) const RETURN: &str = "until a preferred director that returns takes a million flows over";
+pub(super) const RETURN: &str =
+    "until a preferred director that returns takes a million flows over";
 /// Connections of a client among them, none of which may break.
 const N_HELD: usize = 100;
 const FLOWS: u32 = 1_000_000;
