@@ -288,7 +288,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 48);
+    assert_eq!(families.len(), 49);
 }
 
 #[tokio::test]

@@ -101,6 +101,7 @@ fn the_addresses_are_on_a_device_of_the_router() {
         | Effect::Send { .. }
         | Effect::Announce { .. }
         | Effect::Changed(_)
+        | Effect::Hold
         | Effect::Warning(_) => None,
     });
     let place = |is_ipv6, address: &str| {
