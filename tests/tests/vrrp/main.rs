@@ -8,7 +8,6 @@
 )]
 
 mod agent_dies;
-mod busy;
 mod cast;
 mod clock_jump;
 mod failover;
