@@ -16,8 +16,8 @@ const HEARD_WITHIN: Duration = Duration::from_millis(350);
 /// A peer that is not connected for so long is not waited for: it would have tried several times.
 const GONE_AFTER: Duration = Duration::from_secs(5);
 /// For so long packets of connections that are not known are held after another director has fallen silent: the next
-/// start of its agent has told of all its flows by then, and TCP has sent again four times.
-const HOLD_FOR: Duration = Duration::from_secs(3);
+/// start of its agent has told of its flows by then, or when TCP sends again after 3 s, and after 6 s.
+const HOLD_FOR: Duration = Duration::from_secs(5);
 
 impl Replication {
     /// Whether this director knows all flows of every peer that is not gone, and hears one.

@@ -82,17 +82,18 @@ impl Group {
             return Vec::new();
         }
         let heard = self.members.iter().filter_map(|member| member.heard);
-        let mut acts = Vec::new();
-        let reason = match heard.max_by_key(|heard| heard.at) {
+        let last = heard.max_by_key(|heard| heard.at);
+        let has_left = last.is_some_and(|heard| heard.priority == 0);
+        let holds = self.flows != Flows::NotTold && !has_left;
+        let reason = match last {
             None => "no other router is heard".to_owned(),
             Some(Heard { from, priority: 0, .. }) => format!("{from} has left"),
             Some(Heard { from, at, .. }) => {
-                acts.extend((self.flows != Flows::NotTold).then_some(Act::Hold));
                 let silent = now.saturating_duration_since(at).as_millis();
                 format!("nothing was heard of {from} for {silent} ms")
             }
         };
-        acts.extend(self.become_active(now, reason));
-        acts
+        let acts = self.become_active(now, reason);
+        holds.then_some(Act::Hold).into_iter().chain(acts).collect()
     }
 }
