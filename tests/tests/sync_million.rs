@@ -43,7 +43,7 @@ const N_FLOWS: u32 = 1_000_000;
 /// One packet in twenty of replication is lost, so that what follows comes before what is sent again.
 const LOSSES: &str = "table inet lost { chain in { type filter hook input priority 0; \
                       tcp dport 8848 numgen random mod 20 < 1 counter drop; \
-                      tcp sport 8848 numgen random mod 20 < 1 counter drop } }";
+                      tcp sport 8848 numgen random mod 20 < 1 counter drop; } }";
 /// Flows over that wire, and how many are begun at a time.
 const N_OVER_BAD_WIRE: u32 = 40_000;
 const AT_A_TIME: u32 = 2_000;
