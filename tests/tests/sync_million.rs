@@ -1,4 +1,4 @@
-//! A million flows are told to a director that joins, cell by cell, and go on there; and fewer over a bad wire.
+//! A million flows are told to a director that joins, cell by cell, and go on there.
 #![cfg(feature = "root")]
 #![expect(
     clippy::as_conversions,
@@ -20,7 +20,6 @@ use std::collections::HashMap as Memory;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use aya::maps::Array;
 use lb_agent::io::clock;
@@ -31,22 +30,13 @@ use lb_common::cell::Cell;
 use lb_common::layout::{Bucket, Detail, Scheduler, socket};
 use lb_common::map;
 use lb_tests::clock::{now, wait_until};
-use lb_tests::command::run;
 use lb_tests::load::TIMEOUT;
 
 use director::{Director, map_of, on_a_director};
 use half::{Half, client, open, send};
-use packet_path::frames::{ACK, FIN, SYN, v4};
+use packet_path::frames::{ACK, SYN, v4};
 
 const N_FLOWS: u32 = 1_000_000;
-
-/// One packet in twenty of replication is lost, so that what follows comes before what is sent again.
-const LOSSES: &str = "table inet lost { chain in { type filter hook input priority 0; \
-                      tcp dport 8848 numgen random mod 20 < 1 counter drop; \
-                      tcp sport 8848 numgen random mod 20 < 1 counter drop; } }";
-/// Flows over that wire, and how many are begun at a time.
-const N_OVER_BAD_WIRE: u32 = 40_000;
-const AT_A_TIME: u32 = 2_000;
 
 /// Among so many it happens that a flow has the tag (25 bits) of another in its bucket, and shares that one's cells; not
 /// more often than this.
@@ -124,46 +114,6 @@ fn a_million_flows_are_told_to_a_director_that_joins() {
         wait_until("both to be in step", TIMEOUT, || Ok(first.is_in_step(clock::now()))).unwrap();
         let status = first.status(clock::now());
         assert_eq!((status.peers[0].conflicts, status.peers[0].without_place), (0, 0));
-        for half in halves {
-            lb_agent::io::datapath::detach(&half.pins).unwrap();
-        }
-    });
-}
-
-#[test]
-fn directors_are_in_step_cell_by_cell_over_a_wire_that_loses_packets() {
-    on_a_director(|director| {
-        run(Command::new("nft").arg(LOSSES)).unwrap();
-        director::add_wire("other", "other-peer");
-        let halves =
-            [0, 1].map(|number| open(director, number, N_OVER_BAD_WIRE, Scheduler::RoundRobin));
-        let program = halves[0].program();
-        let [first, second] =
-            [0, 1].map(|number| replicate(director, &halves[usize::from(number)], number));
-        // Flows begin, are established and end while others are told.
-        for start in (0..N_OVER_BAD_WIRE).step_by(AT_A_TIME as usize) {
-            for flags in [SYN, ACK, FIN | ACK] {
-                let n = if flags == SYN { AT_A_TIME } else { AT_A_TIME / 2 };
-                for number in start..start + n {
-                    send(&program, client(number), flags);
-                }
-            }
-        }
-        let mut ends = (0, 0);
-        wait_until("the same cells on both", 12 * TIMEOUT, || {
-            let (told, heard) = (flows(&halves[0]), flows(&halves[1]));
-            ends = (told.len(), heard.len());
-            Ok(!told.is_empty() && told == heard)
-        })
-        .unwrap_or_else(|error| panic!("{error}: {ends:?}, {:?}", second.status(clock::now())));
-        assert!(ends.0 >= 2 * N_OVER_BAD_WIRE as usize - 2 * SHARING, "{ends:?}");
-        let both = [&first, &second];
-        wait_until("both to be in step", TIMEOUT, || {
-            Ok(both.iter().all(|replication| replication.is_in_step(clock::now())))
-        })
-        .unwrap();
-        let lost = run(Command::new("nft").args(["list", "table", "inet", "lost"])).unwrap();
-        assert!(!lost.contains("packets 0 "), "{lost}");
         for half in halves {
             lb_agent::io::datapath::detach(&half.pins).unwrap();
         }

@@ -130,7 +130,7 @@ impl Open {
     }
 }
 
-pub(crate) fn wait_until_in_step(directors: [&Director<'_>; 2]) {
+fn wait_until_in_step(directors: [&Director<'_>; 2]) {
     for director in directors {
         let in_step = || Ok(director.ctl_json(&["sync", "status"])?["is_in_step"] == true);
         lb_tests::clock::wait_until("the directors to be in step", ANSWER_WITHIN, in_step).unwrap();

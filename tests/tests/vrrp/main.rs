@@ -17,6 +17,5 @@ mod hostile;
 mod keepalived;
 mod killed;
 mod steady;
-mod thousand;
 mod untold;
 mod virtual_mac;

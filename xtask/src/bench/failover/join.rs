@@ -1,5 +1,4 @@
-//! How long it takes a director that joins to know a million flows of the other one, and a preferred one that returns to
-//! take over from it.
+//! How long it takes a director that joins to know a million flows of the other one.
 
 use std::time::Duration;
 
@@ -7,11 +6,8 @@ use anyhow::{Context, Result, ensure};
 use aya::programs::ProgramInfo;
 use lb_tests::binaries::Binaries;
 use lb_tests::clock::{now, wait_for, wait_until};
-use lb_tests::held::Held;
 use lb_tests::link::End;
 use lb_tests::pair::{Director, Pair, VIP_V4};
-use lb_tests::web::{PORT, Web};
-use lb_tests::world::Host;
 use serde_json::Value;
 
 use super::super::budget::Budget;
@@ -23,78 +19,32 @@ use super::{QUICK_ROUNDS, ROUNDS};
 use crate::failover::{Setup, System, pair, tables};
 
 pub(super) const CASE: &str = "until a director that joins is in step";
-pub(super) const RETURN: &str =
-    "until a preferred director that returns takes a million flows over";
-/// Connections of a client among them, none of which may break.
-const N_HELD: usize = 100;
 const FLOWS: u32 = 1_000_000;
 /// Among so many it happens that two have the same tag and share a cell; not more often than this.
 const SHARING: u64 = 8;
 const WITHIN: Duration = Duration::from_mins(1);
+/// All flows are of the shop.
+const PORT: u16 = 80;
 
 pub(super) fn run(arguments: &Arguments, binaries: &Binaries, budget: Budget) -> Result<Row> {
+    arguments.say(&format!("failover: {CASE}"));
     let mut pair = pair()?;
     pair.max_flows = FLOWS;
-    let first = start(&pair, 1, binaries, false)?;
+    let first = start(&pair, 1, binaries)?;
     open_connections(&first)?;
-    measure(arguments, CASE, budget, || join(&pair, &first, binaries))
-}
-
-/// Fails where the preferred director takes over before it knows the flows, or a connection breaks.
-pub(super) fn run_return(
-    arguments: &Arguments,
-    binaries: &Binaries,
-    budget: Budget,
-) -> Result<Row> {
-    measure(arguments, RETURN, budget, || take_over(binaries))
-}
-
-fn measure(
-    arguments: &Arguments,
-    case: &str,
-    budget: Budget,
-    once: impl Fn() -> Result<Duration>,
-) -> Result<Row> {
-    arguments.say(&format!("failover: {case}"));
+    ensure!(n_flows(&first)? >= u64::from(FLOWS) - SHARING, "flows are missing");
     let mut times = Vec::new();
     for _ in budget.rounds(ROUNDS, QUICK_ROUNDS) {
-        let time = once()?.as_secs_f64();
+        let time = join(&pair, &first, binaries)?.as_secs_f64();
         arguments.say(&format!("  {time:.2} s"));
         times.push(time);
     }
-    Ok(Row::of("failover", case, ("IPv4", FLOWS), "s", &times))
+    Ok(Row::of("failover", CASE, ("IPv4", FLOWS), "s", &times))
 }
 
-fn take_over(binaries: &Binaries) -> Result<Duration> {
-    let mut pair = pair()?;
-    pair.max_flows = FLOWS;
-    let hosts = pair.backends.iter();
-    let serve = |host: &Host| Web::start_in(pair.folder(), host, binaries, &host.at(PORT));
-    let _webs: Vec<Web> = hosts.map(serve).collect::<Result<_>>()?;
-    let second = start(&pair, 2, binaries, true)?;
-    second.wait_for("active")?;
-    open_connections(&second)?;
-    let held = Held::open(&pair.client.namespace, (VIP_V4, PORT).into(), N_HELD)?;
-    let begin = now();
-    let first = start(&pair, 1, binaries, true)?;
-    first.wait_for("active")?;
-    let time = now() - begin;
-    let known = n_flows(&first)?;
-    ensure!(known >= u64::from(FLOWS) - SHARING, "it took over with {known} flows");
-    second.wait_for("backup")?;
-    let mut problems = held.stop()?.into_iter().filter_map(|fate| fate.problem);
-    ensure!(problems.next().is_none(), "connections have broken");
-    Ok(time)
-}
-
-fn start<'p>(
-    pair: &'p Pair,
-    number: usize,
-    binaries: &Binaries,
-    has_preferred: bool,
-) -> Result<Director<'p>> {
+fn start<'p>(pair: &'p Pair, number: usize, binaries: &Binaries) -> Result<Director<'p>> {
     let advert = Duration::from_millis(100);
-    let setup = Setup { system: System::Sluice, advert, has_preferred };
+    let setup = Setup { system: System::Sluice, advert, has_preferred: false };
     // A million SYNs are no flood here.
     let tables = format!("[firewall]\nsyn_cookies = \"off\"\n\n{}", tables(pair, number, setup)?);
     Director::start_from(pair, number, &tables, binaries)
@@ -110,7 +60,6 @@ fn open_connections(director: &Director<'_>) -> Result<()> {
     let program = ProgramInfo::from_pin(director.pin_path().join("program"))?.fd()?;
     let packets = (3 * FLOWS, front.index);
     director.namespace.enter(|| harness.run(("open", Family::V4), &program, feed, packets))??;
-    ensure!(n_flows(director)? >= u64::from(FLOWS) - SHARING, "flows are missing");
     Ok(())
 }
 
@@ -128,7 +77,7 @@ fn join(pair: &Pair, first: &Director<'_>, binaries: &Binaries) -> Result<Durati
     let way = pair.directors.get(1).context("there are two directors")?;
     // It does not hear the other one before somebody looks.
     way.ip("route add blackhole 192.0.2.2/32")?;
-    let second = start(pair, 2, binaries, false)?;
+    let second = start(pair, 2, binaries)?;
     way.ip("route del blackhole 192.0.2.2/32")?;
     let joined = wait_for("the directors to hear each other", WITHIN, || {
         let asked_at = now();

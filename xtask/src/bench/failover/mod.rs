@@ -64,11 +64,10 @@ struct Blackout {
     max: f64,
 }
 
-/// What is measured with the same directors, or the time that one takes to join, or to take over again.
+/// What is measured with the same directors, or the time that one takes to join.
 enum Part {
     Faults(Group),
     Join,
-    Return,
 }
 
 struct Group {
@@ -87,10 +86,6 @@ pub(crate) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) 
             results.rows.push(join::run(arguments, &binaries, budget)?);
             Ok(())
         }
-        Part::Return => {
-            results.rows.push(join::run_return(arguments, &binaries, budget)?);
-            Ok(())
-        }
     });
     Ok(())
 }
@@ -101,7 +96,7 @@ pub(crate) fn prepare(arguments: &Arguments) -> Result<()> {
     arguments.binaries()?;
     let upgrades = |part: &Part| match part {
         Part::Faults(group) => group.faults.contains(&Fault::Upgrade),
-        Part::Join | Part::Return => false,
+        Part::Join => false,
     };
     if arguments.binaries.is_none() && parts(arguments).iter().any(upgrades) {
         demo::build_before()?;
@@ -115,9 +110,7 @@ fn parts(arguments: &Arguments) -> Vec<Part> {
         [false, true].map(|has_preferred| Group::of(arguments, advert, has_preferred))
     });
     let asked_for = groups.filter(|group| !group.faults.is_empty()).map(Part::Faults);
-    let others = [(join::CASE, Part::Join), (join::RETURN, Part::Return)].into_iter();
-    let others = others.filter(|(case, _)| arguments.wants(case)).map(|(_, part)| part);
-    asked_for.chain(others).collect()
+    asked_for.chain(arguments.wants(join::CASE).then_some(Part::Join)).collect()
 }
 
 impl Part {
@@ -125,14 +118,13 @@ impl Part {
         match self {
             Self::Faults(group) => format!("adverts of {} ms", group.advert.as_millis()),
             Self::Join => join::CASE.to_owned(),
-            Self::Return => join::RETURN.to_owned(),
         }
     }
 
     fn weight(&self) -> u32 {
         match self {
             Self::Faults(group) => u32::try_from(group.faults.len()).unwrap_or(u32::MAX),
-            Self::Join | Self::Return => 1,
+            Self::Join => 1,
         }
     }
 }
