@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lb_agent::model::config::{VrrpChecksum, parse};
 use lb_agent::model::firewall::{parse_set, set_text};
-use lb_agent::model::sync::{Interface, Listening, Message, Record, Server};
+use lb_agent::model::sync::{Interface, Listening, Message, Offer, Record, Server, Terms};
 use lb_agent::model::tables::ListenerKey;
 use lb_agent::model::vrrp::advert::Advert;
 use lb_agent::model::vrrp::packet::parse_v4;
@@ -93,10 +93,13 @@ fn messages() -> Vec<Message> {
         idle_seconds: 300,
         detail: Detail { family, client: [7; 4], hop_tags: tags, ..Detail::new_zeroed() },
     };
+    let terms = Terms { forward: "nat".to_owned(), scheduler: "rr".to_owned(), backends: 7 };
+    let offer = Offer { listener: server(80).listener, terms };
     let interface = Interface { number: 2, networks: vec!["192.0.2.0/24".parse().unwrap()] };
     vec![
         Message::Hello { run: 7, node: "lb1".to_owned() },
         Message::Servers { is_first: true, servers: vec![(1, server(80)), (2, server(443))] },
+        Message::Services { is_first: true, offers: vec![offer] },
         Message::Interfaces(vec![interface]),
         Message::Flows(vec![record(6, [0; 2]), record(6, [7, 8])]),
         Message::Flows(vec![Record { is_translated: true, ..record(6, [0; 2]) }]),

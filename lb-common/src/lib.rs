@@ -167,6 +167,9 @@ pub mod map {
     pub const SAMPLE_UNTIL: &str = "SAMPLE_UNTIL";
     /// Per CPU, the [`Sample`](crate::layout::Sample) of the packet that was explained; not pinned.
     pub const EXPLAINED: &str = "EXPLAINED";
+    /// Until when packets of TCP connections that only another director may know are held: nanoseconds of the
+    /// monotonic clock; memory-mappable.
+    pub const HELD_UNTIL: &str = "HELD_UNTIL";
     /// The constant that makes a program explain packets, and change nothing.
     pub const EXPLAINS: &str = "EXPLAINS";
 
@@ -200,7 +203,7 @@ pub mod map {
     pub const SIZED: [&str; 3] = [DETAILS, FLOWS, SETTINGS];
 
     /// Every map that is pinned under its name.
-    pub const ALL: [&str; 43] = [
+    pub const ALL: [&str; 44] = [
         SETTINGS,
         LISTENERS_V4,
         LISTENERS_V6,
@@ -225,6 +228,7 @@ pub mod map {
         RULE_COUNTS,
         DROPS,
         SAMPLE_UNTIL,
+        HELD_UNTIL,
         FIREWALL,
         FIREWALL_BITS,
         FIREWALL_ROOTS,

@@ -118,6 +118,7 @@ verdicts! {
     39 BackendAcknowledged "backend_acknowledged" Forwarded "A backend repeated its answer to a SYN cookie's client, which is yet to speak; the handshake was ended for it.";
     40 BackendReset "backend_reset" Forwarded "A backend still had an older connection of a SYN cookie's client; it was sent a reset.";
     41 NewFlowsLimited "new_flows_limited" Dropped "A new flow of a service that has had as many as its limit lets it have.";
+    42 HeldForPeer "held_for_peer" Dropped "Of a TCP connection that is not known, for five seconds after another director has fallen silent, whose agent may yet come back and tell of it; TCP sends the packet again.";
 }
 
 /// Entries of the array of counters: one more than the highest verdict number, with room to grow.

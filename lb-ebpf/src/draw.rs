@@ -135,6 +135,12 @@ pub(crate) fn draw<A: Family, T: Tables>(world: &World<'_, T>, flight: &mut Flig
     true
 }
 
+/// Whether every director draws the same for a flow.
+#[inline(always)]
+pub(crate) fn is_by_hash(listener: &Listener) -> bool {
+    matches!(listener.scheduler, SOURCE_HASH | FLOW_HASH)
+}
+
 /// A hash of the packet's source.
 #[inline(always)]
 fn of_source<A: Family>(settings: &Settings, flight: &Flight<A>) -> u64 {

@@ -79,6 +79,8 @@ pub struct HostTables {
     pub interfaces: HashMap<u64, Interface>,
     /// What the firewall's maps hold.
     pub firewall: HostFirewall,
+    /// Until when packets of connections that only another director may know are held.
+    pub held_until: u64,
     /// The tables that hold the other flow table.
     pub other: Option<Box<Self>>,
     tick: Memory<u64>,
@@ -137,6 +139,7 @@ impl HostTables {
             other: None,
             tick: Memory::new(0),
             nanoseconds: Memory::new(0),
+            held_until: 0,
             guards: Vec::new(),
             random: Memory::new(1),
             loads: Vec::new(),

@@ -8,7 +8,7 @@ use crate::family::{Family, Ip, Shape, TCP, UDP, VRRP};
 use crate::flight::{Flight, Next};
 use crate::packet::{Frame, Mac, Packet};
 use crate::tables::Tables;
-use crate::{cookie, forward, reply, send, transport};
+use crate::{cookie, forward, hold, reply, send, transport};
 
 /// Finds out whose packet it is, and what is next to be done; if that is nothing, the verdict is the packet's.
 #[inline(never)]
@@ -49,6 +49,7 @@ pub(crate) fn identify<A: Family, F: Frame, T: Tables>(
             flight.asks_cookies = u32::from(cookie::concerns(world.tables, flight));
             Verdict::NotOurs
         }
+        Err(Verdict::NotOurs) if hold::answer_waits(packet, world, flight) => Verdict::HeldForPeer,
         Err(verdict) => verdict,
     }
 }

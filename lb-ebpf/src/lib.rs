@@ -38,6 +38,7 @@ pub mod firewall;
 pub mod flight;
 pub mod flow;
 mod guard;
+mod hold;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
 pub mod icmp;

@@ -6,6 +6,8 @@
 
 use core::marker::PhantomData;
 
+use crate::family::Family;
+use crate::flow::Tuple;
 use crate::verifier;
 
 /// Highest offset at which a window may start; enough for two VLAN tags, an IPv6 header, all extension
@@ -24,6 +26,8 @@ pub trait Frame: Sized {
     fn move_start(&mut self, delta: i32) -> bool;
     /// Moves the end by `delta` bytes, forward if positive; says whether that could be.
     fn move_end(&mut self, delta: i32) -> bool;
+    /// Whether the host's own stack would send the packet on, which has these ends, and not take it.
+    fn is_routed<A: Family>(&self, ends: &Tuple<A>) -> bool;
 }
 
 /// A whole frame, Ethernet header first.
@@ -48,6 +52,12 @@ impl<F: Frame> Packet<F> {
     #[inline(always)]
     pub fn frame_mut(&mut self) -> &mut F {
         &mut self.frame
+    }
+
+    /// See [`Frame::is_routed`].
+    #[inline(always)]
+    pub fn is_routed<A: Family>(&self, ends: &Tuple<A>) -> bool {
+        self.frame.is_routed(ends)
     }
 
     /// Length in bytes.

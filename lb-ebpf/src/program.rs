@@ -3,9 +3,20 @@
 use core::arch::asm;
 use core::mem::offset_of;
 
-use aya_ebpf::bindings::xdp_md;
-use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS, bpf_fib_lookup, xdp_md,
+};
+use aya_ebpf::helpers::generated::{
+    bpf_fib_lookup as fib_lookup, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+};
+use lb_common::layout::Address;
+use lb_ebpf::family::Family;
+use lb_ebpf::flow::Tuple;
 use lb_ebpf::packet::Frame;
+
+/// Address families as the kernel numbers them.
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 
 /// An edge of the frame, at an offset of the program's argument.
 ///
@@ -59,6 +70,54 @@ impl Frame for LateFrame {
         let result = unsafe { bpf_xdp_adjust_tail(self.0, delta) };
         result == 0
     }
+
+    #[inline(always)]
+    fn is_routed<A: Family>(&self, ends: &Tuple<A>) -> bool {
+        const { assert!(size_of::<Question>() == size_of::<bpf_fib_lookup>()) };
+        let mut question = Question::new(ends, self.interface());
+        let size = size_of::<Question>() as i32;
+        // SAFETY: the context is valid, and the kernel reads and writes a question of this size.
+        let answer = unsafe { fib_lookup(self.0.cast(), (&raw mut question).cast(), size, 0) };
+        answer == ROUTED || answer == WITHOUT_NEIGHBOUR
+    }
+}
+
+/// The answers of `bpf_fib_lookup` to what is sent on, where the neighbour is known and where it is not.
+const ROUTED: i64 = BPF_FIB_LKUP_RET_SUCCESS as i64;
+const WITHOUT_NEIGHBOUR: i64 = BPF_FIB_LKUP_RET_NO_NEIGH as i64;
+
+/// What `bpf_fib_lookup` is asked: the kernel's `struct bpf_fib_lookup`, with arrays for its unions.
+#[repr(C)]
+struct Question {
+    family: u8,
+    protocol: u8,
+    source_port: u16,
+    destination_port: u16,
+    /// Zero: whatever the MTU.
+    length: u16,
+    interface: u32,
+    class: u32,
+    source: Address,
+    destination: Address,
+    answer: [u32; 4],
+}
+
+impl Question {
+    #[inline(always)]
+    fn new<A: Family>(ends: &Tuple<A>, interface: u32) -> Self {
+        Self {
+            family: if A::NUMBER == 4 { AF_INET } else { AF_INET6 },
+            protocol: ends.protocol,
+            source_port: ends.source_port,
+            destination_port: ends.destination_port,
+            length: 0,
+            interface,
+            class: 0,
+            source: A::to_words(ends.source),
+            destination: A::to_words(ends.destination),
+            answer: [0; 4],
+        }
+    }
 }
 
 /// The same with its edges at hand, for a program that is to be quick.
@@ -104,6 +163,11 @@ impl Frame for XdpFrame {
         let is_moved = self.frame.move_end(delta);
         *self = Self::new(self.frame.0);
         is_moved
+    }
+
+    #[inline(always)]
+    fn is_routed<A: Family>(&self, ends: &Tuple<A>) -> bool {
+        self.frame.is_routed(ends)
     }
 }
 

@@ -193,7 +193,7 @@ fn strange<A: Family, T: Tables>(tables: &T, tuple: &Tuple<A>) -> Option<Verdict
 }
 
 #[inline(always)]
-fn may_be<T: Tables>(tables: &T, (word, bit): filter::Mark) -> bool {
+pub(crate) fn may_be<T: Tables>(tables: &T, (word, bit): filter::Mark) -> bool {
     tables.filter(word) & bit != 0
 }
 

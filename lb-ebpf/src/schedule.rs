@@ -8,7 +8,7 @@ use crate::family::Family;
 use crate::flight::Flight;
 use crate::tables::Tables;
 use crate::verifier::rolled;
-use crate::{World, draw, guard};
+use crate::{World, draw, guard, hold};
 
 /// [`schedule`], if the packet's flow may begin now.
 #[inline(always)]
@@ -58,6 +58,9 @@ fn attempt<A: Family, T: Tables>(
 ) -> Verdict {
     if !is_serving(world.tables, flight, id) {
         return Verdict::NoBackend;
+    }
+    if hold::waits(world, flight) {
+        return Verdict::HeldForPeer;
     }
     let verdict = world.tables.remember(world, flight, takes_over);
     if verdict == Verdict::ToBackend {

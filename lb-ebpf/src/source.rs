@@ -4,7 +4,7 @@
 //! whose share is in use looks into the others' too. What keeps a source and port from being given twice is
 //! the reply's cell: after it is taken, the flow table is asked whether there is another one.
 
-use lb_common::layout::Settings;
+use lb_common::layout::{MAX_NAT_SOURCES, Settings};
 use lb_common::verdict::Verdict;
 
 use crate::World;
@@ -63,6 +63,18 @@ pub(crate) fn try_source<A: Family, T: Tables>(
     }
     flight.partner = taken;
     Verdict::ToBackend
+}
+
+/// Whether full NAT may have given an address and port to a flow.
+#[inline(always)]
+pub(crate) fn may_be_given<A: Family>(settings: &Settings, address: A::Address, port: u16) -> bool {
+    let offset = u16::from_be(port).wrapping_sub(settings.nat_first_port);
+    let mut is_given = false;
+    for index in rolled(MAX_NAT_SOURCES) {
+        is_given |= index < A::nat_sources(settings).into()
+            && A::same(A::nat_source(settings, index), address);
+    }
+    is_given && offset < settings.nat_ports
 }
 
 /// Writes the next source; says whether there are any at all.

@@ -24,6 +24,8 @@ pub trait Tables: Maps {
     fn tick(&self) -> u64;
     /// The monotonic clock in nanoseconds.
     fn nanoseconds(&self) -> u64;
+    /// Until when packets of connections that only another director may know are held, on that clock.
+    fn held_until(&self) -> u64;
     /// The id of an IPv4 listener.
     fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32>;
     /// The id of an IPv6 listener.

@@ -25,6 +25,7 @@ use aya::maps::Array;
 use lb_agent::io::clock;
 use lb_agent::io::sync::{self, Directory, Replication};
 use lb_agent::model::config::Sync;
+use lb_agent::model::sync::Services;
 use lb_common::cell::Cell;
 use lb_common::layout::{Bucket, Detail, Scheduler, socket};
 use lb_common::map;
@@ -56,7 +57,8 @@ fn replicate(director: &Director, half: &Half, number: u8) -> Replication {
     let config = Sync { listen: at(number), peers: vec![at(1 - number)], key_file };
     let opened = sync::open(&config).unwrap();
     std::fs::remove_file(&config.key_file).unwrap();
-    let directory = Directory { table: half.datapath.flows(), backends: half.backends.clone() };
+    let (table, backends) = (half.datapath.flows(), half.backends.clone());
+    let directory = Directory { table, backends, services: Services::default() };
     Replication::start(opened, "half".to_owned(), vec!["lo".to_owned()], directory).unwrap()
 }
 

@@ -32,6 +32,12 @@ pub struct SyncPeer {
     pub unknown_backends: Vec<String>,
     /// Cells of such backends, which were not taken in.
     pub unknown_flows: u64,
+    /// In what its configuration differs, a sentence for each service; the first few.
+    #[serde(default)]
+    pub differences: Vec<String>,
+    /// Services that are configured differently.
+    #[serde(default)]
+    pub n_differences: u64,
     /// Cells that were not taken in since this director had seen the flow later, at another backend.
     pub conflicts: u64,
     /// Cells that found no place in the flow table.

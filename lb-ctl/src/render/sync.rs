@@ -76,7 +76,13 @@ fn problems(peer: &SyncPeer) -> impl Iterator<Item = String> {
     let unknown = peer.unknown_backends.join(", ");
     let differs = (!unknown.is_empty())
         .then(|| format!("{address} has backends that are not configured here: {unknown}"));
-    [link("tell", &peer.told), link("hear", &peer.heard), differs].into_iter().flatten()
+    let first = [link("tell", &peer.told), link("hear", &peer.heard), differs];
+    let services = peer.differences.iter();
+    let services = services.map(move |it| format!("{address} is configured differently: {it}"));
+    let n_named = u64::try_from(peer.differences.len()).unwrap_or(u64::MAX);
+    let n_more = peer.n_differences.saturating_sub(n_named);
+    let more = (n_more > 0).then(|| format!("{address} differs in {n_more} more services"));
+    first.into_iter().flatten().chain(services).chain(more)
 }
 
 #[cfg(test)]
@@ -108,6 +114,10 @@ mod tests {
             heard: link(false, true, Some("it speaks version 2")),
             unknown_backends: vec!["192.0.2.13:80 behind 203.0.113.10:80 (tcp, nat)".into()],
             unknown_flows: 7,
+            differences: vec![
+                "203.0.113.10:80 (tcp): scheduler is rr here and maglev there".into(),
+            ],
+            n_differences: 3,
             conflicts: 0,
             without_place: 0,
         };
@@ -129,6 +139,8 @@ PEER           NODE  TOLD          LAG  CELLS  CELLS/S  HEARD          AGO  CELL
 
 warning: hear 10.0.0.3:8848: it speaks version 2
 warning: 10.0.0.3:8848 has backends that are not configured here: 192.0.2.13:80 behind 203.0.113.10:80 (tcp, nat)
+warning: 10.0.0.3:8848 is configured differently: 203.0.113.10:80 (tcp): scheduler is rr here and maglev there
+warning: 10.0.0.3:8848 differs in 2 more services
 "
         );
     }

@@ -5,6 +5,8 @@ use core::cell::Cell;
 use network_types::eth::EthHdr;
 
 use crate::checksum::Sum;
+use crate::family::Family;
+use crate::flow::Tuple;
 use crate::packet::Frame;
 
 /// Bytes before a frame that it may grow into, as XDP has them.
@@ -21,6 +23,7 @@ pub struct HostFrame {
     end: usize,
     interface: u32,
     tail: usize,
+    is_for_host: bool,
 }
 
 impl HostFrame {
@@ -29,7 +32,13 @@ impl HostFrame {
         let tail = HEADROOM + bytes.len();
         let buffer = [&[0; HEADROOM], bytes, &[0; TAIL]].concat();
         let buffer = buffer.into_iter().map(Cell::new).collect();
-        Self { buffer, start: HEADROOM, end: tail, interface, tail }
+        Self { buffer, start: HEADROOM, end: tail, interface, tail, is_for_host: false }
+    }
+
+    /// A frame with a packet that the host's own stack would take.
+    #[must_use]
+    pub fn for_host(self) -> Self {
+        Self { is_for_host: true, ..self }
     }
 
     /// Fills the memory around the frame with this byte; the result of a packet does not depend on it.
@@ -97,5 +106,9 @@ impl Frame for HostFrame {
         let new = moved(self.end, delta, self.start + EthHdr::LEN, self.tail);
         self.end = new.unwrap_or(self.end);
         new.is_some()
+    }
+
+    fn is_routed<A: Family>(&self, _ends: &Tuple<A>) -> bool {
+        !self.is_for_host
     }
 }

@@ -33,6 +33,10 @@ impl Tables for HostTables {
         self.nanoseconds.get()
     }
 
+    fn held_until(&self) -> u64 {
+        self.held_until
+    }
+
     fn listener_id_v4(&self, key: &ListenerKeyV4) -> Option<u32> {
         self.listener_ids_v4.get(key).copied()
     }

@@ -56,6 +56,8 @@ pub static OTHER_FLOWS: Array<Bucket> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub static OTHER_DETAILS: Array<Detail> = Array::with_max_entries(1, MMAPABLE);
 #[map]
+pub static HELD_UNTIL: Array<u64> = Array::with_max_entries(1, MMAPABLE);
+#[map]
 pub static FILTER: Array<u64> = Array::with_max_entries(filter::WORDS, MMAPABLE);
 #[map]
 pub static INTERFACES: Array<Interface> = Array::with_max_entries(INTERFACE_PLACES, MMAPABLE);

@@ -19,7 +19,7 @@ use lb_ebpf::verifier::rolled;
 
 use super::declared::{
     AFFINITIES, BACKEND_TRAFFIC, BACKENDS, CURSORS, DETAILS, FILTER, FLOWS, FRAGMENTS, GUARDS,
-    INTERFACES, LISTENER_TRAFFIC, LISTENERS, LISTENERS_V4, LISTENERS_V6, LOADS, MARKS,
+    HELD_UNTIL, INTERFACES, LISTENER_TRAFFIC, LISTENERS, LISTENERS_V4, LISTENERS_V6, LOADS, MARKS,
     OTHER_DETAILS, OTHER_FLOWS, SCRATCH, SETTINGS, SLOTS, SOURCES_DRAWN, VERDICTS, VIPS_V4,
     VIPS_V6,
 };
@@ -59,6 +59,11 @@ impl<const QUICK: bool> Tables for KernelTables<QUICK> {
     fn nanoseconds(&self) -> u64 {
         // SAFETY: a helper without pointers.
         unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn held_until(&self) -> u64 {
+        HELD_UNTIL.get(0).copied().unwrap_or_default()
     }
 
     #[inline(always)]

@@ -22,6 +22,7 @@ mod flow_states;
 mod flow_table;
 mod grown;
 mod hash;
+mod held;
 mod limits;
 mod one_cell;
 mod open_flows;

@@ -154,3 +154,30 @@ fn backends_that_only_the_other_director_has_are_named_and_their_flows_follow_wi
     wait_for_flows(&second, 8).unwrap();
     assert_eq!(warnings(&second), "[]");
 }
+
+#[test]
+fn configurations_that_differ_are_named_on_both_directors_until_they_do_not() {
+    let worlds = Worlds::new(1).unwrap();
+    let [rr, maglev] = ["rr", "maglev"].map(|scheduler| worlds.shop("nat", scheduler));
+    let part = |services| Part { datapath: "", services, key: KEY };
+    let [first, second] = both(&worlds, [&part(&rr), &part(&maglev)]);
+    let differ = |agent: &Agent<'_>| status(agent)["peers"][0]["n_differences"].as_u64().unwrap();
+    let all_differ = || Ok([&first, &second].iter().all(|agent| differ(agent) == 2));
+    wait_until("the difference to be seen", TIMEOUT, all_differ).unwrap();
+    for (agent, words) in
+        [(&first, "rr here and maglev there"), (&second, "maglev here and rr there")]
+    {
+        let said = warnings(agent);
+        assert!(said.contains(&format!("203.0.113.10:80 (tcp): scheduler is {words}")), "{said}");
+        let shown = agent.ctl_ok(&["sync", "status"]).unwrap();
+        assert!(shown.contains(words), "{shown}");
+        let metrics = agent.metrics().unwrap();
+        assert!(metrics.contains("lb_sync_differing_services{peer="), "{metrics}");
+        assert!(agent.process.log().contains("configuration differs in 2 services"));
+    }
+    write_config(&worlds.each[1], &worlds.write(1, &part(&rr)).unwrap()).unwrap();
+    second.ctl_ok(&["reload"]).unwrap();
+    let none_differs = || Ok([&first, &second].iter().all(|agent| differ(agent) == 0));
+    wait_until("the difference to be gone", TIMEOUT, none_differs).unwrap();
+    assert_eq!(warnings(&second), "[]");
+}

@@ -139,7 +139,17 @@ fn wait_until_in_step(directors: [&Director<'_>; 2]) {
 
 /// Both directors, in step, the first one Active.
 pub(crate) fn both<'p>(pair: &'p Pair, services: &[Service]) -> [Director<'p>; 2] {
-    let start = |number| Director::start(pair, number, &whole(pair, number, services)).unwrap();
+    both_at(pair, services, "100ms")
+}
+
+/// The same with this time between two advertisements.
+pub(crate) fn both_at<'p>(
+    pair: &'p Pair,
+    services: &[Service],
+    interval: &str,
+) -> [Director<'p>; 2] {
+    let tables = |number| whole(pair, number, services).replace("100ms", interval);
+    let start = |number| Director::start(pair, number, &tables(number)).unwrap();
     let both = [1, 2].map(start);
     let [lb1, lb2] = &both;
     lb1.wait_for("active").unwrap();

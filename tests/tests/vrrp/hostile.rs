@@ -5,17 +5,22 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_agent::model::config::VrrpChecksum;
-use lb_agent::model::vrrp::GROUP_V4;
 use lb_agent::model::vrrp::advert::{Advert, PROTOCOL};
+use lb_agent::model::vrrp::{GROUP_V4, GROUP_V6};
 use lb_tests::clock::{pause, wait_until};
 use lb_tests::pair::{Director, Pair, VIP_V4};
+use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cast::{WITHIN, both, holds, n_changes, serve, tables, wait_for_answers};
 use crate::flows::sync;
 
 /// A stranger in the clients' network.
-struct Stranger(Socket);
+struct Stranger {
+    socket: Socket,
+    /// Where it sends to.
+    group: IpAddr,
+}
 
 impl Stranger {
     fn enter(pair: &Pair) -> Self {
@@ -26,25 +31,37 @@ impl Stranger {
             socket.set_multicast_if_v4(&pair.client.v4).unwrap();
             socket
         };
-        Self(pair.client.namespace.enter(open).unwrap())
+        Self { socket: pair.client.namespace.enter(open).unwrap(), group: GROUP_V4.into() }
     }
 
     /// The next packets of the Active director, IP header included.
     fn record(&self, pair: &Pair, n: usize) -> Vec<Vec<u8>> {
-        self.0.join_multicast_v4(&GROUP_V4, &pair.client.v4).unwrap();
-        self.0.set_read_timeout(Some(WITHIN)).unwrap();
+        self.socket.join_multicast_v4(&GROUP_V4, &pair.client.v4).unwrap();
+        self.socket.set_read_timeout(Some(WITHIN)).unwrap();
         let receive = || {
             let mut packet = vec![0; 2_048];
-            let length = (&self.0).read(&mut packet).unwrap();
+            let length = (&self.socket).read(&mut packet).unwrap();
             packet.truncate(length);
             packet
         };
         std::iter::repeat_with(receive).take(n).collect()
     }
 
+    /// The same for IPv6.
+    fn enter_v6(pair: &Pair) -> Self {
+        let open = || {
+            let protocol = Protocol::from(i32::from(PROTOCOL));
+            let socket = Socket::new(Domain::IPV6, Type::RAW, Some(protocol)).unwrap();
+            socket.set_multicast_hops_v6(255).unwrap();
+            let index = if_nametoindex("eth0").unwrap();
+            socket.set_multicast_if_v6(index).unwrap();
+            socket
+        };
+        Self { socket: pair.client.namespace.enter(open).unwrap(), group: GROUP_V6.into() }
+    }
+
     fn send(&self, payload: &[u8]) {
-        let group = SocketAddr::from((GROUP_V4, 0));
-        self.0.send_to(payload, &group.into()).unwrap();
+        self.socket.send_to(payload, &SocketAddr::new(self.group, 0).into()).unwrap();
     }
 }
 
@@ -145,7 +162,7 @@ fn recorded_advertisements_keep_no_director_from_taking_over() {
     let [mut lb1, lb2] = with_proofs(&pair);
     let recorded = Stranger::enter(&pair).record(&pair, 20);
     let stranger = Stranger::enter(&pair);
-    stranger.0.set_header_included_v4(true).unwrap();
+    stranger.socket.set_header_included_v4(true).unwrap();
     let repeat = || {
         for packet in &recorded {
             stranger.send(packet);
@@ -199,33 +216,51 @@ fn with_proofs_a_stranger_is_not_believed_in_multicast_either() {
     assert_eq!(lb1.states().unwrap(), ["backup"]);
 }
 
+/// Malformed forms of an advertisement.
+fn malformed(pair: &Pair) -> Vec<Vec<u8>> {
+    let sound = spoofed(pair, 255, Duration::from_secs(1));
+    let changed = (0..8).map(|at| {
+        let mut packet = sound.clone();
+        packet[at] ^= 0x55;
+        packet
+    });
+    [sound[..7].to_vec(), Vec::new(), vec![0; 1_400]].into_iter().chain(changed).collect()
+}
+
+fn n_all_discarded(director: &Director<'_>) -> u64 {
+    let status = director.ctl_json(&["vrrp", "status"]).unwrap();
+    let discarded = status["discarded"].as_array().unwrap().iter();
+    discarded.map(|it| it["packets"].as_u64().unwrap()).sum()
+}
+
 #[test]
 fn ten_thousand_malformed_advertisements_a_second_change_nothing() {
     let pair = Pair::new(1).unwrap();
     let _webs = serve(&pair);
-    let [lb1, lb2] = both(&pair, "");
+    let start = |number, priority| {
+        let tables = tables(priority, "").replace("100ms", "10ms");
+        Director::start(&pair, number, &tables).unwrap()
+    };
+    let lb1 = start(1, 200);
+    lb1.wait_for("active").unwrap();
+    let lb2 = start(2, 100);
+    lb2.wait_for_status("lb2 to hear lb1 in both families", hears).unwrap();
     let before = (n_changes(&lb1), n_changes(&lb2));
-    let stranger = Stranger::enter(&pair);
-    let sound = spoofed(&pair, 255, Duration::from_secs(1));
-    let mut wrong = vec![sound[..7].to_vec(), Vec::new(), vec![0; 3_000]];
-    for at in 0..8 {
-        let mut packet = sound.clone();
-        packet[at] ^= 0x55;
-        wrong.push(packet);
-    }
-    // As far as the machine can.
-    let n_sent = 50_000_u64;
-    for round in 0..n_sent / 100 {
-        for packet in wrong.iter().cycle().skip(usize::try_from(round).unwrap() % 7).take(100) {
-            stranger.send(packet);
+    let wrong = malformed(&pair);
+    for stranger in [Stranger::enter(&pair), Stranger::enter_v6(&pair)] {
+        let so_far = n_all_discarded(&lb2);
+        // As far as the machine can.
+        let n_sent = 25_000_u64;
+        for round in 0..n_sent / 100 {
+            for packet in wrong.iter().cycle().skip(usize::try_from(round).unwrap() % 7).take(100) {
+                stranger.send(packet);
+            }
+            pause(Duration::from_millis(8));
         }
-        pause(Duration::from_millis(8));
+        let total = n_all_discarded(&lb2) - so_far;
+        assert!(total > n_sent / 10, "{total} of {n_sent}");
     }
     assert_eq!((n_changes(&lb1), n_changes(&lb2)), before);
     assert_eq!((holds(&lb1), holds(&lb2)), ([true; 2], [false; 2]));
-    let status = lb2.ctl_json(&["vrrp", "status"]).unwrap();
-    let discarded = status["discarded"].as_array().unwrap();
-    let total: u64 = discarded.iter().map(|it| it["packets"].as_u64().unwrap()).sum();
-    assert!(total > n_sent / 10, "{total} of {n_sent}: {discarded:?}");
     wait_for_answers(&pair);
 }

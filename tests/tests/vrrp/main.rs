@@ -15,6 +15,7 @@ mod flows;
 mod frr;
 mod hostile;
 mod keepalived;
+mod killed;
 mod steady;
 mod untold;
 mod virtual_mac;

@@ -12,6 +12,7 @@ use lb_common::{MAX_BACKENDS, MAX_MARKS, map};
 use lb_ebpf::tables::Entry;
 
 use super::error::{OnMap, Result};
+use super::hold::Hold;
 use super::loads::{changes, set_loads};
 use super::mapping::Mapping;
 use super::maps::{data, open, words};
@@ -42,6 +43,7 @@ pub struct FlowTable {
     old: Option<Half>,
     /// A word for each run of buckets.
     pub(super) marks: Mapping,
+    hold: Hold,
     loads: Mapping,
     open_flows: OpenFlows,
     pub(super) settings: Array<MapData, Settings>,
@@ -90,6 +92,7 @@ impl FlowTable {
             cells: Half::open(pins)?,
             old: old.map(half).transpose()?,
             marks: words::<u64>(pins, map::MARKS, MAX_MARKS)?,
+            hold: Hold::open(pins)?,
             loads: words::<Load>(pins, map::LOADS, MAX_BACKENDS)?,
             open_flows: OpenFlows::of(&data(pins, map::SOURCE_FLOWS)?)?,
             settings: open(pins, map::SETTINGS)?,
@@ -97,6 +100,12 @@ impl FlowTable {
             sources: Sources::open(pins)?,
             round: Mutex::default(),
         })
+    }
+
+    /// For what others may know of flows that are not in the table.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.hold.clone()
     }
 
     /// Counts the next cells and frees those that were idle for longer than their timeout; moves those of the

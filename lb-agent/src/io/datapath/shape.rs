@@ -184,6 +184,7 @@ fn shapes(geometry: Geometry) -> [(&'static str, Shape); map::ALL.len()] {
             Shape { kind: MapType::RingBuf, key: 0, value: 0, entries: DROPS_BYTES, flags: 0 },
         ),
         (map::SAMPLE_UNTIL, Shape::array::<u64>(1, 0)),
+        (map::HELD_UNTIL, Shape::array::<u64>(1, MMAPABLE)),
         (map::FIREWALL, Shape::array::<Firewall>(1, MMAPABLE)),
         (map::FIREWALL_BITS, Shape::array::<u64>(2 * BIT_PLANES * BIT_WORDS, MMAPABLE)),
         (map::FIREWALL_ROOTS, Shape::array::<[u32; PAGE]>(2 * 2 * ROOT_PAGES, MMAPABLE)),

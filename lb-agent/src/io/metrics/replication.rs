@@ -49,6 +49,13 @@ impl Snapshot {
             reasons.map(|(reason, n)| count(vec![("peer", address), ("reason", reason)], n))
         });
         families.family("lb_sync_lost_cells", "Cells that were not taken in", lost)?;
+        families.family(
+            "lb_sync_differing_services",
+            "Services that the peer has configured differently, or not at all, or alone",
+            peers
+                .iter()
+                .map(|(address, peer)| gauge(vec![("peer", address)], whole(peer.n_differences))),
+        )?;
         let refused = sync.refused;
         let refused = [
             ("stranger", refused.stranger),

@@ -71,6 +71,8 @@ fn sync() -> SyncStatus {
         heard: link(50, false),
         unknown_backends: Vec::new(),
         unknown_flows: 6,
+        differences: Vec::new(),
+        n_differences: 2,
         conflicts: 7,
         without_place: 8,
     };
@@ -286,7 +288,7 @@ async fn every_family_has_its_help_and_type_under_the_name_of_its_samples() {
             [] => {}
         }
     }
-    assert_eq!(families.len(), 48);
+    assert_eq!(families.len(), 49);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use super::runtime::Runtime;
 use crate::io::clock;
 use crate::io::message::Failure;
 use crate::io::sync::{Directory, Opened, Replication};
+use crate::model::sync::Services;
 use crate::model::tables::Write;
 
 impl Runtime {
@@ -26,7 +27,8 @@ impl Runtime {
     /// The flow table and the backends as they are now.
     fn directory(&self) -> Directory {
         let backends = self.agent.installed().backends.clone();
-        Directory { table: self.datapath.flows(), backends }
+        let services = Services::of(&self.agent.config().services);
+        Directory { table: self.datapath.flows(), backends, services }
     }
 
     /// Tells the threads of backends that were written.

@@ -150,6 +150,9 @@ impl Runtime {
         if has_writes {
             self.tell_status();
         }
+        if reply.as_ref().is_some_and(Result::is_ok) {
+            self.publish();
+        }
         reply
     }
 

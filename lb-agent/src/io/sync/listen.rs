@@ -131,7 +131,8 @@ impl<'a> Listener<'a> {
 
     fn learn(&mut self) -> bool {
         let networks = networks(&self.shared.interfaces);
-        self.listening.learn(&self.directory.backends, networks)
+        let Directory { backends, services, .. } = &*self.directory;
+        self.listening.learn(backends, networks, services)
     }
 
     fn take(&mut self, message: Message) -> Result<(), Broken> {
@@ -190,6 +191,12 @@ impl<'a> Listener<'a> {
                 let (n, first) = (listening.n_unknown(), unknown.join(", "));
                 tracing::warn!("{n} backends of the other director are not known here: {first}");
             }
+            if state.differences != listening.differences() && listening.n_differences() > 0 {
+                let (n, first) = (listening.n_differences(), listening.differences().join("; "));
+                tracing::warn!(
+                    "the other director's configuration differs in {n} services: {first}"
+                );
+            }
             *state = LinkState {
                 is_connected: true,
                 is_whole: listening.is_whole && !self.has_missed,
@@ -200,6 +207,8 @@ impl<'a> Listener<'a> {
                 problem: None,
                 n_unknown: listening.n_unknown(),
                 unknown,
+                n_differences: listening.n_differences(),
+                differences: listening.differences().to_vec(),
             };
         });
     }

@@ -13,9 +13,9 @@ use lb_common::layout::Backend;
 use super::known::Known;
 use super::sealed::Broken;
 use crate::io::clock;
-use crate::io::datapath::{FlowTable, Shadow};
+use crate::io::datapath::{FlowTable, Hold, Shadow};
 use crate::model::config;
-use crate::model::sync::{Message, Meter, Rate, Vips};
+use crate::model::sync::{Message, Meter, Rate, Services, Vips};
 
 /// What the agent's loop has told: the flow table and the backends of its cells.
 pub struct Directory {
@@ -23,6 +23,8 @@ pub struct Directory {
     pub table: Arc<FlowTable>,
     /// Backends by id.
     pub backends: BTreeMap<u32, Backend>,
+    /// What the configuration says of services.
+    pub services: Services,
 }
 
 /// Everything that threads share.
@@ -35,6 +37,7 @@ pub(super) struct Shared {
     pub(super) started_at: Instant,
     pub(super) peers: Vec<Peer>,
     pub(super) refused: Refused,
+    pub(super) hold: Hold,
     directory: Mutex<Arc<Directory>>,
     vips: Mutex<Arc<Vips>>,
 }
@@ -100,6 +103,9 @@ pub(super) struct LinkState {
     /// Backends of the peer that are not known here.
     pub(super) unknown: Vec<String>,
     pub(super) n_unknown: usize,
+    /// In what the configuration of the peer differs.
+    pub(super) differences: Vec<String>,
+    pub(super) n_differences: usize,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -115,11 +121,12 @@ impl Shared {
         directory: Directory,
     ) -> Self {
         let peers = config.peers.iter().map(|address| Peer::new(*address)).collect();
-        let (directory, refused) = (Mutex::new(Arc::new(directory)), Refused::default());
+        let (hold, refused) = (directory.table.hold(), Refused::default());
+        let directory = Mutex::new(Arc::new(directory));
         let (vips, started_at, listen) = (Mutex::default(), clock::now(), config.listen);
         // The standard library's keys of hashes are drawn by chance.
         let hello = Message::Hello { run: RandomState::new().build_hasher().finish(), node };
-        Self { listen, hello, interfaces, key, started_at, peers, refused, directory, vips }
+        Self { listen, hello, interfaces, key, started_at, peers, refused, hold, directory, vips }
     }
 
     pub(super) fn directory(&self) -> Arc<Directory> {

@@ -15,6 +15,9 @@ use crate::model::sync::Vips;
 const HEARD_WITHIN: Duration = Duration::from_millis(350);
 /// A peer that is not connected for so long is not waited for: it would have tried several times.
 const GONE_AFTER: Duration = Duration::from_secs(5);
+/// For so long packets of connections that are not known are held after another director has fallen silent: the next
+/// start of its agent has told of its flows by then, or when TCP sends again after 3 s, and after 6 s.
+const HOLD_FOR: Duration = Duration::from_secs(5);
 
 impl Replication {
     /// Whether this director knows all flows of every peer that is not gone, and hears one.
@@ -59,7 +62,11 @@ impl Replication {
                 let (n, names) = (heard.n_unknown, heard.unknown.join(", "));
                 format!("{address} has {n} backends that are not configured here: {names}")
             });
-            not_told.into_iter().chain(not_heard).chain(differs)
+            let services = (heard.n_differences > 0).then(|| {
+                let (n, which) = (heard.n_differences, heard.differences.join("; "));
+                format!("{address} is configured differently in {n} services: {which}")
+            });
+            not_told.into_iter().chain(not_heard).chain(differs).chain(services)
         };
         self.shared.peers.iter().flat_map(of_peer).collect()
     }
@@ -76,6 +83,11 @@ impl Watch {
         let standing = |state: &LinkState| standing(state, self.0.started_at, now);
         let standings: Option<Vec<_>> = peers.map(|peer| peer.heard.try_look(standing)).collect();
         standings.map(is_in_step)
+    }
+
+    /// Has packets held of connections that only a director may know which has fallen silent.
+    pub fn hold(&self, since_boot: Duration) {
+        self.0.hold.until(since_boot + HOLD_FOR);
     }
 
     /// Tells which VIPs this director has; false: not at this moment, try again soon.
@@ -113,6 +125,8 @@ fn status_of(peer: &Peer, now: Instant) -> SyncPeer {
         told: link(&peer.told, now),
         heard: link(&peer.heard, now),
         unknown_backends: heard.unknown,
+        differences: heard.differences,
+        n_differences: u64::try_from(heard.n_differences).unwrap_or(u64::MAX),
         unknown_flows: read(&peer.heard.unknown),
         conflicts: read(&peer.heard.conflicts),
         without_place: read(&peer.heard.no_place),

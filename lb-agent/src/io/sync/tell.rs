@@ -21,7 +21,7 @@ use crate::io::clock;
 use crate::io::datapath::{News, Shadow};
 use crate::io::vital::Vital;
 use crate::model::sync::{
-    Interface, MAX_RECORDS, Message, Record, Server, Telling, is_news, seconds,
+    Interface, MAX_RECORDS, Message, Record, Server, Services, Telling, is_news, seconds,
 };
 
 /// Time between two looks at the marks: what has changed is on its way within it.
@@ -72,6 +72,7 @@ struct Teller<'a> {
     /// Indexes and networks.
     interfaces: Vec<(u32, Vec<IpNet>)>,
     servers: Vec<(u32, Server)>,
+    services: Option<Services>,
     records: Vec<Record>,
     /// Where the look through the whole table has come to.
     round: usize,
@@ -94,6 +95,7 @@ impl<'a> Teller<'a> {
         let directory = shared.directory();
         let settings = directory.table.settings()?;
         let (interfaces, servers, records) = (Vec::new(), Vec::new(), Vec::new());
+        let services = None;
         let (round, unfinished) = (0, Vec::new());
         let mut teller = Self {
             shared,
@@ -103,6 +105,7 @@ impl<'a> Teller<'a> {
             settings,
             interfaces,
             servers,
+            services,
             records,
             round,
             unfinished,
@@ -124,6 +127,7 @@ impl<'a> Teller<'a> {
         self.sender.send(&self.shared.hello)?;
         self.tell_interfaces()?;
         self.tell_servers()?;
+        self.tell_services()?;
         self.begin(telling);
         tracing::info!("flows are told to the director at {}", self.peer.address);
         while is_open.load(Ordering::Relaxed) {
@@ -152,6 +156,7 @@ impl<'a> Teller<'a> {
             return Ok(());
         }
         self.tell_servers()?;
+        self.tell_services()?;
         if !Arc::ptr_eq(&before.table, &self.directory.table) {
             self.begin(telling);
         }
@@ -168,6 +173,18 @@ impl<'a> Teller<'a> {
                 self.sender.send(&message)?;
             }
             self.servers = servers;
+        }
+        Ok(())
+    }
+
+    /// Tells of the services, where that is news.
+    fn tell_services(&mut self) -> Result<(), Broken> {
+        let services = &self.directory.services;
+        if self.services.as_ref() != Some(services) {
+            for message in Message::services(services) {
+                self.sender.send(&message)?;
+            }
+            self.services = Some(services.clone());
         }
         Ok(())
     }
@@ -275,6 +292,7 @@ fn hear(peer: &Peer, mut receiver: Receiver, telling: &Mutex<Telling>) {
             Message::Again => peer.again.store(true, Ordering::Relaxed),
             // What only a teller says.
             Message::Servers { .. }
+            | Message::Services { .. }
             | Message::Interfaces(_)
             | Message::Flows(_)
             | Message::Mark { .. } => return,

@@ -248,6 +248,11 @@ impl Thread {
                     self.accepted = accepted;
                     self.accept();
                 }
+                Effect::Hold => {
+                    if let Some((watch, _)) = &self.flows {
+                        watch.hold(clock::since_boot());
+                    }
+                }
                 Effect::Addresses(wanted) => {
                     self.wanted = wanted;
                     self.place();

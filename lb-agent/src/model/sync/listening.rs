@@ -9,6 +9,7 @@ use lb_ebpf::adopt::{Holder, Told};
 use super::news::ticks;
 use super::record::Record;
 use super::server::Server;
+use super::services::Services;
 use super::wire::{Interface, Message, Wrong};
 
 /// Most numbers of servers that a peer may name: as many as there are backend ids.
@@ -48,16 +49,24 @@ pub struct Listening {
     backends: BTreeMap<Server, (u32, u8)>,
     /// The interfaces here and their networks.
     own: Vec<(u32, Vec<IpNet>)>,
+    /// Services here and there.
+    services: [Services; 2],
+    /// In what they differ.
+    differences: Vec<String>,
 }
 
 impl Listening {
-    /// Takes note of the backends and the interfaces here. Says whether a server is known now that was not, so
+    /// Takes note of the backends, the interfaces and the services here. Says whether a server is known now that was not, so
     /// that its flows are to be told again.
     pub fn learn<'b>(
         &mut self,
         backends: impl IntoIterator<Item = (&'b u32, &'b Backend)>,
         interfaces: Vec<(u32, Vec<IpNet>)>,
+        services: &Services,
     ) -> bool {
+        let [own, _] = &mut self.services;
+        own.clone_from(services);
+        self.compare();
         let known = backends
             .into_iter()
             .filter_map(|(id, backend)| Some((Server::of(backend)?, (*id, backend.protocol))));
@@ -83,6 +92,21 @@ impl Listening {
         self.unknown.len()
     }
 
+    /// In what the configurations differ, the first few.
+    pub fn differences(&self) -> &[String] {
+        self.differences.get(..MAX_NAMED).unwrap_or(&self.differences)
+    }
+
+    /// How many differences there are.
+    pub fn n_differences(&self) -> usize {
+        self.differences.len()
+    }
+
+    fn compare(&mut self) {
+        let [own, theirs] = &self.services;
+        self.differences = own.differences(theirs);
+    }
+
     /// What a message asks for.
     pub fn take(&mut self, message: Message) -> Result<Taken, Wrong> {
         match message {
@@ -96,6 +120,17 @@ impl Listening {
                     return Err(Wrong);
                 }
                 self.match_servers();
+            }
+            Message::Services { is_first, offers } => {
+                let [_, theirs] = &mut self.services;
+                if is_first {
+                    *theirs = Services::default();
+                }
+                theirs.extend(offers);
+                if theirs.len() > MAX_SERVERS {
+                    return Err(Wrong);
+                }
+                self.compare();
             }
             Message::Interfaces(theirs) => {
                 self.theirs = theirs;

@@ -6,7 +6,7 @@
 //! in full, and names its [`Server`] by what it is. One connection goes one way:
 //!
 //! ```text
-//! teller -> listener   hello, servers, interfaces, flows ..., mark 1, flows ..., mark 2 (whole) ...
+//! teller -> listener   hello, servers, services, interfaces, flows ..., mark 1, flows ..., mark 2 (whole) ...
 //! listener -> teller   hello, seen 1, seen 2 ..., again (when it has learned of a server)
 //! ```
 //!
@@ -20,6 +20,7 @@ mod news;
 mod reader;
 mod record;
 mod server;
+mod services;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use meter::{Meter, Rate};
 pub use news::{is_news, seconds, ticks};
 pub use record::Record;
 pub use server::Server;
+pub use services::{Offer, Services, Terms};
 pub use telling::Telling;
 pub use vips::Vips;
 pub use wire::{Interface, MAX_RECORDS, Message, VERSION, Wrong};

@@ -79,11 +79,20 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn offer()(at in socket(), forward in "[a-z-]{0,9}", scheduler in "[a-z]{0,9}", backends: u64) -> Offer {
+        let listener = ListenerKey { address: at, protocol: Protocol::Tcp };
+        Offer { listener, terms: Terms { forward, scheduler, backends } }
+    }
+}
+
 fn message() -> impl Strategy<Value = Message> {
+    let offers = (any::<bool>(), prop::collection::vec(offer(), 0..20));
     let servers = (any::<bool>(), prop::collection::vec((any::<u32>(), server()), 0..20));
     prop_oneof![
         (any::<u64>(), "[a-z0-9é]{0,100}").prop_map(|(run, node)| Message::Hello { run, node }),
         servers.prop_map(|(is_first, servers)| Message::Servers { is_first, servers }),
+        offers.prop_map(|(is_first, offers)| Message::Services { is_first, offers }),
         prop::collection::vec(interface(), 0..5).prop_map(Message::Interfaces),
         prop::collection::vec(record(), 0..20).prop_map(Message::Flows),
         any::<(u64, bool)>().prop_map(|(number, is_whole)| Message::Mark { number, is_whole }),
@@ -176,7 +185,7 @@ fn backends_are_the_same_by_what_they_are_and_interfaces_by_where_they_lead() {
     let (web, udp) = (backend(11, 6), backend(11, 17));
     let mut listening = Listening::default();
     let own = vec![(3, networks("10.0.0.0/8")), (4, networks("192.0.2.0/24 198.51.100.0/24"))];
-    assert!(!listening.learn([(&70, &web), (&71, &udp)], own));
+    assert!(!listening.learn([(&70, &web), (&71, &udp)], own, &Services::default()));
     let servers = vec![named(1, &udp), named(2, &web)];
     listening.take(Message::Servers { is_first: true, servers }).unwrap();
     let theirs = [(1, "10.0.0.0/9"), (2, "198.51.100.0/24")];
@@ -195,7 +204,7 @@ fn backends_are_the_same_by_what_they_are_and_interfaces_by_where_they_lead() {
 fn a_backend_that_is_not_known_is_told_and_asked_for_when_it_is() {
     let (web1, web2) = (backend(11, 6), backend(12, 6));
     let mut listening = Listening::default();
-    listening.learn([(&5, &web1)], Vec::new());
+    listening.learn([(&5, &web1)], Vec::new(), &Services::default());
     let servers = vec![named(1, &web1), named(2, &web2)];
     listening.take(Message::Servers { is_first: true, servers }).unwrap();
     listening.take(Message::Mark { number: 1, is_whole: true }).unwrap();
@@ -203,8 +212,10 @@ fn a_backend_that_is_not_known_is_told_and_asked_for_when_it_is() {
     assert_eq!((listening.unknown_flows, listening.n_unknown()), (2, 1));
     let shown = listening.unknown()[0].to_string();
     assert_eq!(shown, "192.0.2.12:8080 behind 203.0.113.10:80 (tcp, nat)");
-    assert!(!listening.learn([(&5, &web1)], Vec::new()) && listening.is_whole);
-    assert!(listening.learn([(&5, &web1), (&6, &web2)], Vec::new()));
+    assert!(
+        !listening.learn([(&5, &web1)], Vec::new(), &Services::default()) && listening.is_whole
+    );
+    assert!(listening.learn([(&5, &web1), (&6, &web2)], Vec::new(), &Services::default()));
     assert!(!listening.is_whole && listening.n_unknown() == 0);
     assert_eq!(told(&mut listening, vec![flow(2)])[0].backend, 6);
 }
@@ -213,7 +224,7 @@ fn a_backend_that_is_not_known_is_told_and_asked_for_when_it_is() {
 fn numbers_that_are_named_anew_mean_something_else() {
     let (web1, web2) = (backend(11, 6), backend(12, 6));
     let mut listening = Listening::default();
-    listening.learn([(&5, &web1), (&6, &web2)], Vec::new());
+    listening.learn([(&5, &web1), (&6, &web2)], Vec::new(), &Services::default());
     for (server, id) in [(&web1, 5), (&web2, 6)] {
         let servers = vec![named(1, server)];
         listening.take(Message::Servers { is_first: true, servers }).unwrap();
@@ -229,7 +240,7 @@ fn servers_that_no_message_takes_at_once_are_told_in_several() {
     let all: Vec<_> = (0..2_000).map(|number| named(number, &backend(11, 6))).collect();
     let messages = Message::servers(&all);
     let mut listening = Listening::default();
-    listening.learn([(&5, &backend(11, 6))], Vec::new());
+    listening.learn([(&5, &backend(11, 6))], Vec::new(), &Services::default());
     for message in &messages {
         assert!(message.encode().len() < 65_519);
         listening.take(message.clone()).unwrap();

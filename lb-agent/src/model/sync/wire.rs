@@ -8,14 +8,15 @@ use ipnet::IpNet;
 use super::reader::{Reader, put_address, put_text};
 use super::record::Record;
 use super::server::Server;
+use super::services::{Offer, Services};
 
 /// Version of the messages; directors of different ones do not talk to each other.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Most records of one message: with all fields each has 70 bytes, and a frame takes 65,519.
 pub const MAX_RECORDS: usize = 900;
 
-/// Most servers and interfaces of one message.
+/// Most servers, services and interfaces of one message.
 const MAX_ENTRIES: usize = 900;
 
 const HELLO: u8 = 1;
@@ -25,6 +26,7 @@ const FLOWS: u8 = 4;
 const MARK: u8 = 5;
 const SEEN: u8 = 6;
 const AGAIN: u8 = 7;
+const SERVICES: u8 = 8;
 
 /// It is no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +59,13 @@ pub enum Message {
         /// The numbers and what they stand for.
         servers: Vec<(u32, Server)>,
     },
+    /// The services of the configuration, to be compared.
+    Services {
+        /// Whether all that were named before are forgotten.
+        is_first: bool,
+        /// They.
+        offers: Vec<Offer>,
+    },
     /// All interfaces.
     Interfaces(Vec<Interface>),
     /// Cells that are new, or have changed.
@@ -80,13 +89,12 @@ pub enum Message {
 impl Message {
     /// Servers as messages.
     pub fn servers(all: &[(u32, Server)]) -> Vec<Self> {
-        if all.is_empty() {
-            return vec![Self::Servers { is_first: true, servers: Vec::new() }];
-        }
-        let parts = all.chunks(MAX_ENTRIES).enumerate();
-        parts
-            .map(|(at, part)| Self::Servers { is_first: at == 0, servers: part.to_vec() })
-            .collect()
+        in_parts(all, |is_first, servers| Self::Servers { is_first, servers })
+    }
+
+    /// Services as messages.
+    pub fn services(all: &Services) -> Vec<Self> {
+        in_parts(&all.offers(), |is_first, offers| Self::Services { is_first, offers })
     }
 
     /// The bytes.
@@ -103,6 +111,12 @@ impl Message {
                 for (number, server) in servers {
                     bytes.extend_from_slice(&number.to_be_bytes());
                     server.encode(&mut bytes);
+                }
+            }
+            Self::Services { is_first, offers } => {
+                bytes.extend([SERVICES, u8::from(*is_first)]);
+                for offer in offers {
+                    offer.encode(&mut bytes);
                 }
             }
             Self::Interfaces(interfaces) => {
@@ -140,6 +154,9 @@ impl Message {
                 is_first: boolean(reader)?,
                 servers: all(reader, |reader| Ok((reader.u32()?, Server::decode(reader)?)))?,
             },
+            SERVICES => {
+                Self::Services { is_first: boolean(reader)?, offers: all(reader, Offer::decode)? }
+            }
             INTERFACES => Self::Interfaces(all(reader, Interface::decode)?),
             FLOWS => Self::Flows(all(reader, Record::decode)?),
             MARK => Self::Mark { is_whole: boolean(reader)?, number: reader.u64()? },
@@ -166,6 +183,14 @@ impl Interface {
         let network = |_| IpNet::new(reader.address()?, reader.u8()?).map_err(|_| Wrong);
         Ok(Self { number, networks: (0..n_networks).map(network).collect::<Result<_, _>>()? })
     }
+}
+
+/// One message at least; of many things several.
+fn in_parts<T: Clone>(all: &[T], message: impl Fn(bool, Vec<T>) -> Message) -> Vec<Message> {
+    let first = all.get(..MAX_ENTRIES.min(all.len())).unwrap_or_default();
+    let others = all.get(first.len()..).unwrap_or_default().chunks(MAX_ENTRIES);
+    let others = others.map(|part| message(false, part.to_vec()));
+    std::iter::once(message(true, first.to_vec())).chain(others).collect()
 }
 
 fn boolean(reader: &mut Reader<'_>) -> Result<bool, Wrong> {

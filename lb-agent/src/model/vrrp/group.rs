@@ -44,6 +44,8 @@ pub(super) enum Act {
     Advertise(u8),
     /// One of them does.
     AdvertiseOn(usize, u8),
+    /// Who was Active has fallen silent, and may have begun flows that it could tell nobody of.
+    Hold,
     /// The neighbours are told where the addresses are.
     Announce,
     /// The state has changed.

@@ -105,6 +105,8 @@ pub enum Effect {
         /// The packet, IP header included.
         packet: Vec<u8>,
     },
+    /// Hold what comes of connections that only a director may know which has fallen silent.
+    Hold,
     /// Accept frames to the virtual MAC addresses of exactly these routers from now on.
     Accept(BTreeSet<Key>),
     /// Have exactly these virtual addresses on interfaces from now on.

@@ -292,6 +292,7 @@ impl Routers {
                         effects.extend(member.advertise(priority, &mut self.prover));
                     }
                 }
+                Act::Hold => effects.push(Effect::Hold),
                 Act::Announce => {
                     self.place(effects);
                     effects.extend(self.announcements(name));

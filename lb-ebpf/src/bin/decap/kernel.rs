@@ -12,6 +12,8 @@ use lb_common::decap::{Key, MAX_ADDRESSES, MAX_SOURCES, Settings};
 use lb_common::layout::Count;
 use lb_common::verdict::{Kind, MAX_VERDICTS};
 use lb_ebpf::decap::{Maps, Scratch, Segment};
+use lb_ebpf::family::Family;
+use lb_ebpf::flow::Tuple;
 use lb_ebpf::packet::{Frame, Packet};
 use lb_ebpf::tables::Entry;
 
@@ -91,6 +93,12 @@ impl Frame for SocketFrame {
 
     #[inline(always)]
     fn move_end(&mut self, _delta: i32) -> bool {
+        false
+    }
+
+    /// Nobody asks.
+    #[inline(always)]
+    fn is_routed<A: Family>(&self, _ends: &Tuple<A>) -> bool {
         false
     }
 }

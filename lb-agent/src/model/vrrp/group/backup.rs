@@ -82,7 +82,10 @@ impl Group {
             return Vec::new();
         }
         let heard = self.members.iter().filter_map(|member| member.heard);
-        let reason = match heard.max_by_key(|heard| heard.at) {
+        let last = heard.max_by_key(|heard| heard.at);
+        let has_left = last.is_some_and(|heard| heard.priority == 0);
+        let holds = self.flows != Flows::NotTold && !has_left;
+        let reason = match last {
             None => "no other router is heard".to_owned(),
             Some(Heard { from, priority: 0, .. }) => format!("{from} has left"),
             Some(Heard { from, at, .. }) => {
@@ -90,6 +93,7 @@ impl Group {
                 format!("nothing was heard of {from} for {silent} ms")
             }
         };
-        self.become_active(now, reason)
+        let acts = self.become_active(now, reason);
+        holds.then_some(Act::Hold).into_iter().chain(acts).collect()
     }
 }

@@ -136,3 +136,18 @@ fn replication_hears_who_has_which_address() {
     one.hear(200);
     assert_eq!(holder(&one, "203.0.113.10"), Holder::There);
 }
+
+#[test]
+fn only_flows_of_a_director_that_has_fallen_silent_are_waited_for() {
+    let holds = |mut one: One, priorities: &[u8]| {
+        priorities.iter().for_each(|priority| one.hear(*priority));
+        one.run(4_000);
+        assert_eq!(one.state(), State::Active);
+        one.did().contains("hold")
+    };
+    let told = || behind(preferred(0));
+    assert!(holds(told(), &[100]));
+    assert!(holds(told(), &[]), "it may have been there before this one was");
+    assert!(!holds(told(), &[100, 0]), "who leaves has told all");
+    assert!(!holds(One::with(vec![preferred(0)]), &[100]), "nobody tells of flows");
+}

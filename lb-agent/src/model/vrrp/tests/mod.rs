@@ -81,6 +81,7 @@ impl One {
                     let header = if destination.is_ipv4() { 20 } else { 40 };
                     format!("send {}", packet[header + 2])
                 }
+                Effect::Hold => "hold".to_owned(),
                 Effect::Accept(routers) => format!("accept {}", routers.len()),
                 Effect::Addresses(places) => format!("place {}", places.len()),
                 Effect::Announce { .. } => "announce".to_owned(),

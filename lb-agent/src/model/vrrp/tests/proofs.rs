@@ -46,6 +46,7 @@ fn adverts(one: &mut One) -> Vec<Received> {
         | Effect::Addresses(_)
         | Effect::Announce { .. }
         | Effect::Changed(_)
+        | Effect::Hold
         | Effect::Warning(_) => None,
     });
     sent.collect()

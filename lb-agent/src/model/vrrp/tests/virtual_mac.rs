@@ -66,7 +66,11 @@ fn advertisements_and_announcements_come_from_the_virtual_mac_address() {
                 adverts.push((mac, frame(mac, destination, &packet)));
             }
             Effect::Announce { frame, .. } => announcements.push(frame),
-            Effect::Accept(_) | Effect::Addresses(_) | Effect::Changed(_) | Effect::Warning(_) => {}
+            Effect::Hold
+            | Effect::Accept(_)
+            | Effect::Addresses(_)
+            | Effect::Changed(_)
+            | Effect::Warning(_) => {}
         }
     }
     // The groups' addresses: 224.0.0.18 and ff02::12.
@@ -97,6 +101,7 @@ fn the_addresses_are_on_a_device_of_the_router() {
         | Effect::Send { .. }
         | Effect::Announce { .. }
         | Effect::Changed(_)
+        | Effect::Hold
         | Effect::Warning(_) => None,
     });
     let place = |is_ipv6, address: &str| {

@@ -136,7 +136,8 @@ impl Net {
             match effect {
                 Effect::Send { packet, destination, .. } => self.send(who, &packet, destination),
                 Effect::Addresses(places) => self.directors[who].has_addresses = !places.is_empty(),
-                Effect::Accept(_)
+                Effect::Hold
+                | Effect::Accept(_)
                 | Effect::Announce { .. }
                 | Effect::Changed(_)
                 | Effect::Warning(_) => {}
