@@ -30,6 +30,9 @@ const SHARED: usize = 5_000;
 const OWN: usize = 5_000;
 const PACKETS: u32 = 1 << 16;
 
+/// Rules, each with one of the sets, and addresses that come in turn.
+type Setting = ([Arc<Compiled>; 2], Vec<[u64; 2]>);
+
 /// Swaps sets, if that is asked for.
 pub(super) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) -> Result<()> {
     let count: u32 = if arguments.quick { 200 } else { 5_000 };
@@ -52,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, budget: Budget, results: &mut Results) 
 }
 
 /// The rules with each of the sets, and addresses of which every other one lies in both.
-fn sets() -> Result<([Arc<Compiled>; 2], Vec<[u64; 2]>)> {
+fn sets() -> Result<Setting> {
     let random = &mut Random::new(1);
     let prefixes = KIND.prefixes(random, SHARED + 2 * OWN);
     let (shared, own) = prefixes.split_at(SHARED);

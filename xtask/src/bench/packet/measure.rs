@@ -182,9 +182,9 @@ impl Bench<'_> {
         for (feed, packets) in warming(case, fed) {
             self.feed("feed", target, feed, packets)?;
         }
-        let (feed, packets) = fed;
-        let ran = self.feed("feed", target, feed, packets)?;
-        let is_as_fed = ran.missed * 50 < u64::from(packets);
+        let n_packets = fed.1;
+        let ran = self.feed("feed", target, fed.0, n_packets)?;
+        let is_as_fed = ran.missed * 50 < u64::from(n_packets);
         ensure!(is_as_fed, "{} packets were answered, or their flows not in the floor", ran.missed);
         Ok(ran.nanoseconds)
     }

@@ -140,7 +140,9 @@ fn replication_hears_who_has_which_address() {
 #[test]
 fn only_flows_of_a_director_that_has_fallen_silent_are_waited_for() {
     let holds = |mut one: One, priorities: &[u8]| {
-        priorities.iter().for_each(|priority| one.hear(*priority));
+        for priority in priorities {
+            one.hear(*priority);
+        }
         one.run(4_000);
         assert_eq!(one.state(), State::Active);
         one.did().contains("hold")
