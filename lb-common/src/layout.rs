@@ -108,7 +108,8 @@ pub struct Settings {
     pub nat_sources: [u16; 2],
     /// 1 where later fragments follow the first one; 0 where fragments are dropped.
     pub follow_fragments: u16,
-    /// Generation of the rules that flows are accepted by, at most 3; a flow of another one is looked at again.
+    /// Generation of the rules that flows are accepted by: 1 to 3, or 4, which none has; a flow of
+    /// another one is looked at again.
     pub generation: u16,
     /// The same as `bucket_mask` of the other flow table, from or to which flows move; 0 where there is none.
     pub other_mask: u32,

@@ -90,12 +90,16 @@ pub fn adopt<M: Movable>(maps: &M, told: &Told, tick: u64) -> Adopted {
     Adopted::Newer
 }
 
-/// The cell as it is written here: never of the current generation, for these rules have not seen the flow.
+/// A generation of rules where there are none yet; the first ones are of another.
+const OTHER_THAN_NONE: u16 = 3;
+
+/// The cell as it is written here: of no generation that rules of this director have or will have before the next
+/// sweeps, for they have not seen the flow.
 fn cell_of(told: &Told, hash: u64, settings: &Settings, tick: u64) -> Cell {
     let seen = tick.wrapping_sub(told.idle_ticks);
     let cell = Cell::new(tag_of(hash), told.backend, seen, told.state, told.is_reply);
     let cell = cell.translated(told.is_translated);
-    cell.under(settings.generation.wrapping_sub(1))
+    cell.under(if settings.generation == 0 { OTHER_THAN_NONE } else { 0 })
 }
 
 /// The live cell of this flow and direction.

@@ -1,6 +1,7 @@
 //! Fragments: later ones follow the first one of their packet, which alone names the ports; where fragments are
 //! dropped, into being dropped.
 
+use lb_common::cell::Cell;
 use lb_common::layout::{FragmentKey, FragmentWay};
 use lb_common::verdict::{Kind, Verdict};
 
@@ -9,9 +10,11 @@ use crate::detail;
 use crate::draw::is_within;
 use crate::family::{Family, Ip};
 use crate::flight::Flight;
+use crate::flow::tag_of;
 use crate::identify::is_for_us;
 use crate::nat::is_full_nat;
 use crate::packet::{Frame, Packet};
+use crate::place::Place;
 use crate::reply;
 use crate::send::send;
 use crate::tables::Tables;
@@ -90,16 +93,25 @@ pub(crate) fn follow<A: Family, F: Frame, T: Tables>(
     flight.hash = flight.way.hash;
     let verdict = if flight.way.is_reply != 0 {
         flight.reply.destination = flight.ip.destination;
-        if !A::same(A::from_words(&backend.address), flight.ip.source) {
+        if !A::same(A::from_words(&backend.address), flight.ip.source) || !is_kept(world, flight) {
             return None;
         }
         reply::deliver(packet, world, flight, cell, backend)
     } else {
-        let is_known = !is_full_nat(backend) || detail::read_own_source(world, flight, cell);
+        let is_known = !is_full_nat(backend)
+            || (is_kept(world, flight) && detail::read_own_source(world, flight, cell));
         if !A::same(A::from_words(&backend.vip), flight.ip.destination) || !is_known {
             return None;
         }
         send(packet, world, flight, backend)
     };
     Some(if verdict.kind() == Kind::Forwarded { Verdict::FragmentForwarded } else { verdict })
+}
+
+/// Whether the cell is still that of the flow: another may have it by now, and in a table of another size another has.
+#[inline(always)]
+fn is_kept<A: Family, T: Tables>(world: &World<'_, T>, flight: &Flight<A>) -> bool {
+    let place = Place::at(flight.way.cell);
+    let Some(bucket) = world.tables.bucket(place.bucket) else { return false };
+    Cell(bucket.load(place.slot)).tag() == tag_of(flight.way.hash)
 }

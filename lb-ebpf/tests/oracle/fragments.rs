@@ -1,5 +1,6 @@
 //! Fragments: later ones have no ports and follow the first one of their packet, by every way, both ways.
 
+use lb_common::cell::Cell;
 use lb_common::layout::Forward;
 use lb_common::verdict::Verdict;
 use lb_ebpf::Exit;
@@ -82,6 +83,35 @@ fn fragments_of_a_reply_reach_the_client_from_the_vip() {
                     assert_frame(&sent.bytes, &expected);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_fragment_whose_cell_went_to_another_flow_is_not_sent_to_its_client() {
+    for cast in FAMILIES {
+        for (forward, is_reply) in
+            [(Forward::Nat, true), (Forward::FullNat, true), (Forward::FullNat, false)]
+        {
+            let world = World::by(cast, TCP, forward);
+            let asked = opening(TCP, cast.client, cast.vip);
+            world.front(&asked);
+            let seen = if forward == Forward::FullNat {
+                nat_source(cast, FIRST_PORT)
+            } else {
+                cast.client
+            };
+            let whole = if is_reply { answer(TCP, cast.backends[0], seen) } else { asked };
+            let (first, [later, last]) = split(&whole, TCP);
+            let send = |packet| if is_reply { world.back(packet) } else { world.front(packet) };
+            send(&first);
+            assert_eq!(send(&later).verdict, Verdict::FragmentForwarded);
+            // The details of the flows stay, as they do when a table of another size is put in place.
+            for (index, cell) in world.tables.cells().into_iter().enumerate() {
+                let other = Cell(cell.0 ^ (1 << 63));
+                world.tables.set_cell(index, if cell.is_empty() { cell } else { other });
+            }
+            assert_ne!(send(&last).verdict, Verdict::FragmentForwarded, "{forward:?} {is_reply}");
         }
     }
 }

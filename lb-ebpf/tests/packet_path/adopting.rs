@@ -205,16 +205,20 @@ fn of_two_that_have_served_a_flow_the_one_holds_that_has_the_vip() {
 
 #[test]
 fn a_flow_that_was_told_is_looked_at_by_the_rules_of_this_director() {
-    let (first, second) = (World::new(V4, TCP), other_director(V4, TCP, Forward::Nat));
-    first.establish(V4.client);
-    tell(&first, &second, 0);
-    let generations = || {
-        let cells = second.tables.cells().into_iter().filter(|cell| !cell.is_empty());
-        cells.map(Cell::generation).collect::<Vec<_>>()
-    };
-    assert_eq!(generations(), [1, 1]);
-    second.more(V4.client);
-    assert_eq!(generations(), [2, 2]);
+    // Before there are rules; under rules; and while they change too often for a number of their own.
+    for (generation, told, served) in [(0, 3, 0), (2, 0, 2), (4, 0, 0)] {
+        let (first, mut second) = (World::new(V4, TCP), other_director(V4, TCP, Forward::Nat));
+        second.tables.settings.generation = generation;
+        first.establish(V4.client);
+        tell(&first, &second, 0);
+        let generations = || {
+            let cells = second.tables.cells().into_iter().filter(|cell| !cell.is_empty());
+            cells.map(Cell::generation).collect::<Vec<_>>()
+        };
+        assert_eq!(generations(), [told; 2]);
+        second.more(V4.client);
+        assert_eq!(generations(), [served; 2]);
+    }
 }
 
 #[test]

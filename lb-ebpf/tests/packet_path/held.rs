@@ -28,7 +28,7 @@ fn middle(world: &World) -> Packet {
 }
 
 #[test]
-fn a_packet_of_an_unknown_connection_is_held_for_a_while() {
+fn held_for_peer_is_a_packet_of_an_unknown_connection_for_a_while() {
     let schedulers = [Scheduler::RoundRobin, Scheduler::Random, Scheduler::LeastLoad];
     for world in schedulers.into_iter().flat_map(|it| world(Forward::Nat, it)) {
         assert_eq!(world.front(&middle(&world)).verdict, Verdict::HeldForPeer);

@@ -101,6 +101,7 @@ fn error_to_backend_error_to_client_and_error_without_flow() {
 #[test]
 fn no_verdict_is_forgotten() {
     let source = [
+        include_str!("held.rs"),
         include_str!("verdicts.rs"),
         include_str!("verdicts/cookies.rs"),
         include_str!("verdicts/dropped.rs"),

@@ -3,6 +3,10 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
+use aya::maps::{Array, Map, MapData};
+use lb_common::map;
+use lb_tests::clock::wait_until;
+use lb_tests::load::TIMEOUT;
 use lb_tests::stage::Stage;
 use lb_tests::web::PORT;
 use lb_tests::world::{Arms, World, vips};
@@ -85,4 +89,10 @@ fn dropped_packets_are_shown_with_their_rule_and_counted_by_source() {
     assert_eq!((&packet["rule"], &packet["destination_port"]), (&"web".into(), &80.into()));
     let by_service = ctl(&stage, "drops --by service --all");
     assert!(by_service.contains("shop"), "{by_service}");
+    let asked = || {
+        let data = MapData::from_pin(world.pin_path().join(map::SAMPLE_UNTIL))?;
+        Ok(Array::<_, u64>::try_from(Map::from_map_data(data)?)?.get(&0, 0)? != 0)
+    };
+    assert!(asked().unwrap());
+    wait_until("no more samples to be taken", TIMEOUT, || Ok(!asked()?)).unwrap();
 }

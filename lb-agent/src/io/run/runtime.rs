@@ -261,6 +261,7 @@ impl Runtime {
         self.note_floods();
         self.look_at_set_files();
         self.look_at_vrrp();
+        self.look_at_drops();
         self.look_at_cookies().await;
         if self.faults.contains(WRITE) {
             self.write_anew().await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use lb_common::api::{DropSamples, DroppedPacket, Explanation, MadePacket};
 use lb_common::layout::Sample;
 
+use super::faults::Act;
 use super::runtime::Runtime;
 use crate::io::causes::with_causes;
 use crate::io::clock;
@@ -16,6 +17,8 @@ use crate::io::frame::frame;
 use crate::io::message::{Call, Core, Failure, Reply};
 use crate::io::netlink::{Link, links};
 use crate::model::made;
+
+const SAMPLES: Act = Act::dispensable("end the samples of dropped packets");
 
 /// How long samples are taken after somebody has asked.
 const LEASE: Duration = Duration::from_secs(5);
@@ -57,6 +60,16 @@ impl DropLog {
 }
 
 impl Runtime {
+    /// Has no samples taken that nobody reads. The agent before this one may have begun.
+    pub(super) fn look_at_drops(&mut self) {
+        let stopped = match &mut self.drop_log.reader {
+            Some(reader) => reader.stop_if_over(),
+            None if self.sweeps == 1 => self.datapath.drops().and_then(|mut drops| drops.stop()),
+            None => return,
+        };
+        self.faults.note(SAMPLES, stopped.map_err(|error| with_causes(&error)));
+    }
+
     pub(super) fn drop_samples(&mut self, after: Option<u64>) -> Result<DropSamples, Failure> {
         let internal = |error| Failure::internal(with_causes(&error));
         let mut reader = match self.drop_log.reader.take() {

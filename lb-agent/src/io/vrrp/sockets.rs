@@ -185,7 +185,9 @@ fn receive_v6(interface: &str, socket: &Socket) -> io::Result<Option<Received>> 
     let flags = MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags)?;
     let (mut destination, mut hop_limit, mut options) = (None, 0, Vec::new());
-    for control in message.cmsgs()? {
+    // Options that are too long are no proof, and no router sends such: what else has come is read on.
+    let Ok(controls) = message.cmsgs() else { return Ok(None) };
+    for control in controls {
         if let ControlMessageOwned::Ipv6PacketInfo(info) = control {
             destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr));
         } else if let ControlMessageOwned::Ipv6HopLimit(limit) = control {

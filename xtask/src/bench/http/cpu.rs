@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Length of the unit of /proc/stat: `USER_HZ` is 100 (`man 7 time`).
-const UNIT: Duration = Duration::from_millis(10);
+/// Milliseconds of the unit of /proc/stat: `USER_HZ` is 100 (`man 7 time`).
+const UNIT: u64 = 10;
 
 /// Time that all CPUs were busy since the start of the machine.
 pub(crate) fn machine() -> Result<Duration> {
@@ -16,9 +16,9 @@ pub(crate) fn machine() -> Result<Duration> {
 /// `cpu  user nice system idle iowait irq softirq steal …`.
 fn parse_machine(text: &str) -> Option<Duration> {
     let fields = text.lines().next()?.strip_prefix("cpu")?.split_whitespace();
-    let fields: Option<Vec<u32>> = fields.map(|field| field.parse().ok()).collect();
+    let fields: Option<Vec<u64>> = fields.map(|field| field.parse().ok()).collect();
     let [user, nice, system, _idle, _iowait, irq, softirq, ..] = fields?[..] else { return None };
-    Some(UNIT * (user + nice + system + irq + softirq))
+    Some(Duration::from_millis(UNIT * (user + nice + system + irq + softirq)))
 }
 
 /// Time that a process has taken, with all its threads; none once it has ended.
