@@ -89,7 +89,7 @@ fn dropped_packets_are_shown_with_their_rule_and_counted_by_source() {
     assert_eq!((&packet["rule"], &packet["destination_port"]), (&"web".into(), &80.into()));
     let by_service = ctl(&stage, "drops --by service --all");
     assert!(by_service.contains("shop"), "{by_service}");
-    let asked = || {
+    let asked = || -> anyhow::Result<bool> {
         let data = MapData::from_pin(world.pin_path().join(map::SAMPLE_UNTIL))?;
         Ok(Array::<_, u64>::try_from(Map::from_map_data(data)?)?.get(&0, 0)? != 0)
     };
