@@ -94,5 +94,5 @@ fn dropped_packets_are_shown_with_their_rule_and_counted_by_source() {
         Ok(Array::<_, u64>::try_from(Map::from_map_data(data)?)?.get(&0, 0)? != 0)
     };
     assert!(asked().unwrap());
-    wait_until("no more samples to be taken", TIMEOUT, || Ok(!asked()?)).unwrap();
+    wait_until("no more samples to be taken", 2 * TIMEOUT, || Ok(!asked()?)).unwrap();
 }

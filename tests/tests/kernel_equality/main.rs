@@ -117,6 +117,7 @@ impl Counts {
             Verdict::BackendAcknowledged,
             Verdict::BackendReset,
             Verdict::NewFlowsLimited,
+            Verdict::HeldForPeer,
         ];
         behind.iter().filter_map(|verdict| self.verdicts.get(verdict)).sum()
     }
@@ -161,6 +162,9 @@ fn send(
         // Often, so that chance does not decide how many frames each kind of rules has.
         if number % 400 == 200 {
             pair.guard(&guard::rules(random));
+        }
+        if number % 100 == 50 {
+            pair.hold(random.chance(10));
         }
         if number % 400 == 0 && is_crowded {
             pair.crowd(random);

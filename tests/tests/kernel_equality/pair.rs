@@ -75,8 +75,9 @@ fn milliseconds() -> u64 {
 fn on_host(host: &HostTables, arrival: &Arrival, tick: u64, rubbish: u8) -> (Outcome, Ran) {
     host.set_tick(tick);
     host.litter(rubbish);
-    let (outcome, frame) =
-        host.send(HostFrame::new(&arrival.frame, arrival.interface).amid(rubbish));
+    // The kernel has no route to anybody.
+    let frame = HostFrame::new(&arrival.frame, arrival.interface).for_host();
+    let (outcome, frame) = host.send(frame.amid(rubbish));
     (outcome, Ran { action: action(outcome.exit), frame: frame.bytes() })
 }
 
@@ -111,6 +112,12 @@ impl Pair {
         let settings = &mut self.host.settings;
         settings.generation = settings.generation % 3 + 1;
         self.kernel.settings.set(0, *settings, 0).unwrap();
+    }
+
+    /// Has both hold packets that only another director may know, from now on or no more.
+    pub fn hold(&mut self, holds: bool) {
+        self.host.held_until = if holds { u64::MAX } else { 0 };
+        self.kernel.held_until.set(0, self.host.held_until, 0).unwrap();
     }
 
     /// Sends a frame to both and compares what they do: action, bytes and named verdict.

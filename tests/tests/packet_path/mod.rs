@@ -61,6 +61,8 @@ pub struct PacketPath {
     pub firewall: FirewallMaps,
     /// Errors that may still be sent, and when some were last given, in milliseconds of the coarse clock.
     pub reports: PerCpuArray<MapData, [u64; 2]>,
+    /// Until when packets are held that only another director may know, in nanoseconds of the coarse clock.
+    pub held_until: Array<MapData, u64>,
 }
 
 /// What became of a frame.
@@ -128,6 +130,7 @@ impl PacketPath {
             fragments: take(&mut loaded, map::FRAGMENTS),
             sources_drawn: take(&mut loaded, map::SOURCES_DRAWN),
             reports: take(&mut loaded, map::REPORTS),
+            held_until: take(&mut loaded, map::HELD_UNTIL),
             rule_counts: take(&mut loaded, map::RULE_COUNTS),
             firewall: FirewallMaps::of(|name| Ok(take_data(&mut loaded, name)), size).unwrap(),
             loaded,
