@@ -237,10 +237,7 @@ fn n_all_discarded(director: &Director<'_>) -> u64 {
 fn ten_thousand_malformed_advertisements_a_second_change_nothing() {
     let pair = Pair::new(1).unwrap();
     let _webs = serve(&pair);
-    let start = |number, priority| {
-        let tables = tables(priority, "").replace("100ms", "10ms");
-        Director::start(&pair, number, &tables).unwrap()
-    };
+    let start = |number, priority| Director::start(&pair, number, &tables(priority, "")).unwrap();
     let lb1 = start(1, 200);
     lb1.wait_for("active").unwrap();
     let lb2 = start(2, 100);
